@@ -1,0 +1,141 @@
+package broker
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Labels on everything that a broker makes in an engine.
+const (
+	LabelBroker  = "loads.broker"  // id of the broker
+	LabelRun     = "loads.run"     // uuid of the run
+	LabelStep    = "loads.step"    // index of the step
+	LabelMachine = "loads.machine" // index of the machine in the step
+	LabelRole    = "loads.role"    // RoleRelay or RolePlan, on containers
+	LabelStartAt = "loads.start"   // planned start, Unix ms, on plan containers
+)
+
+// Values of LabelRole.
+const (
+	RoleRelay = "relay"
+	RolePlan  = "plan"
+)
+
+// NodeImage is the image of our node program. Engines never pull it: it is
+// made by Engine.EnsureNodeImage.
+const NodeImage = "loads/node"
+
+// EngineInfo says what an engine is.
+type EngineInfo struct {
+	Version      string // of the engine
+	Architecture string // amd64 or arm64
+	// Offset is the engine's clock less ours; Error is half the round trip it
+	// was measured with.
+	Offset, Error time.Duration
+}
+
+// ContainerSpec describes a container to create.
+type ContainerSpec struct {
+	Name        string // unique on the engine; creating it again finds the first
+	Image       string
+	Command     []string // appended to the entrypoint
+	Env         []string // NAME=VALUE
+	Labels      map[string]string
+	Network     string   // network name, "host", or empty for the default
+	DNS         []string // addresses of name servers, empty for the engine's own
+	Ports       []PortBinding
+	Volumes     []VolumeBinding
+	Ulimits     map[string][2]int64 // soft and hard
+	NanoCPUs    int64               // 0 is no limit
+	Memory      int64               // bytes, 0 is no limit
+	StopTimeout time.Duration
+	// Files are put into the container before it starts, by absolute path.
+	Files map[string][]byte
+}
+
+// PortBinding publishes a container's port on an address of the machine.
+type PortBinding struct {
+	Container, Host int
+	Protocol        string // "tcp" or "udp"
+	Address         string // empty is every address
+}
+
+// VolumeBinding mounts a path of the machine.
+type VolumeBinding struct {
+	Container, Host string
+	ReadOnly        bool
+}
+
+// Container is what an engine says of a container.
+type Container struct {
+	ID         string
+	Name       string
+	Labels     map[string]string
+	Image      string    // id of the image (sha256:…)
+	State      string    // created, running, paused, restarting, exited, dead
+	StartedAt  time.Time // by the engine's clock; zero if never
+	FinishedAt time.Time // likewise
+	ExitCode   int
+	OOMKilled  bool
+	Health     string // "", starting, healthy, unhealthy
+	Error      string // why it could not start
+}
+
+// Started reports whether the container was ever started.
+func (c Container) Started() bool { return !c.StartedAt.IsZero() }
+
+// Running reports whether the container runs now.
+func (c Container) Running() bool { return c.State == "running" || c.State == "paused" }
+
+// LogOptions selects a container's output.
+type LogOptions struct {
+	Since      time.Time // by the engine's clock; zero is the start
+	Follow     bool      // go on until the container ends
+	Timestamps bool      // each line begins with its RFC 3339 time and a space
+	Tail       int       // last lines only; 0 is all
+}
+
+// An Engine runs containers on one machine. Its methods may be called at once
+// from many goroutines, and each may be called again after a failure that left
+// its outcome unknown. A container, image or network that does not exist gives
+// ENotFound (but removing it succeeds); an engine that can't be reached, or is
+// too slow, gives EUnavailable.
+type Engine interface {
+	// Info asks the engine, and measures its clock.
+	Info(ctx context.Context) (EngineInfo, error)
+
+	// EnsureNodeImage makes NodeImage for the engine's architecture and loads
+	// it, unless the engine has it, and returns its id.
+	EnsureNodeImage(ctx context.Context) (string, error)
+	// EnsureImage pulls the image ref, always for the tag latest and for none,
+	// else when the engine doesn't have it, or loads it from the tarball at url
+	// when url is not empty. It returns the image's id. NodeImage goes to
+	// EnsureNodeImage. An image of tag latest that the engine has is used when
+	// the registry can't be reached.
+	EnsureImage(ctx context.Context, ref, url string) (string, error)
+
+	// Create makes a container without starting it and returns its id. A
+	// container of that name and with the same labels is returned as it is.
+	Create(ctx context.Context, spec ContainerSpec) (string, error)
+	// Start starts it; one that runs or has ended already is left alone.
+	Start(ctx context.Context, id string) error
+	Inspect(ctx context.Context, id string) (Container, error)
+	// List returns the containers that carry all the labels, running or not.
+	List(ctx context.Context, labels map[string]string) ([]Container, error)
+	// Wait returns when the container has ended, or ctx is done.
+	Wait(ctx context.Context, id string) error
+	// Stop asks the container to end and kills it after the timeout.
+	Stop(ctx context.Context, id string, timeout time.Duration) error
+	// Remove removes the container, killing it if it runs.
+	Remove(ctx context.Context, id string) error
+	// Logs copies the container's output to the writers, either of which may be
+	// nil, until its end (or the container's, when following).
+	Logs(ctx context.Context, id string, opts LogOptions, stdout, stderr io.Writer) error
+
+	// Close frees the connections.
+	Close() error
+}
+
+// Dialer opens the engine at an endpoint. It does not need to connect.
+type Dialer func(Endpoint) (Engine, error)

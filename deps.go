@@ -1,0 +1,33 @@
+// Package loads pins the modules that packages under way will import.
+package loads
+
+import (
+	_ "github.com/danielgtaylor/huma/v2"
+	_ "github.com/danielgtaylor/huma/v2/adapters/humago"
+	_ "github.com/danielgtaylor/huma/v2/sse"
+	_ "github.com/DataDog/sketches-go/ddsketch"
+	_ "github.com/HdrHistogram/hdrhistogram-go"
+	_ "github.com/docker/cli/cli/connhelper"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/google/uuid"
+	_ "github.com/invopop/jsonschema"
+	_ "github.com/jmoiron/sqlx"
+	_ "github.com/kballard/go-shellquote"
+	_ "github.com/klauspost/compress/zstd"
+	_ "github.com/mattn/go-sqlite3"
+	_ "github.com/mattn/go-isatty"
+	_ "github.com/moby/moby/client"
+	_ "github.com/moby/moby/api/types/container"
+	_ "github.com/moby/moby/api/pkg/stdcopy"
+	_ "github.com/pressly/goose/v3"
+	_ "github.com/spf13/cobra"
+	_ "github.com/vbauerster/mpb/v8"
+	_ "golang.org/x/crypto/x509roots/fallback"
+	_ "golang.org/x/net/dns/dnsmessage"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/term"
+	_ "go.yaml.in/yaml/v4"
+	_ "github.com/cenkalti/backoff/v5"
+	_ "github.com/docker/go-units"
+	_ "github.com/distribution/reference"
+)

@@ -1,0 +1,71 @@
+// Package metrics defines what travels from machines to the broker and is
+// kept there: Frame, Sketch, Series and Ledger.
+//
+// A Frame is one second of one machine's metrics, numbered. Timers travel as
+// sketches, which merge without loss of accuracy, so that percentiles over any
+// number of machines and seconds come from one merged sketch.
+package metrics
+
+// Version is the version of the frame format that this package writes.
+const Version = 1
+
+// A Kind is the type of a metric.
+type Kind string
+
+// The kinds of metrics. Values of statsd types ms and h become timers.
+const (
+	Counter Kind = "c"  // sum of increments, each divided by its sample rate
+	Gauge   Kind = "g"  // last value set
+	Timer   Kind = "ms" // distribution of values, weighted by the sample rate
+)
+
+// A Tag is one name and value on a metric.
+type Tag struct {
+	Name  string `json:"k"`
+	Value string `json:"v"`
+}
+
+// A Point is what one metric did on one machine in one second.
+type Point struct {
+	Kind  Kind    `json:"t"`
+	Name  string  `json:"n"`
+	Tags  []Tag   `json:"g,omitempty"` // sorted by name
+	Value float64 `json:"x,omitempty"` // counter: sum in this second; gauge: last value
+	// Sketch is set for timers only.
+	Sketch *Sketch `json:"s,omitempty"`
+}
+
+// A Frame is one second of one machine's metrics. Frames of a machine are
+// numbered from 1 without gaps, so a gap is a loss and a repetition is known.
+type Frame struct {
+	Version int    `json:"v"`
+	Seq     uint64 `json:"q"`
+	// Time is the end of the frame's second by the machine's clock, in Unix ms.
+	Time   int64   `json:"at"`
+	Points []Point `json:"p,omitempty"`
+	// Ledger counts what the machine's relay received since it started.
+	Ledger Received `json:"l"`
+	// Final marks the relay's last frame: no frame follows, and Seq is the
+	// number of frames sent.
+	Final bool `json:"fin,omitempty"`
+}
+
+// Received is the relay's side of the ledger. All counts are totals since the
+// relay started.
+type Received struct {
+	Datagrams uint64 `json:"dg"` // UDP packets read
+	Values    uint64 `json:"vl"` // values taken into a frame
+	Malformed uint64 `json:"mf"` // lines that could not be parsed
+	Dropped   uint64 `json:"dr"` // values refused, series limit reached
+}
+
+// A Ledger is the account of a run's frames on their way. It balances when
+// every machine's final frame came and Stored equals Sent.
+type Ledger struct {
+	Received
+	Sent    uint64 `json:"frames_sent"`   // sum over machines of the highest frame number known to be sent
+	Stored  uint64 `json:"frames_stored"` // rows in the database
+	Broken  uint64 `json:"frames_broken"` // lines of a relay's output that were no frame
+	Open    int    `json:"machines_open"` // machines whose final frame has not come
+	Balance bool   `json:"balanced"`
+}

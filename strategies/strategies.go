@@ -1,0 +1,175 @@
+// Package strategies says what to run: projects, plans and steps.
+//
+// It is pure: it parses, validates, interpolates and times plans, and does no
+// I/O of its own. Everything that runs a plan is in package broker.
+package strategies
+
+import "strings"
+
+// A Project holds the plans for one service under test.
+type Project struct {
+	UUID     string `json:"uuid,omitempty" file:"-"`
+	Name     string `json:"name" doc:"Name of the project."`
+	HomePage string `json:"home_page" doc:"Where to read about the project."`
+	Plans    []Plan `json:"plans" doc:"The plans of the project."`
+}
+
+// A Plan is an ordered list of steps. Once it has been run its steps never
+// change: Fork makes a changed copy.
+type Plan struct {
+	UUID        string `json:"uuid,omitempty" file:"-"`
+	Name        string `json:"name" doc:"Short name, unique in its project."`
+	Description string `json:"description" doc:"What the plan is for."`
+	Enabled     bool   `json:"enabled" doc:"Free mark for the owner; the broker runs plans either way."`
+	Steps       []Step `json:"steps" doc:"What to run, on how many machines, and when."`
+}
+
+// Defaults of a step's fields, as in loads v2.
+const (
+	DefaultRunMaxTime     = 600
+	DefaultInstanceRegion = "us-west-2"
+	DefaultInstanceType   = "t3.micro"
+	DefaultInstanceCount  = 1
+	DefaultStopTimeout    = 15
+	DefaultReadyTimeout   = 60
+)
+
+// StatsdPort is the port of every machine's statsd receiver.
+const StatsdPort = 8125
+
+// A Step is one image on a number of machines for a time. A field tagged
+// interpolated may hold $NAME and ${NAME}; see Interpolate.
+type Step struct {
+	UUID string `json:"uuid,omitempty" file:"-"`
+	Name string `json:"name" doc:"Short name, unique in its plan."`
+
+	RunDelay   int `json:"run_delay" doc:"Seconds from the start of the run to the start of this step."`
+	RunMaxTime int `json:"run_max_time" doc:"Seconds the step may run; 0, no limit, is for the monitor step only."`
+
+	InstanceRegion string `json:"instance_region" doc:"EC2 region of the machines."`
+	InstanceType   string `json:"instance_type" doc:"EC2 type of the machines."`
+	InstanceCount  int    `json:"instance_count" doc:"Number of machines."`
+
+	ContainerName         string      `json:"container_name" doc:"Image, name:tag. Interpolated."`
+	ContainerURL          string      `json:"container_url" doc:"Tarball of the image (docker save; plain, gzip, bzip2 or zstd), http(s): or file:, used instead of a registry. Interpolated."`
+	EnvironmentData       Environment `json:"environment_data" doc:"Environment of the containers: a map, or a list of NAME=VALUE. Values are interpolated."`
+	AdditionalCommandArgs string      `json:"additional_command_args" doc:"Arguments appended to the image's entrypoint, split as a shell splits words. Interpolated."`
+
+	DNSName       string `json:"dns_name" doc:"Round-robin name of the step's machines, for the containers of later steps."`
+	PortMapping   string `json:"port_mapping" doc:"Published ports, container:host[/udp], with commas between them."`
+	VolumeMapping string `json:"volume_mapping" doc:"Mounts, container:host[:ro|rw], with commas between them; read-only unless said. The host part is interpolated."`
+	DockerSeries  string `json:"docker_series" doc:"Tag type on the metrics of this step."`
+	PruneRunning  bool   `json:"prune_running" doc:"Go on without machines that stop answering, instead of failing the step."`
+	NodeDelay     int    `json:"node_delay" doc:"Seconds between starting one machine of the step and the next."`
+	CaptureOutput string `json:"_capture_output" doc:"File, in the run's folder, that gets the containers' output."`
+	Monitor       bool   `json:"monitor" doc:"True makes this the metrics machine; only name of region, type, dns_name and environment_data may be given with it."`
+
+	// What follows is not in loads v2.
+
+	Ulimits     map[string]Ulimit `json:"ulimits,omitempty" doc:"Limits of the containers by their names in ulimit, for example nofile: a number, or soft:hard."`
+	CPUs        float64           `json:"cpus,omitempty" doc:"Processors a container may use; 0 is no limit."`
+	Memory      Bytes             `json:"memory,omitempty" doc:"Memory a container may use, in bytes or with a unit (512m, 2g); 0 is no limit."`
+	StopTimeout int               `json:"stop_timeout" doc:"Seconds between asking a container to stop and killing it."`
+	Ready       *Ready            `json:"ready,omitempty" doc:"When the step counts as ready; later steps wait for it."`
+	StartAfter  []StartAfter      `json:"start_after,omitempty" doc:"Steps whose readiness or end this step waits for."`
+}
+
+// Ready says when a started step counts as ready. Exactly one of Port, Log and
+// Health is given. Every machine of the step must be ready.
+type Ready struct {
+	Port    int    `json:"port,omitempty" doc:"TCP port that answers on the machine: a host port of port_mapping."`
+	Log     string `json:"log,omitempty" doc:"Regular expression (RE2) that a line of the container's output matches."`
+	Health  bool   `json:"health,omitempty" doc:"True waits for the image's own health check."`
+	Timeout int    `json:"timeout" doc:"Seconds from the start of the step within which it must be ready, or it fails."`
+}
+
+// An Event is what start_after waits for.
+type Event string
+
+// The events of a step that another may wait for.
+const (
+	EventReady Event = "ready" // it is ready; without a Ready, it has started
+	EventEnd   Event = "end"   // all its containers have ended
+)
+
+// StartAfter names a step, and the event of it to wait for. In a file a bare
+// step name means its readiness.
+type StartAfter struct {
+	Step  string `json:"step" doc:"Name of the step to wait for."`
+	Event Event  `json:"event" enum:"ready,end" doc:"ready (the default) or end."`
+}
+
+// Ulimit is a soft and a hard limit; -1 is unlimited.
+type Ulimit struct {
+	Soft int64 `json:"soft"`
+	Hard int64 `json:"hard"`
+}
+
+// Bytes is a size in bytes.
+type Bytes int64
+
+// A Variable is one entry of an Environment.
+type Variable struct {
+	Name, Value string
+}
+
+// Environment is an ordered list of variables with distinct names. In JSON it
+// is written as an object; it is read from an object or a list of NAME=VALUE.
+type Environment []Variable
+
+// Get returns the value of the variable and whether it is set.
+func (e Environment) Get(name string) (string, bool) {
+	for _, v := range e {
+		if v.Name == name {
+			return v.Value, true
+		}
+	}
+	return "", false
+}
+
+// Map returns the variables as a map.
+func (e Environment) Map() map[string]string {
+	m := make(map[string]string, len(e))
+	for _, v := range e {
+		m[v.Name] = v.Value
+	}
+	return m
+}
+
+// A Port is one published port.
+type Port struct {
+	Container int    // port in the container
+	Host      int    // port on the machine
+	Protocol  string // "tcp" or "udp"
+}
+
+// A Volume is one mount of a machine's folder or file in a container.
+type Volume struct {
+	Container string // path in the container
+	Host      string // path on the machine
+	ReadOnly  bool
+}
+
+// A Fault is one mistake in a plan file, or in a request's body.
+type Fault struct {
+	File   string `json:"file,omitempty"`   // as the caller named it; empty for a request's body
+	Line   int    `json:"line,omitempty"`   // from 1; 0 when the input has no position
+	Column int    `json:"column,omitempty"` // from 1, in characters
+	Field  string `json:"field"`            // path, for example plans[0].steps[1].run_delay
+	Value  string `json:"value,omitempty"`  // as written, shortened; empty when the field is missing
+	Want   string `json:"want"`             // a phrase that says what would be right
+	What   string `json:"what"`             // a phrase that says what is wrong
+}
+
+// Faults are all mistakes of one input, in the order of the input. It is an
+// error; an empty Faults must be returned as a nil error.
+type Faults []Fault
+
+// Error lists the faults, one a line.
+func (f Faults) Error() string {
+	lines := make([]string, len(f))
+	for i, fault := range f {
+		lines[i] = fault.String()
+	}
+	return strings.Join(lines, "\n")
+}
