@@ -31,12 +31,16 @@ type Point struct {
 	Name  string  `json:"n"`
 	Tags  []Tag   `json:"g,omitempty"` // sorted by name
 	Value float64 `json:"x,omitempty"` // counter: sum in this second; gauge: last value
+	// Count says how often a gauge was set in this second; 0 means that the
+	// value is carried over from an earlier one. It is 0 for the other kinds.
+	Count float64 `json:"c,omitempty"`
 	// Sketch is set for timers only.
 	Sketch *Sketch `json:"s,omitempty"`
 }
 
 // A Frame is one second of one machine's metrics. Frames of a machine are
 // numbered from 1 without gaps, so a gap is a loss and a repetition is known.
+// A second too large for one frame is written as several, of the same Time.
 type Frame struct {
 	Version int    `json:"v"`
 	Seq     uint64 `json:"q"`
@@ -57,6 +61,9 @@ type Received struct {
 	Values    uint64 `json:"vl"` // values taken into a frame
 	Malformed uint64 `json:"mf"` // lines that could not be parsed
 	Dropped   uint64 `json:"dr"` // values refused, series limit reached
+	// Merged counts seconds that had to share a frame with a later one, because
+	// the relay's output was blocked for too long. Their values are not lost.
+	Merged uint64 `json:"mg,omitempty"`
 }
 
 // A Ledger is the account of a run's frames on their way. It balances when

@@ -1,0 +1,212 @@
+package metrics
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/DataDog/sketches-go/ddsketch/mapping"
+	"github.com/DataDog/sketches-go/ddsketch/store"
+)
+
+// RelativeError bounds the error of a sketch: a quantile differs from the true
+// value at its rank by at most this part of it. Merging adds nothing to it.
+const RelativeError = 0.01
+
+// The magnitudes that a sketch tells apart: for timers, which are in ms, from
+// a nanosecond to thirty years. Smaller ones count as zero and larger ones as
+// the largest, so the number of bins is bounded (2,094 for each sign).
+const (
+	smallestMagnitude = 1e-6
+	largestMagnitude  = 1e12
+)
+
+// The weights that a sketch can carry without losing them to rounding.
+const (
+	smallestWeight = 1e-6
+	largestWeight  = 1e15
+)
+
+// bins maps a magnitude to the number of its bin. It never changes.
+var bins = newMapping()
+
+// Bin numbers of the smallest and the largest magnitude.
+var (
+	lowestBin  = bins.Index(smallestMagnitude)
+	highestBin = bins.Index(largestMagnitude)
+)
+
+func newMapping() *mapping.CubicallyInterpolatedMapping {
+	m, err := mapping.NewCubicallyInterpolatedMapping(RelativeError)
+	if err != nil {
+		panic(err) // RelativeError is a constant between 0 and 1
+	}
+	return m
+}
+
+// A Sketch is a histogram of weighted values that can be merged with others.
+// Its bins have the same bounds everywhere, so a quantile of merged sketches is
+// the same as that of one sketch with all the values. Count, sum, least and
+// greatest value are exact.
+//
+// A sketch that was decoded stays packed until something is added to it; so
+// keeping many of them is cheap. The methods that only read may be called by
+// many goroutines at once, as long as none changes the sketch. The zero value
+// is an empty sketch.
+type Sketch struct {
+	count, sum, min, max float64
+	zero                 float64           // weight of values nearer to zero than smallestMagnitude
+	pos, neg             *store.DenseStore // weights by magnitude; nil when there are none
+	packed               []byte            // see pack; when set, pos and neg are nil
+}
+
+// NewSketch returns an empty sketch.
+func NewSketch() *Sketch { return &Sketch{} }
+
+// Add adds a value that stands for weight values (1 / sample rate). NaN counts
+// as nothing, and so does a weight that is not above zero.
+func (s *Sketch) Add(value, weight float64) {
+	if !(weight > 0) || math.IsNaN(value) {
+		return
+	}
+	weight = min(max(weight, smallestWeight), largestWeight)
+	value = saturate(value)
+	s.unpack()
+	s.note(value, value, weight, value*weight)
+	switch magnitude := math.Abs(value); {
+	case magnitude < smallestMagnitude:
+		s.zero += weight
+	case value > 0:
+		s.positive().AddWithCount(binOf(magnitude), weight)
+	default:
+		s.negative().AddWithCount(binOf(magnitude), weight)
+	}
+}
+
+// Merge adds all that is in o, which stays as it is. An o that can't be read
+// is an error, and leaves s unchanged.
+func (s *Sketch) Merge(o *Sketch) error {
+	if o == nil || o.count == 0 {
+		return nil
+	}
+	from, err := o.open()
+	if err != nil {
+		return fmt.Errorf("unpack sketch: %w", err)
+	}
+	s.unpack()
+	s.note(o.min, o.max, o.count, o.sum)
+	s.zero += from.zero
+	if from.pos != nil {
+		s.positive().MergeWith(from.pos)
+	}
+	if from.neg != nil {
+		s.negative().MergeWith(from.neg)
+	}
+	return nil
+}
+
+// Count returns the number of values, each counted with its weight.
+func (s *Sketch) Count() float64 { return s.count }
+
+// Sum returns the weighted sum of the values.
+func (s *Sketch) Sum() float64 { return s.sum }
+
+// Min returns the least value, 0 if there is none.
+func (s *Sketch) Min() float64 { return s.min }
+
+// Max returns the greatest value, 0 if there is none.
+func (s *Sketch) Max() float64 { return s.max }
+
+// Mean returns the weighted mean, 0 if there is no value.
+func (s *Sketch) Mean() float64 {
+	if s.count == 0 {
+		return 0
+	}
+	return s.sum / s.count
+}
+
+// Quantile returns the value below which a part q of the values lies, q from 0
+// to 1: for n values of weight 1, the one at rank q(n-1), rounded down. It
+// is within RelativeError, and 0 for an empty sketch.
+func (s *Sketch) Quantile(q float64) float64 { return s.Quantiles(q)[0] }
+
+// Quantiles returns several quantiles; it is cheaper than asking one by one.
+func (s *Sketch) Quantiles(qs ...float64) []float64 {
+	values := make([]float64, len(qs))
+	from, err := s.open()
+	if err != nil || s.count == 0 {
+		return values
+	}
+	for i, q := range qs {
+		q = min(max(q, 0), 1)
+		values[i] = min(max(from.at(q*(from.count-1)), s.min), s.max)
+	}
+	return values
+}
+
+// Clone returns a copy that shares nothing that changes.
+func (s *Sketch) Clone() *Sketch {
+	c := *s
+	c.pos, c.neg = copyStore(s.pos), copyStore(s.neg)
+	return &c
+}
+
+// at returns the middle of the bin that holds the value of the given rank.
+func (s *Sketch) at(rank float64) float64 {
+	below := 0.0
+	if s.neg != nil {
+		below = s.neg.TotalCount()
+	}
+	switch {
+	case rank < below:
+		return -bins.Value(s.neg.KeyAtRank(below - 1 - rank))
+	case rank < below+s.zero || s.pos == nil:
+		return 0
+	default:
+		return bins.Value(s.pos.KeyAtRank(rank - below - s.zero))
+	}
+}
+
+// note updates what is kept exactly.
+func (s *Sketch) note(least, greatest, weight, sum float64) {
+	if s.count == 0 {
+		s.min, s.max = least, greatest
+	}
+	s.min, s.max = min(s.min, least), max(s.max, greatest)
+	s.count += weight
+	s.sum = saturate(s.sum + saturate(sum))
+}
+
+func (s *Sketch) positive() *store.DenseStore {
+	if s.pos == nil {
+		s.pos = store.NewDenseStore()
+	}
+	return s.pos
+}
+
+func (s *Sketch) negative() *store.DenseStore {
+	if s.neg == nil {
+		s.neg = store.NewDenseStore()
+	}
+	return s.neg
+}
+
+func binOf(magnitude float64) int {
+	if magnitude >= largestMagnitude {
+		return highestBin
+	}
+	return bins.Index(magnitude)
+}
+
+// saturate keeps what is too large for a number, so that it can be written.
+func saturate(v float64) float64 {
+	return min(max(v, -math.MaxFloat64), math.MaxFloat64)
+}
+
+func copyStore(s *store.DenseStore) *store.DenseStore {
+	if s == nil {
+		return nil
+	}
+	c := store.NewDenseStore()
+	c.MergeWith(s)
+	return c
+}

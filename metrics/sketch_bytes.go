@@ -1,0 +1,285 @@
+package metrics
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/DataDog/sketches-go/ddsketch/encoding"
+	"github.com/DataDog/sketches-go/ddsketch/store"
+)
+
+// A packed sketch has the layout of the library's sketch with exact summary
+// statistics, without its index mapping, which Version implies. We read it
+// ourselves: the library takes a sketch that is cut off for a whole one.
+var errBroken = errors.New("broken sketch")
+
+// MarshalJSON writes the sketch as a string: its packed bytes in base64.
+func (s *Sketch) MarshalJSON() ([]byte, error) {
+	packed := s.pack()
+	out := make([]byte, 0, base64.RawStdEncoding.EncodedLen(len(packed))+2)
+	out = append(out, '"')
+	out = base64.RawStdEncoding.AppendEncode(out, packed)
+	return append(out, '"'), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON has written, and refuses anything that
+// no sketch could have given.
+func (s *Sketch) UnmarshalJSON(text []byte) error {
+	var encoded string
+	if err := json.Unmarshal(text, &encoded); err != nil {
+		return fmt.Errorf("read sketch: %w", err)
+	}
+	packed, err := base64.RawStdEncoding.DecodeString(encoded)
+	if err != nil {
+		return fmt.Errorf("read sketch: %w", err)
+	}
+	read := &packedReader{rest: packed}
+	if err := read.all(); err != nil {
+		return fmt.Errorf("read sketch: %w", err)
+	}
+	*s = read.sketch
+	if len(packed) > 0 {
+		s.packed = packed
+	}
+	return nil
+}
+
+// pack returns the sketch's bytes, none for an empty sketch.
+func (s *Sketch) pack() []byte {
+	if s.packed != nil || s.count == 0 {
+		return s.packed
+	}
+	b := make([]byte, 0, 256)
+	encoding.EncodeFlag(&b, encoding.FlagCount)
+	encoding.EncodeVarfloat64(&b, s.count)
+	appendFloat(&b, encoding.FlagSum, s.sum)
+	appendFloat(&b, encoding.FlagMin, s.min)
+	appendFloat(&b, encoding.FlagMax, s.max)
+	if s.zero > 0 {
+		encoding.EncodeFlag(&b, encoding.FlagZeroCountVarFloat)
+		encoding.EncodeVarfloat64(&b, s.zero)
+	}
+	if s.pos != nil {
+		s.pos.Encode(&b, encoding.FlagTypePositiveStore)
+	}
+	if s.neg != nil {
+		s.neg.Encode(&b, encoding.FlagTypeNegativeStore)
+	}
+	return b
+}
+
+func appendFloat(b *[]byte, flag encoding.Flag, v float64) {
+	encoding.EncodeFlag(b, flag)
+	encoding.EncodeFloat64LE(b, v)
+}
+
+// freeze packs the sketch for good, which frees its bins.
+func (s *Sketch) freeze() {
+	s.packed = s.pack()
+	s.pos, s.neg = nil, nil
+}
+
+// open returns the sketch with its bins, itself unless it is packed.
+func (s *Sketch) open() (*Sketch, error) {
+	if s.packed == nil {
+		return s, nil
+	}
+	read := &packedReader{rest: s.packed, keep: true}
+	err := read.all()
+	return &read.sketch, err
+}
+
+// unpack gives the sketch its bins back. Packed bytes were read once before
+// they were kept, so they can be read again.
+func (s *Sketch) unpack() {
+	if opened, err := s.open(); err == nil {
+		*s = *opened
+	}
+}
+
+// packedReader reads a packed sketch from front to end.
+type packedReader struct {
+	rest   []byte
+	keep   bool // fill the stores; otherwise only check
+	sketch Sketch
+
+	pos, neg binRange
+}
+
+// binRange says which bins of a store hold something, and how much in all.
+type binRange struct {
+	first, last int
+	count       float64
+}
+
+func (r *packedReader) all() error {
+	if len(r.rest) == 0 {
+		return nil
+	}
+	s := &r.sketch
+	ok := r.flag(encoding.FlagCount) && r.weight(&s.count) &&
+		r.flag(encoding.FlagSum) && r.float(&s.sum) &&
+		r.flag(encoding.FlagMin) && r.float(&s.min) &&
+		r.flag(encoding.FlagMax) && r.float(&s.max) &&
+		(!r.flag(encoding.FlagZeroCountVarFloat) || r.weight(&s.zero)) &&
+		r.bins(encoding.FlagTypePositiveStore, &r.pos, s.positive) &&
+		r.bins(encoding.FlagTypeNegativeStore, &r.neg, s.negative) &&
+		len(r.rest) == 0 && r.fits()
+	if !ok {
+		return errBroken
+	}
+	return nil
+}
+
+// fits reports whether the exact statistics agree with the bins.
+func (r *packedReader) fits() bool {
+	s := &r.sketch
+	total := s.zero + r.pos.count + r.neg.count
+	if math.Abs(total-s.count) > 1e-6*s.count || s.min > s.max {
+		return false
+	}
+	return signedBin(s.min) == r.lowest() && signedBin(s.max) == r.highest()
+}
+
+// lowest and highest return the ends of the bins in use, as signedBin does.
+func (r *packedReader) lowest() [2]int {
+	switch {
+	case r.neg.count > 0:
+		return [2]int{-1, r.neg.last}
+	case r.sketch.zero > 0:
+		return [2]int{0, 0}
+	default:
+		return [2]int{1, r.pos.first}
+	}
+}
+
+func (r *packedReader) highest() [2]int {
+	switch {
+	case r.pos.count > 0:
+		return [2]int{1, r.pos.last}
+	case r.sketch.zero > 0:
+		return [2]int{0, 0}
+	default:
+		return [2]int{-1, r.neg.first}
+	}
+}
+
+// signedBin returns the sign and the number of the bin that a value falls in.
+func signedBin(v float64) [2]int {
+	switch magnitude := math.Abs(v); {
+	case magnitude < smallestMagnitude:
+		return [2]int{0, 0}
+	case v > 0:
+		return [2]int{1, binOf(magnitude)}
+	default:
+		return [2]int{-1, binOf(magnitude)}
+	}
+}
+
+// flag consumes the flag if it comes next.
+func (r *packedReader) flag(want encoding.Flag) bool {
+	rest := r.rest
+	got, err := encoding.DecodeFlag(&rest)
+	if err != nil || got != want {
+		return false
+	}
+	r.rest = rest
+	return true
+}
+
+func (r *packedReader) float(v *float64) (ok bool) {
+	var err error
+	*v, err = encoding.DecodeFloat64LE(&r.rest)
+	return err == nil && !math.IsNaN(*v) && !math.IsInf(*v, 0)
+}
+
+func (r *packedReader) weight(v *float64) (ok bool) {
+	var err error
+	*v, err = encoding.DecodeVarfloat64(&r.rest)
+	return err == nil && *v > 0 && !math.IsInf(*v, 0)
+}
+
+// bins reads the bins of one sign, if they come next.
+func (r *packedReader) bins(sign encoding.FlagType, in *binRange, into func() *store.DenseStore) bool {
+	var dest *store.DenseStore
+	if r.keep {
+		dest = into()
+	}
+	switch {
+	case r.flag(encoding.NewFlag(sign, encoding.BinEncodingContiguousCounts)):
+		return r.denseBins(in, dest)
+	case r.flag(encoding.NewFlag(sign, encoding.BinEncodingIndexDeltasAndCounts)):
+		return r.sparseBins(in, dest)
+	default:
+		return true
+	}
+}
+
+func (r *packedReader) denseBins(in *binRange, dest *store.DenseStore) bool {
+	n, err := encoding.DecodeUvarint64(&r.rest)
+	if err != nil || n == 0 || n > uint64(highestBin-lowestBin+1) {
+		return false
+	}
+	first, err := encoding.DecodeVarint64(&r.rest)
+	if err != nil {
+		return false
+	}
+	if step, err := encoding.DecodeVarint64(&r.rest); err != nil || step != 1 {
+		return false
+	}
+	for i := range int64(n) {
+		count, err := encoding.DecodeVarfloat64(&r.rest)
+		if err != nil {
+			return false
+		}
+		if count == 0 {
+			continue
+		}
+		if !in.add(first+i, count, dest) {
+			return false
+		}
+	}
+	return in.count > 0
+}
+
+func (r *packedReader) sparseBins(in *binRange, dest *store.DenseStore) bool {
+	n, err := encoding.DecodeUvarint64(&r.rest)
+	if err != nil || n == 0 || n > uint64(highestBin-lowestBin+1) {
+		return false
+	}
+	index := int64(0)
+	for i := range n {
+		delta, err := encoding.DecodeVarint64(&r.rest)
+		if err != nil || i > 0 && delta <= 0 {
+			return false
+		}
+		count, err := encoding.DecodeVarfloat64(&r.rest)
+		if err != nil {
+			return false
+		}
+		index += delta
+		if !in.add(index, count, dest) {
+			return false
+		}
+	}
+	return true
+}
+
+// add takes one bin in, in ascending order; dest may be nil.
+func (b *binRange) add(index int64, count float64, dest *store.DenseStore) bool {
+	if index < int64(lowestBin) || index > int64(highestBin) || !(count > 0) || math.IsInf(count, 0) {
+		return false
+	}
+	if b.count == 0 {
+		b.first = int(index)
+	}
+	b.last = int(index)
+	b.count += count
+	if dest != nil {
+		dest.AddWithCount(int(index), count)
+	}
+	return true
+}
