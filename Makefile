@@ -1,0 +1,73 @@
+# Loads: everything starts here. All paths are relative, so that a checkout
+# works in any folder, also in one with spaces in its path.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LISTEN   ?= 127.0.0.1:8080
+FUZZTIME ?= 20s
+BENCH    ?= .
+BENCHTIME ?= 1s
+TESTTIME ?= 10m
+
+# The version is stamped by -ldflags. Go's own stamping of git's state is off,
+# since it fails in a checkout that belongs to another user.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+export VERSION LISTEN FUZZTIME TESTTIME
+
+LDFLAGS := -s -w -X main.version=$(VERSION)
+ifeq ($(shell uname -s),Linux)
+# One static program: the same file runs on any Linux and in an empty image.
+STATIC := -tags osusergo,netgo,sqlite_omit_load_extension
+STATIC_LDFLAGS := -linkmode external -extldflags "-static"
+endif
+
+.PHONY: help
+help: ## list these verbs
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+
+.PHONY: build
+build: ## build bin/loads and the bin/loads-node programs
+	@scripts/need.sh go gcc
+	CGO_ENABLED=1 go build -trimpath $(STATIC) -ldflags '$(LDFLAGS) $(STATIC_LDFLAGS)' -o bin/loads ./cmd/loads
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/loads-node-linux-amd64 ./cmd/loads-node
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/loads-node-linux-arm64 ./cmd/loads-node
+
+.PHONY: demo
+demo: build ## run examples/quickstart.yaml to its end on this computer's Docker engine
+	@scripts/demo.sh
+
+.PHONY: test
+test: build ## run every test, with the race detector
+	@scripts/test-deps.sh
+	go test -race -count=1 -timeout $(TESTTIME) ./...
+
+.PHONY: lint
+lint: ## check format, vet, staticcheck, import directions, sizes and known vulnerabilities
+	@scripts/lint.sh
+
+.PHONY: bench
+bench: ## run the benchmarks (BENCH=name, BENCHTIME=1s)
+	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for a while (FUZZTIME=20s)
+	@scripts/fuzz.sh
+
+.PHONY: serve
+serve: build ## leave a broker running on 127.0.0.1:8080 (LISTEN=addr:port)
+	@scripts/serve.sh start
+
+.PHONY: stop
+stop: ## stop the broker that make serve has left running
+	@scripts/serve.sh stop
+
+.PHONY: image
+image: build ## build the broker's container image, loads/broker
+	@scripts/image.sh
+
+.PHONY: clean
+clean: ## remove what was built; keeps the data of make serve, in .run
+	rm -rf bin .build

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# image.sh: builds the broker's image, loads/broker, out of bin/, and runs it
+# once to see that it starts: in an empty image only a static program does.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+version=${VERSION:-dev}
+tag=${version//[^A-Za-z0-9_.-]/-}
+folder=.build/image
+
+rm -rf "$folder"
+mkdir -p "$folder/root/usr/bin" "$folder/root/etc/ssl/certs" "$folder/root/var/lib/loads" "$folder/root/tmp"
+chmod 1777 "$folder/root/tmp"
+cp bin/loads bin/loads-node-linux-amd64 bin/loads-node-linux-arm64 "$folder/root/usr/bin/"
+go run ./scripts/cacerts >"$folder/root/etc/ssl/certs/ca-certificates.crt"
+cp Dockerfile "$folder/"
+
+scripts/docker-engine.sh
+scripts/engine.sh build "loads/broker:$tag,loads/broker:latest" "$folder"
+scripts/engine.sh run "loads/broker:$tag" version
+echo "The image is loads/broker:$tag, and loads/broker:latest."
