@@ -137,5 +137,16 @@ type Engine interface {
 	Close() error
 }
 
+// A Network is a bridge network of an engine; pools make one a machine where
+// one engine plays several.
+type Network struct {
+	ID      string
+	Name    string
+	Gateway string // the engine's own address on it
+	Subnet  string // in CIDR notation
+	Labels  map[string]string
+	Created time.Time // by the engine's clock
+}
+
 // Dialer opens the engine at an endpoint. It does not need to connect.
 type Dialer func(Endpoint) (Engine, error)
