@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -21,6 +20,9 @@ type Config struct {
 	Dir     string
 	Log     *slog.Logger
 	Version string
+	// LostAfter is how long a machine may be silent before it is given up; 0
+	// is a minute.
+	LostAfter time.Duration
 }
 
 // A Broker runs plans. All its methods may be called by many goroutines at
@@ -35,6 +37,8 @@ type Broker struct {
 	mu   sync.Mutex
 	ctx  context.Context // of all runs; ended by Close
 	runs map[string]*execution
+
+	cache seriesCache
 }
 
 // StartRequest asks for a run.
@@ -88,4 +92,175 @@ type Report struct {
 	Ledger   metrics.Ledger
 }
 
-var _ io.Closer = (*Broker)(nil)
+// New makes a Broker. Start begins its work.
+func New(cfg Config) *Broker {
+	if cfg.LostAfter == 0 {
+		cfg.LostAfter = time.Minute
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Broker{cfg: cfg, hub: newHub(), runs: map[string]*execution{}}
+}
+
+// Start goes on with the runs that an earlier broker left unfinished, and
+// begins to clear away what no run owns. ctx bounds the start only.
+func (b *Broker) Start(ctx context.Context) error {
+	id, err := b.cfg.Store.BrokerID(ctx)
+	if err != nil {
+		return err
+	}
+	unfinished, err := b.cfg.Store.Runs(ctx, RunFilter{States: []RunState{Initializing, Running, Terminating}})
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.id = id
+	b.ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
+	for _, run := range unfinished {
+		note := Event{Kind: EventNote, Text: "The broker was started again; the run goes on."}
+		if err := b.cfg.Store.AddEvents(ctx, &run, note); err != nil {
+			b.stop()
+			return err
+		}
+		b.launch(run)
+	}
+	b.wg.Go(func() { b.reapLoop(b.ctx) })
+	return nil
+}
+
+// Close stops driving runs and waits for all goroutines. The runs stay as they
+// are on disk and on their machines; the next Start goes on with them.
+func (b *Broker) Close() error {
+	b.mu.Lock()
+	stop := b.stop
+	b.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	b.wg.Wait()
+	return nil
+}
+
+// ID returns the broker's id, which labels all that it makes.
+func (b *Broker) ID() string { return b.id }
+
+// Version returns the version that Config gave.
+func (b *Broker) Version() string { return b.cfg.Version }
+
+// launch starts the goroutine that drives the run. The caller holds b.mu.
+func (b *Broker) launch(run Run) {
+	x := newExecution(b, run)
+	b.runs[run.UUID] = x
+	b.wg.Go(func() {
+		x.drive(b.ctx)
+		b.mu.Lock()
+		delete(b.runs, run.UUID)
+		b.mu.Unlock()
+		b.hub.notify(run.UUID)
+	})
+}
+
+// StartRun starts a run of a plan. It gives ENotFound for an unknown plan,
+// EInvalid when a variable of the plan is not set, and EConflict for a
+// RunUUID in use.
+func (b *Broker) StartRun(ctx context.Context, req StartRequest) (Run, error) {
+	plan, err := b.cfg.Store.Plan(ctx, req.PlanUUID)
+	if err != nil {
+		return Run{}, err
+	}
+	if err := invalid(strategies.CheckVariables(plan.Plan, req.Environment)); err != nil {
+		return Run{}, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ctx == nil || b.ctx.Err() != nil {
+		return Run{}, Errorf(EUnavailable, "The broker is stopping; try again once it has been started.")
+	}
+	run, err := b.cfg.Store.CreateRun(ctx, Run{
+		UUID: req.RunUUID, PlanUUID: req.PlanUUID, Owner: req.Owner, Environment: req.Environment, Cleanup: CleanupPending,
+	})
+	if err != nil {
+		return Run{}, err
+	}
+	b.launch(run)
+	return run, nil
+}
+
+// Abort asks a run to end now. It returns false when the run was ending or
+// over already.
+func (b *Broker) Abort(ctx context.Context, uuid string) (bool, error) {
+	asked, err := b.cfg.Store.RequestAbort(ctx, uuid)
+	if err != nil || !asked {
+		return false, err
+	}
+	if x := b.execution(uuid); x != nil {
+		x.requestAbort()
+	}
+	return true, nil
+}
+
+func (b *Broker) execution(uuid string) *execution {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.runs[uuid]
+}
+
+// Run returns a run with its step records, or ENotFound.
+func (b *Broker) Run(ctx context.Context, uuid string) (Run, error) {
+	return b.cfg.Store.Run(ctx, uuid)
+}
+
+// Runs returns the runs that the filter selects, the newest first.
+func (b *Broker) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
+	return b.cfg.Store.Runs(ctx, f)
+}
+
+// DeleteRun deletes a run's record, metrics and logs, after aborting the run
+// and waiting for its end where needed.
+func (b *Broker) DeleteRun(ctx context.Context, uuid string) error {
+	if _, err := b.Abort(ctx, uuid); err != nil {
+		return err
+	}
+	if _, err := b.Wait(ctx, uuid); err != nil {
+		return err
+	}
+	if err := b.cfg.Store.DeleteRun(ctx, uuid); err != nil {
+		return err
+	}
+	return b.deleteLogs(uuid)
+}
+
+// Wait returns the run once it is completed, or the context's error.
+func (b *Broker) Wait(ctx context.Context, uuid string) (Run, error) {
+	changed, cancel := b.Watch(uuid)
+	defer cancel()
+	for {
+		run, err := b.cfg.Store.Run(ctx, uuid)
+		if err != nil || run.State == Completed {
+			return run, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return run, ctx.Err()
+		}
+	}
+}
+
+// Machines returns the run's machines by step and index.
+func (b *Broker) Machines(ctx context.Context, runUUID string) ([]Machine, error) {
+	return b.cfg.Store.Machines(ctx, runUUID)
+}
+
+// Events returns the run's events whose number is higher than after.
+func (b *Broker) Events(ctx context.Context, runUUID string, after int64) ([]Event, error) {
+	return b.cfg.Store.Events(ctx, runUUID, after)
+}
+
+// Watch returns a channel that receives after new events or frames of the run,
+// and a function that ends the watch.
+func (b *Broker) Watch(runUUID string) (changed <-chan struct{}, cancel func()) {
+	return b.hub.watch(runUUID)
+}

@@ -1,0 +1,331 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/loads/loads/metrics"
+)
+
+// maxFrameLine is the size in bytes over which a line of a relay's output is
+// no frame.
+const maxFrameLine = 16 << 20
+
+// rereadMargin is how far before the last stored frame reading begins again
+// after a break: the engine selects its log by time, and numbers tell repeated
+// frames.
+const rereadMargin = 3 * time.Second
+
+// frameItem is a frame on its way to the store, or a number of broken lines,
+// or neither: stored is then closed when all before it is stored.
+type frameItem struct {
+	stored chan struct{}
+	m      *machine
+	step   string
+	frame  metrics.Frame
+	body   []byte
+	broken uint64
+}
+
+// A frameReader reads the frames of one machine's relay. The execution's
+// goroutine for the machine starts it, terminate waits for it.
+type frameReader struct {
+	x      *execution
+	m      *machine
+	cancel context.CancelFunc
+	done   chan struct{} // closed when no more frames come
+
+	first     chan struct{} // closed at the first frame
+	firstOnce sync.Once
+	last      uint64 // number of the last frame passed on
+	lastTime  int64
+	final     bool
+	lenient   bool // the next broken line may be the rest of one that was cut
+	stderr    tail
+}
+
+// follow starts reading the machine's frames, unless it does already.
+func (x *execution) follow(ctx context.Context, m *machine) {
+	if m.reader != nil {
+		return
+	}
+	// Reading outlives the phase that starts it: terminate ends it.
+	reading, cancel := context.WithCancel(x.b.ctx)
+	r := &frameReader{
+		x: x, m: m, cancel: cancel, done: make(chan struct{}), first: make(chan struct{}),
+		last: m.FrameSeq, lastTime: m.FrameTime, final: m.FramesFinal,
+	}
+	if r.last > 0 {
+		r.firstOnce.Do(func() { close(r.first) })
+	}
+	m.reader = r
+	x.work.Go(func() {
+		defer close(r.done)
+		defer cancel()
+		r.read(reading)
+	})
+}
+
+// firstFrame waits for the relay's first frame.
+func (x *execution) firstFrame(ctx context.Context, m *machine) error {
+	patience := time.NewTimer(x.b.cfg.LostAfter)
+	defer patience.Stop()
+	select {
+	case <-m.reader.first:
+		return nil
+	case <-m.reader.done:
+		return Errorf(EInternal, "its relay ended: %s", m.reader.stderr.String())
+	case <-patience.C:
+		return Errorf(EUnavailable, "its relay sent no frame within %s", x.b.cfg.LostAfter)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// read reads frames until the relay's final one, or until its container has
+// ended, or ctx has. A broken link is picked up from the last frame.
+func (r *frameReader) read(ctx context.Context) {
+	pause := 100 * time.Millisecond
+	for !r.final && ctx.Err() == nil {
+		before := r.last
+		ended, err := r.readOnce(ctx)
+		if ended || CodeOf(err) == ENotFound {
+			return
+		}
+		if r.last > before {
+			pause = 100 * time.Millisecond
+		}
+		sleep(ctx, pause)
+		pause = min(2*pause, 5*time.Second)
+	}
+}
+
+// readOnce reads the relay's log until the link breaks or its container ends,
+// and reports whether it has ended.
+func (r *frameReader) readOnce(ctx context.Context) (ended bool, err error) {
+	opts := LogOptions{Follow: true}
+	r.lenient = r.lastTime > 0
+	if r.lenient {
+		opts.Since = time.UnixMilli(r.lastTime).Add(-rereadMargin)
+	}
+	// Asked first: if it had ended before the log was read, the log is complete.
+	c, err := r.m.engine.Inspect(ctx, r.m.RelayID)
+	if err != nil {
+		return false, err
+	}
+	lines := &lineWriter{line: func(b []byte) error { return r.take(ctx, b) }}
+	if err := r.m.engine.Logs(ctx, r.m.RelayID, opts, lines, &r.stderr); err != nil {
+		return false, err
+	}
+	return c.Started() && !c.Running(), nil
+}
+
+// take passes a frame on to the store.
+func (r *frameReader) take(ctx context.Context, line []byte) error {
+	item := frameItem{m: r.m, step: r.x.ref.Plan.Steps[r.m.Step].Name}
+	f, err := metrics.Decode(line)
+	switch {
+	case err != nil && r.lenient:
+		r.lenient = false
+		return nil
+	case err != nil:
+		item.broken = 1
+	case f.Seq <= r.last:
+		r.lenient = false
+		return nil
+	default:
+		item.frame, item.body = f, bytes.Clone(line)
+	}
+	select {
+	case r.x.frames <- item:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	r.lenient = false
+	if item.broken == 0 {
+		r.last, r.lastTime, r.final = f.Seq, f.Time, f.Final
+		r.firstOnce.Do(func() { close(r.first) })
+	}
+	return nil
+}
+
+// storeFrames stores what the readers pass on, many frames at once, until ctx
+// ends. The queue before it is bounded; while it is full the readers wait, and
+// the engines' logs keep what comes.
+func (x *execution) storeFrames(ctx context.Context) {
+	for {
+		select {
+		case item := <-x.frames:
+			x.storeBatch(ctx, x.batch(item))
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// batch takes what is waiting, up to a bound.
+func (x *execution) batch(first frameItem) []frameItem {
+	items := []frameItem{first}
+	for len(items) < 512 {
+		select {
+		case item := <-x.frames:
+			items = append(items, item)
+		default:
+			return items
+		}
+	}
+	return items
+}
+
+func (x *execution) storeBatch(ctx context.Context, items []frameItem) {
+	var frames []StoredFrame
+	broken := map[int64]uint64{}
+	for _, it := range items {
+		switch {
+		case it.stored != nil:
+			continue
+		case it.broken > 0:
+			broken[it.m.ID] += it.broken
+			continue
+		}
+		frames = append(frames, StoredFrame{
+			MachineID: it.m.ID, Seq: it.frame.Seq, At: it.frame.Time, Final: it.frame.Final, Body: it.body,
+		})
+	}
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
+		err := x.b.cfg.Store.AddFrames(ctx, frames, broken)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return // not stored, so they are read again at the next start
+		}
+		x.log.Error("store frames", "frames", len(frames), "retry_in", pause, "error", err)
+		sleep(ctx, pause)
+	}
+	x.seriesMu.Lock()
+	for _, it := range items {
+		switch {
+		case it.stored != nil:
+			close(it.stored)
+		case it.broken == 0:
+			x.series.Add(it.step, it.m.Index, it.frame)
+		}
+	}
+	x.seriesMu.Unlock()
+	x.b.hub.notify(x.ref.UUID)
+}
+
+// flushFrames waits until all frames passed on so far are stored.
+func (x *execution) flushFrames(ctx context.Context) error {
+	stored := make(chan struct{})
+	select {
+	case x.frames <- frameItem{stored: stored}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-stored:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// restoreSeries reads the frames stored by an earlier broker.
+func (x *execution) restoreSeries(ctx context.Context) error {
+	s, err := x.b.readSeries(ctx, x.ref)
+	if err != nil {
+		return err
+	}
+	x.seriesMu.Lock()
+	defer x.seriesMu.Unlock()
+	x.series = s
+	return nil
+}
+
+// readSeries makes the series of a run from its stored frames.
+func (b *Broker) readSeries(ctx context.Context, run *Run) (*metrics.Series, error) {
+	machines, err := b.cfg.Store.Machines(ctx, run.UUID)
+	if err != nil {
+		return nil, err
+	}
+	byID := map[int64]Machine{}
+	for _, m := range machines {
+		byID[m.ID] = m
+	}
+	s := metrics.NewSeries()
+	err = b.cfg.Store.Frames(ctx, run.UUID, func(f StoredFrame) error {
+		frame, err := metrics.Decode(f.Body)
+		if err != nil {
+			return fmt.Errorf("decode frame %d of machine %d: %w", f.Seq, f.MachineID, err)
+		}
+		m := byID[f.MachineID]
+		s.Add(run.Plan.Steps[m.Step].Name, m.Index, frame)
+		return nil
+	})
+	return s, err
+}
+
+// A lineWriter calls line for every line written to it, without its end. What
+// follows the last line end is kept until more comes.
+type lineWriter struct {
+	line func([]byte) error
+	rest []byte
+}
+
+// Write implements io.Writer.
+func (w *lineWriter) Write(p []byte) (int, error) {
+	n := len(p)
+	for {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			break
+		}
+		line := p[:i]
+		if len(w.rest) > 0 {
+			line = append(w.rest, line...)
+			w.rest = w.rest[:0]
+		}
+		if err := w.line(line); err != nil {
+			return 0, err
+		}
+		p = p[i+1:]
+	}
+	if len(w.rest)+len(p) > maxFrameLine {
+		return 0, Errorf(EInternal, "a line of over %d bytes", maxFrameLine)
+	}
+	w.rest = append(w.rest, p...)
+	return n, nil
+}
+
+// tail keeps the end of what is written to it, to say why a program ended.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+var _ io.Writer = (*tail)(nil)
+
+// Write implements io.Writer.
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	if over := len(t.buf) - 2048; over > 0 {
+		t.buf = append(t.buf[:0], t.buf[over:]...)
+	}
+	return len(p), nil
+}
+
+// String returns the last lines on one line.
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.Join(strings.Split(strings.TrimSpace(string(t.buf)), "\n"), "; ")
+}

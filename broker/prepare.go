@@ -1,0 +1,420 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/loads/loads/strategies"
+)
+
+// startLead is the time from the decision to start containers to their start:
+// long enough to create them first, so that they start together.
+const startLead = time.Second
+
+// loadLead is the time from the start of a container to its LOADS_START_AT:
+// long enough for the program in it to be up and waiting.
+const loadLead = time.Second
+
+// dnsPort is the port of a machine's name server, which the engine gives its
+// containers.
+const dnsPort = 53
+
+// namesFile is where a relay finds the names that it answers.
+const namesFile = "/etc/loads/names.json"
+
+// initialize gets the machines, checks them, loads the images and starts the
+// relays. All of it can be repeated: what is there already is found again.
+func (x *execution) initialize(ctx context.Context) error {
+	if err := x.planMachines(ctx); err != nil {
+		return err
+	}
+	if err := x.acquire(ctx); err != nil {
+		return err
+	}
+	if err := x.prepareMachines(ctx); err != nil {
+		return err
+	}
+	return x.update(ctx, func(run *Run) []Event {
+		start := time.Now().Add(startLead).UTC()
+		run.State = Running
+		run.StartedAt = &start
+		return []Event{{Kind: EventRun, State: Running.String(), Text: "All machines are ready; the steps begin."}}
+	})
+}
+
+// planMachines stores a row, with its token, for every machine of the plan
+// before any is asked for.
+func (x *execution) planMachines(ctx context.Context) error {
+	if err := x.loadMachines(ctx); err != nil {
+		return err
+	}
+	have := map[[2]int]bool{}
+	for _, m := range x.machines {
+		have[[2]int{m.Step, m.Index}] = true
+	}
+	if len(have) == 0 {
+		text := fmt.Sprintf("Run of plan %s: asking for machines.", x.ref.Plan.Name)
+		if err := x.b.cfg.Store.AddEvents(ctx, x.ref, Event{Kind: EventRun, State: Initializing.String(), Text: text}); err != nil {
+			return err
+		}
+		x.b.hub.notify(x.ref.UUID)
+	}
+	for i, step := range x.ref.Plan.Steps {
+		for j := 0; j < step.InstanceCount && !step.Monitor; j++ {
+			if have[[2]int{i, j}] {
+				continue
+			}
+			m := Machine{
+				RunID: x.ref.ID, RunUUID: x.ref.UUID, Step: i, Index: j, State: MachineRequested,
+				Token: uuid.NewString(), Pool: x.b.cfg.Pools[0].Name(),
+			}
+			if err := x.b.cfg.Store.SaveMachine(ctx, x.ref, &m); err != nil {
+				return err
+			}
+		}
+	}
+	return x.loadMachines(ctx)
+}
+
+// loadMachines reads the machines from the store, unless it has.
+func (x *execution) loadMachines(ctx context.Context) error {
+	if len(x.machines) > 0 {
+		return nil
+	}
+	stored, err := x.b.cfg.Store.Machines(ctx, x.ref.UUID)
+	if err != nil {
+		return err
+	}
+	for _, m := range stored {
+		x.machines = append(x.machines, &machine{Machine: m})
+	}
+	return nil
+}
+
+// acquire asks the pools for the machines, the steps in parallel.
+func (x *execution) acquire(ctx context.Context) error {
+	errs := make([]error, len(x.ref.Plan.Steps))
+	var wg sync.WaitGroup
+	for i := range x.ref.Plan.Steps {
+		wg.Go(func() { errs[i] = x.acquireStep(ctx, i) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (x *execution) acquireStep(ctx context.Context, i int) error {
+	step := x.ref.Plan.Steps[i]
+	var wanted []*machine
+	var reqs []MachineRequest
+	for _, m := range x.of(i) {
+		if m.State != MachineRequested {
+			continue
+		}
+		wanted = append(wanted, m)
+		reqs = append(reqs, MachineRequest{
+			BrokerID: x.b.id, RunUUID: x.ref.UUID, PlanName: x.ref.Plan.Name, Owner: x.ref.Owner,
+			Step: i, StepName: step.Name, Index: m.Index, Token: m.Token,
+			Region: step.InstanceRegion, Type: step.InstanceType,
+		})
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	pool, err := x.b.pool(wanted[0].Pool)
+	if err != nil {
+		return x.fail(ctx, "Step %s: %v", step.Name, err)
+	}
+	got, acquireErr := pool.Acquire(ctx, reqs)
+	for k, m := range wanted {
+		if k >= len(got) || got[k].ProviderID == "" {
+			continue
+		}
+		g := got[k]
+		m.Pool, m.ProviderID, m.Address, m.PublicIP = g.Pool, g.ProviderID, g.Address, g.PublicIP
+		m.Network, m.Endpoint, m.State = g.Network, g.Endpoint, MachineReady
+		if err := x.saveMachine(ctx, m, fmt.Sprintf("Machine %s is there, at %s.", m.ProviderID, m.Address)); err != nil {
+			return err
+		}
+	}
+	if acquireErr != nil && ctx.Err() == nil {
+		return x.fail(ctx, "Step %s can't have its machines: %v", step.Name, acquireErr)
+	}
+	return ctx.Err()
+}
+
+// fail ends the run with the verdict ERROR.
+func (x *execution) fail(ctx context.Context, format string, args ...any) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := x.conclude(ctx, Errored, fmt.Sprintf(format, args...)); err != nil {
+		return err
+	}
+	return errStop
+}
+
+func (b *Broker) pool(name string) (Pool, error) {
+	for _, p := range b.cfg.Pools {
+		if p.Name() == name {
+			return p, nil
+		}
+	}
+	return nil, Errorf(EUnavailable, "the broker has no pool %s; start it with the options it had before", name)
+}
+
+// prepareMachines checks the machines, loads their images and starts their
+// relays.
+func (x *execution) prepareMachines(ctx context.Context) error {
+	names, err := x.dnsNames()
+	if err != nil {
+		return err
+	}
+	images := &imageLoads{loads: map[string]*imageLoad{}}
+	err = each(x.machines, func(m *machine) error {
+		if m.State != MachineReady && m.State != MachinePrepared {
+			return nil
+		}
+		err := x.prepare(ctx, m, names, images)
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return x.notPrepared(ctx, m, err)
+	})
+	if err != nil {
+		return err
+	}
+	return x.enoughMachines(ctx)
+}
+
+// notPrepared gives up a machine that can't be used: the run goes on without
+// it when it does not answer and the step allows that, else it fails.
+func (x *execution) notPrepared(ctx context.Context, m *machine, cause error) error {
+	step := x.ref.Plan.Steps[m.Step]
+	if CodeOf(cause) != EUnavailable || !step.PruneRunning {
+		return x.fail(ctx, "Step %s, machine %d can't be used: %v", step.Name, m.Index, cause)
+	}
+	m.State, m.Reason = MachineLost, cause.Error()
+	return x.saveMachine(ctx, m, fmt.Sprintf("Machine %s does not answer; going on without it: %v", m.ProviderID, cause))
+}
+
+// enoughMachines fails the run when a step has no machine left.
+func (x *execution) enoughMachines(ctx context.Context) error {
+	for i, step := range x.ref.Plan.Steps {
+		left := 0
+		for _, m := range x.of(i) {
+			if m.State == MachinePrepared {
+				left++
+			}
+		}
+		if left == 0 && !step.Monitor {
+			return x.fail(ctx, "Step %s has no machine left that answers.", step.Name)
+		}
+	}
+	return nil
+}
+
+// dnsNames returns the relays' names file: the addresses of each dns_name; nil
+// when the plan has none.
+func (x *execution) dnsNames() ([]byte, error) {
+	names := map[string][]string{}
+	for i, step := range x.ref.Plan.Steps {
+		if step.DNSName == "" {
+			continue
+		}
+		for _, m := range x.of(i) {
+			if m.Address != "" {
+				names[step.DNSName] = append(names[step.DNSName], m.Address)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(names)
+}
+
+// prepare makes one machine ready for its container.
+func (x *execution) prepare(ctx context.Context, m *machine, names []byte, images *imageLoads) error {
+	if err := x.connect(m); err != nil {
+		return err
+	}
+	info, err := x.answer(ctx, m)
+	if err != nil {
+		return err
+	}
+	m.ClockOffset, m.ClockError = info.Offset, info.Error
+	node, err := images.load(ctx, m.Endpoint.Host+" "+NodeImage, func() (string, error) { return m.engine.EnsureNodeImage(ctx) })
+	if err != nil {
+		return err
+	}
+	r, err := x.resolve(m, time.Time{})
+	if err != nil {
+		return err
+	}
+	key := m.Endpoint.Host + " " + r.Image + " " + r.URL
+	image, err := images.load(ctx, key, func() (string, error) { return m.engine.EnsureImage(ctx, r.Image, r.URL) })
+	if err != nil {
+		return err
+	}
+	if err := x.pin(ctx, m, info, node, image); err != nil {
+		return err
+	}
+	return x.startRelay(ctx, m, names)
+}
+
+// connect opens the machine's engine.
+func (x *execution) connect(m *machine) error {
+	if m.engine != nil {
+		return nil
+	}
+	eng, err := x.engines.get(m.Endpoint)
+	m.engine = eng
+	return err
+}
+
+// answer waits, no longer than LostAfter, until the machine's engine answers.
+func (x *execution) answer(ctx context.Context, m *machine) (EngineInfo, error) {
+	until := time.Now().Add(x.b.cfg.LostAfter)
+	for {
+		info, err := m.engine.Info(ctx)
+		if CodeOf(err) != EUnavailable || time.Now().After(until) || !sleep(ctx, time.Second) {
+			return info, err
+		}
+	}
+}
+
+// pin stores what exactly runs: versions with the run, the image's id with the
+// step.
+func (x *execution) pin(ctx context.Context, m *machine, info EngineInfo, node, image string) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	versions := map[string]string{"loads": x.b.cfg.Version, "node_image": node}
+	versions["engine "+m.Endpoint.Host] = info.Version + " " + info.Architecture
+	merged := maps.Clone(x.run.Versions)
+	if merged == nil {
+		merged = map[string]string{}
+	}
+	maps.Copy(merged, versions)
+	if !maps.Equal(merged, x.run.Versions) {
+		x.run.Versions = merged
+		if err := x.b.cfg.Store.SaveRun(ctx, &x.run); err != nil {
+			return err
+		}
+	}
+	rec := &x.run.StepRecords[m.Step]
+	if rec.ImageDigest == image {
+		return nil
+	}
+	rec.ImageDigest = image
+	return x.b.cfg.Store.SaveStep(ctx, &x.run, rec)
+}
+
+// startRelay starts the machine's relay and waits for its first frame: from
+// then on no metric sent to the machine can be missed.
+func (x *execution) startRelay(ctx context.Context, m *machine, names []byte) error {
+	spec := ContainerSpec{
+		Name:    x.containerName(m, RoleRelay),
+		Image:   NodeImage,
+		Command: []string{"relay", "--listen", net.JoinHostPort(m.Address, strconv.Itoa(strategies.StatsdPort))},
+		Labels:  x.labels(m, RoleRelay),
+		Network: "host",
+	}
+	if names != nil {
+		spec.Command = append(spec.Command, "--dns", net.JoinHostPort(m.Address, strconv.Itoa(dnsPort)), "--names", namesFile)
+		spec.Files = map[string][]byte{namesFile: names}
+	}
+	id, err := m.engine.Create(ctx, spec)
+	if err != nil {
+		return err
+	}
+	m.RelayID = id
+	if err := x.saveMachine(ctx, m, ""); err != nil {
+		return err
+	}
+	if err := m.engine.Start(ctx, id); err != nil {
+		return err
+	}
+	x.follow(ctx, m)
+	if err := x.firstFrame(ctx, m); err != nil {
+		return err
+	}
+	if m.State == MachinePrepared {
+		return nil // by an earlier broker
+	}
+	m.State = MachinePrepared
+	return x.saveMachine(ctx, m, "The machine is prepared: images are loaded, its relay runs.")
+}
+
+// containerName is the same for the same machine and role, so that creating
+// the container again finds it.
+func (x *execution) containerName(m *machine, role string) string {
+	return fmt.Sprintf("loads-%.8s-%.8s-s%d-m%d-%s", x.b.id, x.ref.UUID, m.Step, m.Index, role)
+}
+
+func (x *execution) labels(m *machine, role string) map[string]string {
+	return map[string]string{
+		LabelBroker: x.b.id, LabelRun: x.ref.UUID, LabelRole: role,
+		LabelStep: strconv.Itoa(m.Step), LabelMachine: strconv.Itoa(m.Index),
+	}
+}
+
+// resolve interpolates the step's fields for the machine. A zero start leaves
+// LOADS_START_AT at 0, for what does not depend on it.
+func (x *execution) resolve(m *machine, start time.Time) (strategies.Resolved, error) {
+	step := x.ref.Plan.Steps[m.Step]
+	at := int64(0)
+	if !start.IsZero() {
+		at = start.Add(loadLead).UnixMilli()
+	}
+	return step.Resolve(map[string]string{
+		"RUN_ID":         x.ref.UUID,
+		"HOST_IP":        m.PublicIP,
+		"PRIVATE_IP":     m.Address,
+		"STATSD_HOST":    m.Address,
+		"STATSD_PORT":    strconv.Itoa(strategies.StatsdPort),
+		"CONTAINER_ID":   step.UUID,
+		"LOADS_START_AT": strconv.FormatInt(at, 10),
+	}, x.ref.Environment)
+}
+
+// imageLoads loads each image once on each engine, however many machines that
+// engine plays.
+type imageLoads struct {
+	mu    sync.Mutex
+	loads map[string]*imageLoad
+}
+
+type imageLoad struct {
+	done chan struct{}
+	id   string
+	err  error
+}
+
+func (l *imageLoads) load(ctx context.Context, key string, f func() (string, error)) (string, error) {
+	l.mu.Lock()
+	load, ok := l.loads[key]
+	if !ok {
+		load = &imageLoad{done: make(chan struct{})}
+		l.loads[key] = load
+	}
+	l.mu.Unlock()
+	if !ok {
+		load.id, load.err = f()
+		close(load.done)
+	}
+	select {
+	case <-load.done:
+		return load.id, load.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}

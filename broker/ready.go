@@ -1,0 +1,148 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/loads/loads/strategies"
+)
+
+// readyEvery is the pause between two looks at whether a machine is ready.
+const readyEvery = 200 * time.Millisecond
+
+// awaitReady waits until every machine of the step is ready, and stores it. It
+// fails the step when that takes too long.
+func (s *supervision) awaitReady(ctx context.Context) {
+	ready := s.x.ref.Plan.Steps[s.i].Ready
+	if ready == nil || s.x.step(s.i).State != StepStarted {
+		return
+	}
+	limit := s.x.step(s.i).StartedAt.Add(time.Duration(ready.Timeout) * time.Second)
+	inTime, cancel := context.WithDeadline(ctx, limit)
+	defer cancel()
+	errs := make([]error, len(s.machines))
+	var wg sync.WaitGroup
+	for k, m := range s.machines {
+		if m.StartedAt == nil {
+			continue // lost at its start
+		}
+		wg.Go(func() { errs[k] = machineReady(inTime, m, ready) })
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return
+	}
+	name := s.x.ref.Plan.Steps[s.i].Name
+	if err := errors.Join(errs...); err != nil {
+		s.failStep(ctx, "it was not ready within %d s: %v", ready.Timeout, err)
+		return
+	}
+	err := s.x.updateStep(ctx, s.i, fmt.Sprintf("Step %s is ready.", name), func(rec *StepRecord) {
+		rec.ReadyAt = utcNow()
+		if rec.State == StepStarted {
+			rec.State = StepReady
+		}
+	})
+	if err != nil && ctx.Err() == nil {
+		s.fail(err)
+	}
+}
+
+// machineReady waits until the machine is ready, or ctx is done: the error
+// then says what was not.
+func machineReady(ctx context.Context, m *machine, r *strategies.Ready) error {
+	switch {
+	case r.Port != 0:
+		return portAnswers(ctx, m, r.Port)
+	case r.Log != "":
+		return logMatches(ctx, m, r.Log)
+	}
+	return isHealthy(ctx, m)
+}
+
+// portAnswers waits until the port takes a connection and keeps it: a proxy of
+// the engine in front of a program that does not listen yet takes it as well,
+// but closes it at once.
+func portAnswers(ctx context.Context, m *machine, port int) error {
+	addr := net.JoinHostPort(m.Address, strconv.Itoa(port))
+	var dialer net.Dialer
+	for {
+		c, err := dialer.DialContext(ctx, "tcp", addr)
+		if err == nil {
+			// Closing can tell nothing more than reading did.
+			kept := staysOpen(c)
+			_ = c.Close()
+			if kept {
+				return nil
+			}
+		}
+		if !sleep(ctx, readyEvery) {
+			return fmt.Errorf("port %d of machine %d does not answer", port, m.Index)
+		}
+	}
+}
+
+func staysOpen(c net.Conn) bool {
+	if err := c.SetReadDeadline(time.Now().Add(readyEvery)); err != nil {
+		return false
+	}
+	_, err := c.Read(make([]byte, 1))
+	return err == nil || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// errMatched ends the reading of a log in which the line was found.
+var errMatched = errors.New("the line was found")
+
+func logMatches(ctx context.Context, m *machine, pattern string) error {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return err
+	}
+	for {
+		found := false
+		find := func() io.Writer {
+			return &lineWriter{line: func(line []byte) error {
+				if re.Match(line) {
+					found = true
+					return errMatched
+				}
+				return nil
+			}}
+		}
+		// The same goroutine writes to both, so found needs no lock. An error
+		// is a broken link, and is tried again.
+		_ = m.engine.Logs(ctx, m.ContainerID, LogOptions{Follow: true}, find(), find())
+		if found {
+			return nil
+		}
+		if !sleep(ctx, readyEvery) {
+			return fmt.Errorf("no line of machine %d matched %q", m.Index, pattern)
+		}
+	}
+}
+
+func isHealthy(ctx context.Context, m *machine) error {
+	last := "no answer"
+	for {
+		c, err := m.engine.Inspect(ctx, m.ContainerID)
+		switch {
+		case err == nil && c.Health == "healthy":
+			return nil
+		case err == nil && c.Health == "":
+			return fmt.Errorf("the image on machine %d has no health check", m.Index)
+		case err == nil:
+			last = c.Health
+		}
+		if !sleep(ctx, readyEvery) {
+			return fmt.Errorf("the health check on machine %d says %s", m.Index, last)
+		}
+	}
+}

@@ -1,0 +1,90 @@
+package broker
+
+import (
+	"context"
+	"sync"
+
+	"github.com/loads/loads/metrics"
+)
+
+// A seriesCache keeps the series of completed runs that were asked for last:
+// making one reads all frames of the run.
+type seriesCache struct {
+	mu    sync.Mutex
+	byRun map[string]*metrics.Series
+	order []string // oldest first
+}
+
+// cachedRuns is how many completed runs' series are kept in memory.
+const cachedRuns = 8
+
+// withSeries calls f with the run's series, which f must not keep.
+func (b *Broker) withSeries(ctx context.Context, uuid string, f func(*metrics.Series)) error {
+	if x := b.execution(uuid); x != nil {
+		x.seriesMu.Lock()
+		defer x.seriesMu.Unlock()
+		f(x.series)
+		return nil
+	}
+	b.cache.mu.Lock()
+	defer b.cache.mu.Unlock()
+	s, ok := b.cache.byRun[uuid]
+	if !ok {
+		run, err := b.cfg.Store.Run(ctx, uuid)
+		if err != nil {
+			return err
+		}
+		if s, err = b.readSeries(ctx, &run); err != nil {
+			return err
+		}
+		if run.State == Completed {
+			b.cache.add(uuid, s)
+		}
+	}
+	f(s)
+	return nil
+}
+
+func (c *seriesCache) add(uuid string, s *metrics.Series) {
+	if c.byRun == nil {
+		c.byRun = map[string]*metrics.Series{}
+	}
+	c.byRun[uuid] = s
+	c.order = append(c.order, uuid)
+	if len(c.order) > cachedRuns {
+		delete(c.byRun, c.order[0])
+		c.order = c.order[1:]
+	}
+}
+
+// Report returns the run with its machines, its metrics so far, merged over
+// all machines, and its ledger.
+func (b *Broker) Report(ctx context.Context, runUUID string) (Report, error) {
+	var r Report
+	var err error
+	if r.Run, err = b.cfg.Store.Run(ctx, runUUID); err != nil {
+		return Report{}, err
+	}
+	if r.Machines, err = b.cfg.Store.Machines(ctx, runUUID); err != nil {
+		return Report{}, err
+	}
+	if r.Ledger, err = b.cfg.Store.Ledger(ctx, runUUID); err != nil {
+		return Report{}, err
+	}
+	err = b.withSeries(ctx, runUUID, func(s *metrics.Series) { r.Summary = s.Summary() })
+	return r, err
+}
+
+// Live returns the metrics of the run's last complete second.
+func (b *Broker) Live(ctx context.Context, runUUID string) (metrics.Summary, error) {
+	var live metrics.Summary
+	err := b.withSeries(ctx, runUUID, func(s *metrics.Series) { live = s.Live() })
+	return live, err
+}
+
+// Series returns the run's metrics over time.
+func (b *Broker) Series(ctx context.Context, runUUID string, q metrics.Query) ([]metrics.Line, error) {
+	var lines []metrics.Line
+	err := b.withSeries(ctx, runUUID, func(s *metrics.Series) { lines = s.Lines(q) })
+	return lines, err
+}

@@ -1,0 +1,318 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/loads/loads/strategies"
+)
+
+// execute takes every step from its state on disk to its end, each in a
+// goroutine of its own, and ends when all steps are over or one has failed.
+func (x *execution) execute(ctx context.Context) error {
+	if err := x.loadMachines(ctx); err != nil {
+		return err
+	}
+	if err := x.reattach(ctx); err != nil {
+		return err
+	}
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, len(x.ref.Plan.Steps))
+	var wg sync.WaitGroup
+	for i := range x.ref.Plan.Steps {
+		wg.Go(func() {
+			errs[i] = x.runStep(inner, i)
+			if errs[i] != nil || x.step(i).Failed {
+				cancel() // a failed step ends the run
+			}
+		})
+	}
+	wg.Wait()
+	if i, failed := x.firstFailed(); failed {
+		rec := x.step(i)
+		return x.fail(ctx, "Step %s failed: %s.", x.ref.Plan.Steps[i].Name, rec.Reason)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return x.conclude(ctx, Pass, "")
+}
+
+// reattach connects to the machines of a run that an earlier broker began. A
+// machine that can't be connected to is noticed later, by what needs it.
+func (x *execution) reattach(ctx context.Context) error {
+	return each(x.machines, func(m *machine) error {
+		if m.State != MachinePrepared {
+			return nil
+		}
+		if err := x.connect(m); err != nil {
+			return x.lose(ctx, m, err)
+		}
+		x.follow(ctx, m)
+		return nil
+	})
+}
+
+// lose gives up a machine.
+func (x *execution) lose(ctx context.Context, m *machine, cause error) error {
+	m.State, m.Reason = MachineLost, cause.Error()
+	return x.saveMachine(ctx, m, fmt.Sprintf("Machine %s is lost: %v", m.ProviderID, cause))
+}
+
+func (x *execution) firstFailed() (int, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i, rec := range x.run.StepRecords {
+		if rec.Failed {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// runStep drives one step. The state of its record says what is next.
+func (x *execution) runStep(ctx context.Context, i int) error {
+	if x.ref.Plan.Steps[i].Monitor {
+		return x.skipMonitor(ctx, i)
+	}
+	for {
+		var err error
+		switch rec := x.step(i); rec.State {
+		case StepPending:
+			err = x.awaitStart(ctx, i)
+		case StepArming:
+			err = x.arm(ctx, i)
+		case StepStarting, StepStarted, StepReady, StepStopping:
+			err = x.supervise(ctx, i)
+		default:
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// skipMonitor ends a monitor step at once: the broker keeps all metrics.
+func (x *execution) skipMonitor(ctx context.Context, i int) error {
+	if x.step(i).State.Over() {
+		return nil
+	}
+	const why = "the broker keeps the metrics itself"
+	return x.updateStep(ctx, i, "The monitor step is not needed here: "+why+".", func(rec *StepRecord) {
+		rec.State, rec.Reason = StepSkipped, why
+	})
+}
+
+// awaitStart waits until the step is due, and then fixes when it starts.
+func (x *execution) awaitStart(ctx context.Context, i int) error {
+	name := x.ref.Plan.Steps[i].Name
+	for {
+		x.mu.Lock()
+		changed, t0 := x.changed, *x.run.StartedAt
+		status := x.status()
+		x.mu.Unlock()
+
+		if why, ok := x.ref.Plan.Blocked(status)[i]; ok {
+			return x.updateStep(ctx, i, fmt.Sprintf("Step %s can't start: %s.", name, why), func(rec *StepRecord) {
+				rec.State, rec.Failed, rec.Reason = StepFailed, true, why
+			})
+		}
+		now := time.Now()
+		elapsed := now.Sub(t0) + startLead
+		for _, due := range x.ref.Plan.Startable(status, elapsed) {
+			if due == i {
+				return x.beginArming(ctx, i, x.startTime(i, t0, now))
+			}
+		}
+		if err := x.awaitChange(ctx, changed, status, elapsed); err != nil {
+			return err
+		}
+	}
+}
+
+// status is what the timing rules must know of the steps. The caller holds
+// x.mu.
+func (x *execution) status() []strategies.StepStatus {
+	status := make([]strategies.StepStatus, len(x.run.StepRecords))
+	for i, rec := range x.run.StepRecords {
+		status[i] = strategies.StepStatus{
+			Started: rec.State != StepPending && rec.State != StepSkipped,
+			Ready:   rec.ReadyAt != nil,
+			Ended:   rec.State.Over(),
+			Failed:  rec.Failed,
+		}
+	}
+	return status
+}
+
+// awaitChange waits for a change of a step, or for the next time something is
+// due.
+func (x *execution) awaitChange(ctx context.Context, changed <-chan struct{}, status []strategies.StepStatus, elapsed time.Duration) error {
+	wait := time.Hour
+	if next, ok := x.ref.Plan.NextDue(status, elapsed); ok {
+		wait = max(next-elapsed, time.Millisecond)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// startTime is when a step that is due starts: when its delay says, but not
+// before its containers can have been created.
+func (x *execution) startTime(i int, t0, now time.Time) time.Time {
+	planned := t0.Add(time.Duration(x.ref.Plan.Steps[i].RunDelay) * time.Second)
+	if soonest := now.Add(startLead); planned.Before(soonest.Add(-startLead / 10)) {
+		return soonest.UTC()
+	}
+	return planned.UTC()
+}
+
+func (x *execution) beginArming(ctx context.Context, i int, at time.Time) error {
+	text := fmt.Sprintf("Step %s is due; creating its containers.", x.ref.Plan.Steps[i].Name)
+	return x.updateStep(ctx, i, text, func(rec *StepRecord) {
+		rec.State, rec.StartAt = StepArming, &at
+	})
+}
+
+// arm creates the step's containers, so that they can be started together.
+// After a break the start may have passed: then it is fixed anew, and with it
+// the containers' LOADS_START_AT, unless one of them runs already.
+func (x *execution) arm(ctx context.Context, i int) error {
+	step, rec := x.ref.Plan.Steps[i], x.step(i)
+	if time.Now().After(rec.StartAt.Add(startLead)) {
+		return x.beginArming(ctx, i, time.Now().Add(startLead).UTC())
+	}
+	err := each(x.of(i), func(m *machine) error {
+		if m.State != MachinePrepared {
+			return nil
+		}
+		err := x.create(ctx, m, *rec.StartAt)
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if CodeOf(err) == EUnavailable && step.PruneRunning {
+			return x.lose(ctx, m, err)
+		}
+		return x.failStep(ctx, i, fmt.Sprintf("machine %d can't create its container: %v", m.Index, err))
+	})
+	if err != nil || x.step(i).Failed {
+		return err
+	}
+	text := fmt.Sprintf("Step %s: all containers are created and checked.", step.Name)
+	return x.updateStep(ctx, i, text, func(rec *StepRecord) { rec.State = StepStarting })
+}
+
+// failStep ends the step as failed, for the first reason given.
+func (x *execution) failStep(ctx context.Context, i int, why string) error {
+	if x.step(i).Failed {
+		return nil
+	}
+	text := fmt.Sprintf("Step %s failed: %s.", x.ref.Plan.Steps[i].Name, why)
+	return x.updateStep(ctx, i, text, func(rec *StepRecord) {
+		rec.State, rec.Failed, rec.Reason = StepFailed, true, why
+		rec.CompletedAt = utcNow()
+	})
+}
+
+func utcNow() *time.Time {
+	return new(time.Now().UTC())
+}
+
+// machineStart is the planned start of the machine's container.
+func (x *execution) machineStart(m *machine, first time.Time) time.Time {
+	return first.Add(time.Duration(m.Index*x.ref.Plan.Steps[m.Step].NodeDelay) * time.Second)
+}
+
+// create creates the machine's container. One that was created for another
+// start, and never started, makes way.
+func (x *execution) create(ctx context.Context, m *machine, first time.Time) error {
+	at := x.machineStart(m, first)
+	spec, err := x.planSpec(m, at)
+	if err != nil {
+		return err
+	}
+	id, err := m.engine.Create(ctx, spec)
+	if CodeOf(err) == EConflict {
+		if id, err = x.replace(ctx, m, spec); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	m.ContainerID = id
+	return x.saveMachine(ctx, m, "")
+}
+
+func (x *execution) replace(ctx context.Context, m *machine, spec ContainerSpec) (string, error) {
+	old, err := m.engine.List(ctx, x.labels(m, RolePlan))
+	if err != nil {
+		return "", err
+	}
+	for _, c := range old {
+		if c.Started() {
+			return c.ID, nil
+		}
+		if err := m.engine.Remove(ctx, c.ID); err != nil {
+			return "", err
+		}
+	}
+	return m.engine.Create(ctx, spec)
+}
+
+// planSpec describes the plan's container on the machine.
+func (x *execution) planSpec(m *machine, at time.Time) (ContainerSpec, error) {
+	step := x.ref.Plan.Steps[m.Step]
+	r, err := x.resolve(m, at)
+	if err != nil {
+		return ContainerSpec{}, err
+	}
+	spec := ContainerSpec{
+		Name: x.containerName(m, RolePlan), Image: r.Image, Command: r.Args,
+		Labels: x.labels(m, RolePlan), Network: m.Network,
+		NanoCPUs: int64(step.CPUs * 1e9), Memory: int64(step.Memory),
+		StopTimeout: time.Duration(step.StopTimeout) * time.Second,
+		Ulimits:     map[string][2]int64{},
+	}
+	spec.Labels[LabelStartAt] = strconv.FormatInt(at.UnixMilli(), 10)
+	for _, v := range r.Env {
+		spec.Env = append(spec.Env, v.Name+"="+v.Value)
+	}
+	for _, p := range r.Ports {
+		spec.Ports = append(spec.Ports, PortBinding{Container: p.Container, Host: p.Host, Protocol: p.Protocol, Address: m.Address})
+	}
+	for _, v := range r.Volumes {
+		spec.Volumes = append(spec.Volumes, VolumeBinding(v))
+	}
+	for name, u := range step.Ulimits {
+		spec.Ulimits[name] = [2]int64{u.Soft, u.Hard}
+	}
+	if x.hasNames() {
+		spec.DNS = []string{m.Address}
+	}
+	return spec, nil
+}
+
+// hasNames reports whether the plan gives any step a dns_name, and so machines
+// a name server.
+func (x *execution) hasNames() bool {
+	for _, step := range x.ref.Plan.Steps {
+		if step.DNSName != "" {
+			return true
+		}
+	}
+	return false
+}

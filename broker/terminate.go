@@ -1,0 +1,233 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// drainLimit is how long terminate waits for a relay's last frames.
+const drainLimit = 30 * time.Second
+
+// releaseTries is how often terminate tries to release a machine before it
+// leaves that to the reaper.
+const releaseTries = 3
+
+// terminate stops what runs, brings the last frames and logs home, releases
+// the machines and completes the run. A machine that does not answer holds up
+// nothing: what can't be cleaned up is reported apart from the verdict.
+func (x *execution) terminate(ctx context.Context) error {
+	if err := x.loadMachines(ctx); err != nil {
+		return err
+	}
+	if err := x.reattach(ctx); err != nil {
+		return err
+	}
+	if err := each(x.machines, func(m *machine) error { return x.stopPlan(ctx, m) }); err != nil {
+		return err
+	}
+	if err := x.endSteps(ctx); err != nil {
+		return err
+	}
+	if err := each(x.machines, func(m *machine) error { return x.stopRelay(ctx, m) }); err != nil {
+		return err
+	}
+	if err := x.flushFrames(ctx); err != nil {
+		return err
+	}
+	if err := x.noteLedger(ctx); err != nil {
+		return err
+	}
+	err := each(x.machines, func(m *machine) error { return x.release(ctx, m) })
+	if err != nil {
+		return err
+	}
+	return x.complete(ctx)
+}
+
+// reachable reports whether there is an engine to talk to.
+func (x *execution) reachable(m *machine) bool {
+	return m.ProviderID != "" && m.State != MachineReleasing && m.State != MachineReleased && x.connect(m) == nil
+}
+
+// stopPlan ends the plan's container on the machine, and keeps its log.
+func (x *execution) stopPlan(ctx context.Context, m *machine) error {
+	if !x.reachable(m) || m.State == MachineLost {
+		return nil
+	}
+	if m.ContainerID == "" {
+		// It may have been created just before the broker was killed.
+		found, err := m.engine.List(ctx, x.labels(m, RolePlan))
+		if err != nil || len(found) == 0 {
+			return ctx.Err()
+		}
+		m.ContainerID = found[0].ID
+	}
+	if m.FinishedAt != nil {
+		return nil
+	}
+	c, err := m.engine.Inspect(ctx, m.ContainerID)
+	if err != nil || !c.Started() {
+		return ctx.Err()
+	}
+	if err := x.stopContainer(ctx, m); err == nil {
+		err = x.saveEnd(ctx, m)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	if ctx.Err() == nil {
+		x.log.Warn("container could not be stopped in order; it is removed", "machine", m.ProviderID, "error", err)
+	}
+	return ctx.Err()
+}
+
+// endSteps closes the records of steps that are not over.
+func (x *execution) endSteps(ctx context.Context) error {
+	for i, step := range x.ref.Plan.Steps {
+		rec := x.step(i)
+		if rec.State.Over() {
+			continue
+		}
+		text, state := fmt.Sprintf("Step %s was stopped with the run.", step.Name), StepEnded
+		if rec.StartedAt == nil && rec.State != StepStopping {
+			text, state = fmt.Sprintf("Step %s was not started.", step.Name), StepSkipped
+		}
+		if err := x.captureOutput(i); err != nil {
+			x.log.Warn("capture output", "step", step.Name, "error", err)
+		}
+		err := x.updateStep(ctx, i, text, func(rec *StepRecord) {
+			rec.State, rec.Reason, rec.CompletedAt = state, "the run ended", utcNow()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stopRelay has the machine's relay send its final frame, and waits until it
+// has come.
+func (x *execution) stopRelay(ctx context.Context, m *machine) error {
+	if m.reader == nil || m.FramesFinal {
+		return nil
+	}
+	defer m.reader.cancel()
+	if m.State != MachineLost {
+		if err := m.engine.Stop(ctx, m.RelayID, 10*time.Second); err != nil && ctx.Err() == nil {
+			x.log.Warn("stop relay", "machine", m.ProviderID, "error", err)
+		}
+		patience := time.NewTimer(drainLimit)
+		defer patience.Stop()
+		select {
+		case <-m.reader.done:
+		case <-patience.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	m.reader.cancel()
+	<-m.reader.done
+	if m.State != MachineLost {
+		if err := x.keepRelayLog(ctx, m); err != nil && ctx.Err() == nil {
+			x.log.Warn("keep the relay's log", "machine", m.ProviderID, "error", err)
+		}
+	}
+	return ctx.Err()
+}
+
+// keepRelayLog keeps what the relay had to say; its frames are kept elsewhere.
+func (x *execution) keepRelayLog(ctx context.Context, m *machine) error {
+	return x.keepLog(ctx, m, RoleRelay, m.RelayID)
+}
+
+// noteLedger tells when frames are missing. The ledger is in the summary.
+func (x *execution) noteLedger(ctx context.Context) error {
+	l, err := x.b.cfg.Store.Ledger(ctx, x.ref.UUID)
+	if err != nil || l.Balance {
+		return err
+	}
+	return x.note(ctx, fmt.Sprintf("Metrics are incomplete: %d frames sent, %d stored, %d broken; the last frame of %d machines did not come.",
+		l.Sent, l.Stored, l.Broken, l.Open))
+}
+
+// release removes what the run made on the machine and gives it back.
+func (x *execution) release(ctx context.Context, m *machine) error {
+	if m.State == MachineReleased {
+		return nil
+	}
+	if m.State != MachineReleasing {
+		m.State = MachineReleasing
+		if err := x.saveMachine(ctx, m, ""); err != nil {
+			return err
+		}
+	}
+	var err error
+	for try := range releaseTries {
+		if try > 0 && !sleep(ctx, time.Duration(try)*time.Second) {
+			return ctx.Err()
+		}
+		if err = x.b.giveBack(ctx, m.Machine); err == nil {
+			m.State = MachineReleased
+			return x.saveMachine(ctx, m, "The machine was released.")
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	m.Reason = err.Error()
+	return x.saveMachine(ctx, m, fmt.Sprintf("The machine could not be released; it is tried again: %v", err))
+}
+
+// giveBack removes the run's containers from a machine and releases it.
+func (b *Broker) giveBack(ctx context.Context, m Machine) error {
+	pool, err := b.pool(m.Pool)
+	if err != nil {
+		return err
+	}
+	if m.ProviderID != "" {
+		if err := b.removeContainers(ctx, m); err != nil {
+			return err
+		}
+	}
+	return pool.Release(ctx, m)
+}
+
+// removeContainers removes all that the run made on the machine's engine for
+// this machine.
+func (b *Broker) removeContainers(ctx context.Context, m Machine) error {
+	eng, err := b.cfg.Dial(m.Endpoint)
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	mine, err := eng.List(ctx, map[string]string{
+		LabelBroker: b.id, LabelRun: m.RunUUID,
+		LabelStep: fmt.Sprint(m.Step), LabelMachine: fmt.Sprint(m.Index),
+	})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, c := range mine {
+		errs = append(errs, eng.Remove(ctx, c.ID))
+	}
+	return errors.Join(errs...)
+}
+
+// complete stores the end of the run.
+func (x *execution) complete(ctx context.Context) error {
+	cleanup, detail := CleanupDone, ""
+	for _, m := range x.machines {
+		if m.State != MachineReleased {
+			cleanup, detail = CleanupFailed, fmt.Sprintf("machine %s could not be released: %s", m.ProviderID, m.Reason)
+		}
+	}
+	return x.update(ctx, func(run *Run) []Event {
+		run.State, run.CompletedAt = Completed, utcNow()
+		run.Cleanup, run.CleanupDetail = cleanup, detail
+		text := fmt.Sprintf("The run is over: %s.", run.Verdict)
+		return []Event{{Kind: EventRun, State: Completed.String(), Text: text}}
+	})
+}
