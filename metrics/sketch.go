@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/DataDog/sketches-go/ddsketch/mapping"
@@ -82,24 +81,23 @@ func (s *Sketch) Add(value, weight float64) {
 	}
 }
 
-// Merge adds all that is in o, which stays as it is. An o that can't be read
-// is an error, and leaves s unchanged.
+// Merge adds all that is in o, which stays as it is. There is no error for
+// sketches that this package made or decoded, as all are.
 func (s *Sketch) Merge(o *Sketch) error {
 	if o == nil || o.count == 0 {
 		return nil
 	}
-	from, err := o.open()
-	if err != nil {
-		return fmt.Errorf("unpack sketch: %w", err)
-	}
 	s.unpack()
-	s.note(o.min, o.max, o.count, o.sum)
-	s.zero += from.zero
-	if from.pos != nil {
-		s.positive().MergeWith(from.pos)
+	if o.packed != nil {
+		return s.addPacked(o.packed)
 	}
-	if from.neg != nil {
-		s.negative().MergeWith(from.neg)
+	s.note(o.min, o.max, o.count, o.sum)
+	s.zero += o.zero
+	if o.pos != nil {
+		s.positive().MergeWith(o.pos)
+	}
+	if o.neg != nil {
+		s.negative().MergeWith(o.neg)
 	}
 	return nil
 }
@@ -132,13 +130,17 @@ func (s *Sketch) Quantile(q float64) float64 { return s.Quantiles(q)[0] }
 // Quantiles returns several quantiles; it is cheaper than asking one by one.
 func (s *Sketch) Quantiles(qs ...float64) []float64 {
 	values := make([]float64, len(qs))
-	from, err := s.open()
-	if err != nil || s.count == 0 {
+	if s.count == 0 {
 		return values
+	}
+	opened := s
+	if s.packed != nil {
+		opened = s.Clone()
+		opened.unpack()
 	}
 	for i, q := range qs {
 		q = min(max(q, 0), 1)
-		values[i] = min(max(from.at(q*(from.count-1)), s.min), s.max)
+		values[i] = min(max(opened.at(math.Floor(q*(s.count-1))), s.min), s.max)
 	}
 	return values
 }
@@ -168,10 +170,12 @@ func (s *Sketch) at(rank float64) float64 {
 
 // note updates what is kept exactly.
 func (s *Sketch) note(least, greatest, weight, sum float64) {
-	if s.count == 0 {
-		s.min, s.max = least, greatest
+	if least < s.min || s.count == 0 {
+		s.min = least
 	}
-	s.min, s.max = min(s.min, least), max(s.max, greatest)
+	if greatest > s.max || s.count == 0 {
+		s.max = greatest
+	}
 	s.count += weight
 	s.sum = saturate(s.sum + saturate(sum))
 }
@@ -199,7 +203,13 @@ func binOf(magnitude float64) int {
 
 // saturate keeps what is too large for a number, so that it can be written.
 func saturate(v float64) float64 {
-	return min(max(v, -math.MaxFloat64), math.MaxFloat64)
+	switch {
+	case v > math.MaxFloat64:
+		return math.MaxFloat64
+	case v < -math.MaxFloat64:
+		return -math.MaxFloat64
+	}
+	return v
 }
 
 func copyStore(s *store.DenseStore) *store.DenseStore {

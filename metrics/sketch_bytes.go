@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -28,22 +27,23 @@ func (s *Sketch) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads what MarshalJSON has written, and refuses anything that
 // no sketch could have given.
 func (s *Sketch) UnmarshalJSON(text []byte) error {
-	var encoded string
-	if err := json.Unmarshal(text, &encoded); err != nil {
-		return fmt.Errorf("read sketch: %w", err)
+	if len(text) < 2 || text[0] != '"' || text[len(text)-1] != '"' {
+		return fmt.Errorf("read sketch: %w: not a string", errBroken)
 	}
-	packed, err := base64.RawStdEncoding.DecodeString(encoded)
+	packed, err := base64.RawStdEncoding.AppendDecode(nil, text[1:len(text)-1])
 	if err != nil {
 		return fmt.Errorf("read sketch: %w", err)
 	}
-	read := &packedReader{rest: packed}
-	if err := read.all(); err != nil {
-		return fmt.Errorf("read sketch: %w", err)
+	if len(packed) == 0 {
+		*s = Sketch{}
+		return nil
 	}
-	*s = read.sketch
-	if len(packed) > 0 {
-		s.packed = packed
+	read := packedReader{rest: packed}
+	if !read.all() {
+		return fmt.Errorf("read sketch: %w", errBroken)
 	}
+	*s = read.stats
+	s.packed = packed
 	return nil
 }
 
@@ -82,30 +82,30 @@ func (s *Sketch) freeze() {
 	s.pos, s.neg = nil, nil
 }
 
-// open returns the sketch with its bins, itself unless it is packed.
-func (s *Sketch) open() (*Sketch, error) {
-	if s.packed == nil {
-		return s, nil
+// unpack gives a packed sketch its bins back.
+func (s *Sketch) unpack() {
+	if packed := s.packed; packed != nil {
+		*s = Sketch{}
+		_ = s.addPacked(packed) // it was checked before it was kept
 	}
-	read := &packedReader{rest: s.packed, keep: true}
-	err := read.all()
-	return &read.sketch, err
 }
 
-// unpack gives the sketch its bins back. Packed bytes were read once before
-// they were kept, so they can be read again.
-func (s *Sketch) unpack() {
-	if opened, err := s.open(); err == nil {
-		*s = *opened
+// addPacked adds what pack has written.
+func (s *Sketch) addPacked(packed []byte) error {
+	read := packedReader{rest: packed, into: s}
+	if !read.all() {
+		return errBroken
 	}
+	s.note(read.stats.min, read.stats.max, read.stats.count, read.stats.sum)
+	s.zero += read.stats.zero
+	return nil
 }
 
 // packedReader reads a packed sketch from front to end.
 type packedReader struct {
-	rest   []byte
-	keep   bool // fill the stores; otherwise only check
-	sketch Sketch
-
+	rest     []byte
+	into     *Sketch // gets the bins; nil only checks
+	stats    Sketch  // all but the bins
 	pos, neg binRange
 }
 
@@ -115,28 +115,22 @@ type binRange struct {
 	count       float64
 }
 
-func (r *packedReader) all() error {
-	if len(r.rest) == 0 {
-		return nil
-	}
-	s := &r.sketch
-	ok := r.flag(encoding.FlagCount) && r.weight(&s.count) &&
+// all reports whether the bytes are a sketch.
+func (r *packedReader) all() bool {
+	s := &r.stats
+	return r.flag(encoding.FlagCount) && r.weight(&s.count) &&
 		r.flag(encoding.FlagSum) && r.float(&s.sum) &&
 		r.flag(encoding.FlagMin) && r.float(&s.min) &&
 		r.flag(encoding.FlagMax) && r.float(&s.max) &&
 		(!r.flag(encoding.FlagZeroCountVarFloat) || r.weight(&s.zero)) &&
-		r.bins(encoding.FlagTypePositiveStore, &r.pos, s.positive) &&
-		r.bins(encoding.FlagTypeNegativeStore, &r.neg, s.negative) &&
+		r.bins(encoding.FlagTypePositiveStore, &r.pos) &&
+		r.bins(encoding.FlagTypeNegativeStore, &r.neg) &&
 		len(r.rest) == 0 && r.fits()
-	if !ok {
-		return errBroken
-	}
-	return nil
 }
 
 // fits reports whether the exact statistics agree with the bins.
 func (r *packedReader) fits() bool {
-	s := &r.sketch
+	s := &r.stats
 	total := s.zero + r.pos.count + r.neg.count
 	if math.Abs(total-s.count) > 1e-6*s.count || s.min > s.max {
 		return false
@@ -149,7 +143,7 @@ func (r *packedReader) lowest() [2]int {
 	switch {
 	case r.neg.count > 0:
 		return [2]int{-1, r.neg.last}
-	case r.sketch.zero > 0:
+	case r.stats.zero > 0:
 		return [2]int{0, 0}
 	default:
 		return [2]int{1, r.pos.first}
@@ -160,7 +154,7 @@ func (r *packedReader) highest() [2]int {
 	switch {
 	case r.pos.count > 0:
 		return [2]int{1, r.pos.last}
-	case r.sketch.zero > 0:
+	case r.stats.zero > 0:
 		return [2]int{0, 0}
 	default:
 		return [2]int{-1, r.neg.first}
@@ -203,18 +197,26 @@ func (r *packedReader) weight(v *float64) (ok bool) {
 }
 
 // bins reads the bins of one sign, if they come next.
-func (r *packedReader) bins(sign encoding.FlagType, in *binRange, into func() *store.DenseStore) bool {
-	var dest *store.DenseStore
-	if r.keep {
-		dest = into()
-	}
+func (r *packedReader) bins(sign encoding.FlagType, in *binRange) bool {
 	switch {
 	case r.flag(encoding.NewFlag(sign, encoding.BinEncodingContiguousCounts)):
-		return r.denseBins(in, dest)
+		return r.denseBins(in, r.dest(sign))
 	case r.flag(encoding.NewFlag(sign, encoding.BinEncodingIndexDeltasAndCounts)):
-		return r.sparseBins(in, dest)
+		return r.sparseBins(in, r.dest(sign))
 	default:
 		return true
+	}
+}
+
+// dest returns the store for the bins of one sign, nil when only checking.
+func (r *packedReader) dest(sign encoding.FlagType) *store.DenseStore {
+	switch {
+	case r.into == nil:
+		return nil
+	case sign == encoding.FlagTypePositiveStore:
+		return r.into.positive()
+	default:
+		return r.into.negative()
 	}
 }
 
