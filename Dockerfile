@@ -1,9 +1,8 @@
 # The broker's image: static programs and root certificates, nothing else, so
 # there is no base to pull and none to patch. `make image` puts the files
-# together in .build/image and builds from there, with or without docker's
-# command line.
+# together in .build/image and builds from there; it needs no docker command.
 FROM scratch
-COPY root /
+COPY .build/image /
 ENV PATH=/usr/bin \
     XDG_STATE_HOME=/var/lib
 VOLUME /var/lib/loads

@@ -9,8 +9,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 dir=$(mktemp -d)
-broker=
-url=
+broker= # process id of the broker
+url=    # where it answers
+id=     # labels all that it makes
 
 # The clean-up runs however the demo ends: a run that still goes is aborted,
 # then the broker is stopped, then the engine is asked what is left.
@@ -36,11 +37,11 @@ clean_up() {
 	exit "$code"
 }
 
-# left_behind fails when the engine holds anything with the label of our run.
+# left_behind fails when the engine holds anything that our broker has made.
 left_behind() {
-	[[ -s $dir/run ]] || return 0
+	[[ -n $id ]] || return 0
 	local left
-	left=$(scripts/engine.sh labelled "loads.run=$(<"$dir/run")") || return
+	left=$(scripts/engine.sh labelled "loads.broker=$id") || return
 	if [[ -n $left ]]; then
 		printf 'The demo left something behind:\n%s\n' "$left" >&2
 		return 1
@@ -70,7 +71,10 @@ done
 	exit 1
 }
 
-code=0
-bin/loads --broker "$url" run examples/quickstart.yaml --owner demo || code=$?
-bin/loads --broker "$url" --json runs --limit 1 | grep -o '"uuid": *"[^"]*"' | head -n 1 | cut -d '"' -f 4 >"$dir/run"
-exit "$code"
+id=$(bin/loads --broker "$url" --json info | grep -o '"broker_id": *"[^"]*"' | cut -d '"' -f 4)
+[[ -n $id ]] || {
+	echo "The broker does not say who it is." >&2
+	exit 1
+}
+
+bin/loads --broker "$url" run examples/quickstart.yaml --owner demo

@@ -6,16 +6,15 @@ cd "$(dirname "$0")/.."
 
 version=${VERSION:-dev}
 tag=${version//[^A-Za-z0-9_.-]/-}
-folder=.build/image
+root=.build/image
 
-rm -rf "$folder"
-mkdir -p "$folder/root/usr/bin" "$folder/root/etc/ssl/certs" "$folder/root/var/lib/loads" "$folder/root/tmp"
-chmod 1777 "$folder/root/tmp"
-cp bin/loads bin/loads-node-linux-amd64 bin/loads-node-linux-arm64 "$folder/root/usr/bin/"
-go run ./scripts/cacerts >"$folder/root/etc/ssl/certs/ca-certificates.crt"
-cp Dockerfile "$folder/"
+rm -rf "$root"
+mkdir -p "$root/usr/bin" "$root/etc/ssl/certs" "$root/var/lib/loads" "$root/tmp"
+chmod 1777 "$root/tmp"
+cp bin/loads bin/loads-node-linux-amd64 bin/loads-node-linux-arm64 "$root/usr/bin/"
+go run ./scripts/cacerts >"$root/etc/ssl/certs/ca-certificates.crt"
 
 scripts/docker-engine.sh
-scripts/engine.sh build "loads/broker:$tag,loads/broker:latest" "$folder"
+scripts/engine.sh build "loads/broker:$tag,loads/broker:latest" . "$root"
 scripts/engine.sh run "loads/broker:$tag" version
 echo "The image is loads/broker:$tag, and loads/broker:latest."

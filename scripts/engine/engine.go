@@ -24,6 +24,16 @@ type engine struct {
 	host string // as in DOCKER_HOST
 	base string // URL in front of every path
 	http *http.Client
+	out  io.Writer // gets what the verbs answer
+}
+
+// A request is one call of the engine's API. Its path carries no version,
+// which means the engine's own: what is asked here is the same in all of them.
+type request struct {
+	method, path string
+	query        url.Values
+	kind         string // content type of the body
+	body         io.Reader
 }
 
 // dial returns the engine at host, without connecting.
@@ -82,14 +92,14 @@ func (e *statusError) Error() string {
 }
 
 // call sends a request and returns the answer's body, which the caller closes.
-// Paths carry no version of the API, which means the engine's own: what is
-// asked here has been the same in all of them.
-func (e *engine) call(ctx context.Context, method, path string, query url.Values, kind string, body io.Reader) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, method, e.base+path+"?"+query.Encode(), body)
+func (e *engine) call(ctx context.Context, r request) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method, e.base+r.path+"?"+r.query.Encode(), r.body)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Content-Type", kind)
+	if r.kind != "" {
+		req.Header.Set("Content-Type", r.kind)
+	}
 	res, err := e.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the Docker engine at %s: %w", e.host, errors.Unwrap(err))
@@ -105,25 +115,33 @@ func (e *engine) call(ctx context.Context, method, path string, query url.Values
 	return nil, fault
 }
 
-// callJSON sends in as JSON, unless it is nil, and decodes the answer into out,
-// unless that is nil.
-func (e *engine) callJSON(ctx context.Context, method, path string, query url.Values, in, out any) error {
-	var body io.Reader
+// get decodes the JSON at a path into out.
+func (e *engine) get(ctx context.Context, path string, query url.Values, out any) error {
+	answer, err := e.call(ctx, request{method: http.MethodGet, path: path, query: query})
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	return json.NewDecoder(answer).Decode(out)
+}
+
+// post sends in as JSON and decodes the answer into out, each unless it is nil.
+func (e *engine) post(ctx context.Context, path string, in, out any) error {
+	r := request{method: http.MethodPost, path: path}
 	if in != nil {
-		data, err := json.Marshal(in)
+		body, err := json.Marshal(in)
 		if err != nil {
 			return err
 		}
-		body = bytes.NewReader(data)
+		r.kind, r.body = "application/json", bytes.NewReader(body)
 	}
-	answer, err := e.call(ctx, method, path, query, "application/json", body)
+	answer, err := e.call(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer answer.Close()
 	if out == nil {
-		_, err := io.Copy(io.Discard, answer)
-		return err
+		return nil
 	}
 	return json.NewDecoder(answer).Decode(out)
 }
@@ -131,12 +149,12 @@ func (e *engine) callJSON(ctx context.Context, method, path string, query url.Va
 // version returns the engine's version.
 func (e *engine) version(ctx context.Context) (string, error) {
 	var answer struct{ Version string }
-	err := e.callJSON(ctx, http.MethodGet, "/version", nil, nil, &answer)
+	err := e.get(ctx, "/version", nil, &answer)
 	return answer.Version, err
 }
 
 // labelled writes a line for each container and each network with the label.
-func (e *engine) labelled(ctx context.Context, label string, out io.Writer) error {
+func (e *engine) labelled(ctx context.Context, label string) error {
 	filter, err := json.Marshal(map[string][]string{"label": {label}})
 	if err != nil {
 		return err
@@ -147,19 +165,19 @@ func (e *engine) labelled(ctx context.Context, label string, out io.Writer) erro
 		Names []string
 		State string
 	}
-	if err := e.callJSON(ctx, http.MethodGet, "/containers/json", query, nil, &containers); err != nil {
+	if err := e.get(ctx, "/containers/json", query, &containers); err != nil {
 		return fmt.Errorf("list containers: %w", err)
 	}
 	for _, c := range containers {
-		fmt.Fprintf(out, "container %.12s %s %s\n", c.ID, strings.Join(c.Names, " "), c.State)
+		fmt.Fprintf(e.out, "container %.12s %s %s\n", c.ID, strings.Join(c.Names, " "), c.State)
 	}
 	query.Del("all")
 	var networks []struct{ ID, Name string }
-	if err := e.callJSON(ctx, http.MethodGet, "/networks", query, nil, &networks); err != nil {
+	if err := e.get(ctx, "/networks", query, &networks); err != nil {
 		return fmt.Errorf("list networks: %w", err)
 	}
 	for _, n := range networks {
-		fmt.Fprintf(out, "network %.12s %s\n", n.ID, n.Name)
+		fmt.Fprintf(e.out, "network %.12s %s\n", n.ID, n.Name)
 	}
 	return nil
 }

@@ -8,22 +8,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
 )
 
-// build makes an image of the folder by its Dockerfile, and gives it the tags.
-func (e *engine) build(ctx context.Context, tags []string, folder string, out io.Writer) error {
+// build makes an image by the folder's Dockerfile, out of the paths in the
+// folder, and gives it the tags.
+func (e *engine) build(ctx context.Context, tags []string, folder string, paths []string) error {
 	in, pack := io.Pipe()
 	packed := make(chan error, 1)
 	go func() {
-		err := packFolder(pack, folder)
+		err := packPaths(pack, os.DirFS(folder), append(paths, "Dockerfile"))
 		pack.CloseWithError(err)
 		packed <- err
 	}()
 	query := url.Values{"t": tags, "forcerm": {"1"}}
-	answer, err := e.call(ctx, http.MethodPost, "/build", query, "application/x-tar", in)
+	answer, err := e.call(ctx, request{
+		method: http.MethodPost, path: "/build", query: query, kind: "application/x-tar", body: in,
+	})
 	in.Close() // ends the packing if the engine did not want all of it
 	if packErr := <-packed; packErr != nil && !errors.Is(packErr, io.ErrClosedPipe) {
 		err = errors.Join(err, fmt.Errorf("pack %s: %w", folder, packErr))
@@ -32,16 +36,49 @@ func (e *engine) build(ctx context.Context, tags []string, folder string, out io
 		return err
 	}
 	defer answer.Close()
-	return printBuild(answer, out)
+	return printBuild(answer, e.out)
 }
 
-// packFolder writes the folder as a tar archive.
-func packFolder(w io.Writer, folder string) error {
+// packPaths writes files, and folders with all that is in them, as a tar
+// archive.
+func packPaths(w io.Writer, folder fs.FS, paths []string) error {
 	archive := tar.NewWriter(w)
-	if err := archive.AddFS(os.DirFS(folder)); err != nil {
-		return err
+	for _, path := range paths {
+		err := fs.WalkDir(folder, path, func(name string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			return packFile(archive, folder, name, d)
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return archive.Close()
+}
+
+// packFile adds one file or folder. They are root's in the image, whoever
+// builds it.
+func packFile(archive *tar.Writer, folder fs.FS, name string, d fs.DirEntry) error {
+	info, err := d.Info()
+	if err != nil {
+		return err
+	}
+	header, err := tar.FileInfoHeader(info, "")
+	if err != nil {
+		return err
+	}
+	header.Name, header.Uid, header.Gid, header.Uname, header.Gname = name, 0, 0, "", ""
+	if err := archive.WriteHeader(header); err != nil || d.IsDir() {
+		return err
+	}
+	file, err := folder.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = io.Copy(archive, file)
+	return err
 }
 
 // printBuild copies the text of a build's progress. The engine answers 200
@@ -63,36 +100,44 @@ func printBuild(progress io.Reader, out io.Writer) error {
 
 // run runs a container of the image to its end, writes its output, and
 // removes it. A container that does not exit with 0 is an error.
-func (e *engine) run(ctx context.Context, image string, args []string, out io.Writer) (err error) {
+func (e *engine) run(ctx context.Context, image string, args []string) (err error) {
 	var created struct{ ID string }
 	spec := map[string]any{"Image": image, "Cmd": args, "HostConfig": map[string]any{"NetworkMode": "none"}}
-	if err := e.callJSON(ctx, http.MethodPost, "/containers/create", nil, spec, &created); err != nil {
+	if err := e.post(ctx, "/containers/create", spec, &created); err != nil {
 		return fmt.Errorf("create container: %w", err)
 	}
 	path := "/containers/" + created.ID
-	defer func() {
-		force := url.Values{"force": {"1"}, "v": {"1"}}
-		err = errors.Join(err, e.callJSON(context.WithoutCancel(ctx), http.MethodDelete, path, force, nil, nil))
-	}()
-	if err := e.callJSON(ctx, http.MethodPost, path+"/start", nil, nil, nil); err != nil {
+	defer func() { err = errors.Join(err, e.remove(context.WithoutCancel(ctx), path)) }()
+	if err := e.post(ctx, path+"/start", nil, nil); err != nil {
 		return fmt.Errorf("start container: %w", err)
 	}
 	var ended struct{ StatusCode int }
-	if err := e.callJSON(ctx, http.MethodPost, path+"/wait", nil, nil, &ended); err != nil {
+	if err := e.post(ctx, path+"/wait", nil, &ended); err != nil {
 		return fmt.Errorf("wait for container: %w", err)
 	}
-	logs, err := e.call(ctx, http.MethodGet, path+"/logs", url.Values{"stdout": {"1"}, "stderr": {"1"}}, "", nil)
+	query := url.Values{"stdout": {"1"}, "stderr": {"1"}}
+	logs, err := e.call(ctx, request{method: http.MethodGet, path: path + "/logs", query: query})
 	if err != nil {
 		return fmt.Errorf("read output: %w", err)
 	}
 	defer logs.Close()
-	if err := copyOutput(out, logs); err != nil {
+	if err := copyOutput(e.out, logs); err != nil {
 		return err
 	}
 	if ended.StatusCode != 0 {
 		return fmt.Errorf("%s ended with exit code %d", image, ended.StatusCode)
 	}
 	return nil
+}
+
+// remove removes a container with its volumes, whether it runs or not.
+func (e *engine) remove(ctx context.Context, path string) error {
+	query := url.Values{"force": {"1"}, "v": {"1"}}
+	answer, err := e.call(ctx, request{method: http.MethodDelete, path: path, query: query})
+	if err != nil {
+		return fmt.Errorf("remove container: %w", err)
+	}
+	return answer.Close()
 }
 
 // copyOutput takes the engine's framing off a container's output: before each

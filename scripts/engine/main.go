@@ -20,17 +20,25 @@ const usage = `usage: engine VERB
 
   ping [-wait 60s]            print the engine's version as soon as it answers
   labelled LABEL[=VALUE]      list containers and networks with the label
-  build TAG[,TAG...] FOLDER   build the image from FOLDER and FOLDER/Dockerfile
+  build TAG[,TAG...] FOLDER PATH...
+                              build the image by FOLDER/Dockerfile, out of the
+                              paths in FOLDER
   run IMAGE [ARGUMENT...]     run a container, print its output, remove it
 
 The engine is the one of DOCKER_HOST, else unix:///var/run/docker.sock.
 `
+
+// errUsage is for arguments that name no verb.
+var errUsage = errors.New("wrong arguments")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintf(os.Stderr, "engine: %v\n", err)
+		if errors.Is(err, errUsage) {
+			fmt.Fprint(os.Stderr, usage)
+		}
 		stop()
 		os.Exit(1)
 	}
@@ -39,27 +47,28 @@ func main() {
 // run carries out one verb and writes what it answers to out.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New(usage)
+		return errUsage
 	}
 	engine, err := dial(os.Getenv("DOCKER_HOST"))
 	if err != nil {
 		return err
 	}
+	engine.out = out
 	switch verb, rest := args[0], args[1:]; {
 	case verb == "ping":
-		return ping(ctx, engine, rest, out)
+		return ping(ctx, engine, rest)
 	case verb == "labelled" && len(rest) == 1:
-		return engine.labelled(ctx, rest[0], out)
-	case verb == "build" && len(rest) == 2:
-		return engine.build(ctx, strings.Split(rest[0], ","), rest[1], out)
+		return engine.labelled(ctx, rest[0])
+	case verb == "build" && len(rest) > 2:
+		return engine.build(ctx, strings.Split(rest[0], ","), rest[1], rest[2:])
 	case verb == "run" && len(rest) > 0:
-		return engine.run(ctx, rest[0], rest[1:], out)
+		return engine.run(ctx, rest[0], rest[1:])
 	}
-	return errors.New(usage)
+	return errUsage
 }
 
 // ping asks for the engine's version until it answers or the time is over.
-func ping(ctx context.Context, e *engine, args []string, out io.Writer) error {
+func ping(ctx context.Context, e *engine, args []string) error {
 	flags := flag.NewFlagSet("ping", flag.ContinueOnError)
 	wait := flags.Duration("wait", 0, "how long to ask again")
 	if err := flags.Parse(args); err != nil {
@@ -72,7 +81,7 @@ func ping(ctx context.Context, e *engine, args []string, out io.Writer) error {
 	for deadline := time.Now().Add(*wait); ; {
 		version, err := e.version(ctx)
 		if err == nil {
-			fmt.Fprintf(out, "Docker engine %s answers at %s.\n", version, e.host)
+			fmt.Fprintf(e.out, "Docker engine %s answers at %s.\n", version, e.host)
 			return nil
 		}
 		if time.Now().After(deadline) {
