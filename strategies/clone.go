@@ -1,0 +1,26 @@
+package strategies
+
+import (
+	"maps"
+	"slices"
+)
+
+// Clone returns a deep copy of the plan. It clears nothing.
+func (p Plan) Clone() Plan {
+	p.Steps = slices.Clone(p.Steps)
+	for i := range p.Steps {
+		p.Steps[i] = p.Steps[i].clone()
+	}
+	return p
+}
+
+func (s Step) clone() Step {
+	s.EnvironmentData = slices.Clone(s.EnvironmentData)
+	s.Ulimits = maps.Clone(s.Ulimits)
+	s.StartAfter = slices.Clone(s.StartAfter)
+	if s.Ready != nil {
+		r := *s.Ready
+		s.Ready = &r
+	}
+	return s
+}

@@ -1,0 +1,163 @@
+package strategies
+
+import (
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// describe says what a node is, as the What of a fault.
+func describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "is a map"
+	case yaml.SequenceNode:
+		return "is a list"
+	case yaml.AliasNode:
+		return "is an alias of an alias"
+	}
+	switch tag := n.ShortTag(); tag {
+	case "!!null":
+		return "is empty"
+	case "!!int", "!!float":
+		return "is a number"
+	case "!!bool":
+		return "is a boolean"
+	case "!!str", "!!timestamp", "!!merge":
+		return "is text"
+	default:
+		return "has the tag " + show(tag)
+	}
+}
+
+// showNode shows a scalar as it is written.
+func showNode(n *yaml.Node) string {
+	if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
+		if s := show(n.Value); strings.HasPrefix(s, `"`) {
+			return s
+		}
+		return `"` + show(n.Value) + `"`
+	}
+	return show(n.Value)
+}
+
+// nounOf names a type for people.
+func nounOf(t reflect.Type) string {
+	if t == reflect.TypeFor[StartAfter]() {
+		return "start_after"
+	}
+	return strings.ToLower(t.Name())
+}
+
+// wantOf says what a field of the type takes.
+func wantOf(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[[]StartAfter]():
+		return "give a list of step names"
+	case reflect.TypeFor[StartAfter]():
+		return "give the name of a step, or step and event"
+	case reflect.TypeFor[Ulimit]():
+		return "give a number, or soft:hard"
+	case reflect.TypeFor[Ready]():
+		return "give a map with port, log or health"
+	case reflect.TypeFor[map[string]Ulimit]():
+		return "give a map of limits, for example nofile: 65536"
+	}
+	switch t.Kind() {
+	case reflect.Slice:
+		return "give a list of " + nounOf(t.Elem()) + "s"
+	case reflect.Struct:
+		return "give a map with the " + nounOf(t) + "'s fields"
+	}
+	return "give text"
+}
+
+// joinWords lists words as a sentence does.
+func joinWords(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
+}
+
+// isText reports whether n is a string; text without quotes that looks like a
+// date is one, too.
+func isText(n *yaml.Node) bool {
+	if n.Kind != yaml.ScalarNode {
+		return false
+	}
+	tag := n.ShortTag()
+	return tag == "!!str" || tag == "!!timestamp" || tag == "!!merge"
+}
+
+func (d *decoder) text(n *yaml.Node, path string) (string, bool) {
+	if !isText(n) {
+		want := "give text"
+		if n.Kind == yaml.ScalarNode {
+			want = "give text, in quotes if need be"
+		}
+		d.wrongType(n, path, want)
+		return "", false
+	}
+	if strings.ContainsRune(n.Value, 0) {
+		d.fault(n, Fault{Field: path, Value: showNode(n), What: "holds a NUL character", Want: "leave it out"})
+		return "", false
+	}
+	return n.Value, true
+}
+
+func (d *decoder) boolean(n *yaml.Node, path string) (bool, bool) {
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
+		d.wrongType(n, path, "give true or false")
+		return false, false
+	}
+	return strings.EqualFold(n.Value, "true"), true
+}
+
+func (d *decoder) integer(n *yaml.Node, path string) (int64, bool) {
+	const want = "give a whole number"
+	digits := strings.ReplaceAll(n.Value, "_", "")
+	switch {
+	case n.Kind != yaml.ScalarNode:
+	case n.ShortTag() == "!!int":
+		if i, err := strconv.ParseInt(digits, 0, 64); err == nil {
+			return i, true
+		}
+		d.fault(n, Fault{Field: path, Value: showNode(n), What: "is too large", Want: want})
+		return 0, false
+	case n.ShortTag() == "!!float":
+		f, err := strconv.ParseFloat(digits, 64)
+		if err == nil && f == math.Trunc(f) && math.Abs(f) < 1<<53 {
+			return int64(f), true
+		}
+		d.fault(n, Fault{Field: path, Value: showNode(n), What: "is not a whole number", Want: want})
+		return 0, false
+	case isText(n):
+		if _, err := strconv.ParseInt(n.Value, 10, 64); err == nil {
+			d.wrongType(n, path, want+", without quotes")
+			return 0, false
+		}
+	}
+	d.wrongType(n, path, want)
+	return 0, false
+}
+
+func (d *decoder) number(n *yaml.Node, path string) (float64, bool) {
+	if n.Kind != yaml.ScalarNode || (n.ShortTag() != "!!int" && n.ShortTag() != "!!float") {
+		d.wrongType(n, path, "give a number")
+		return 0, false
+	}
+	digits := strings.ReplaceAll(n.Value, "_", "")
+	if i, err := strconv.ParseInt(digits, 0, 64); err == nil {
+		return float64(i), true
+	}
+	f, err := strconv.ParseFloat(digits, 64)
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+		d.fault(n, Fault{Field: path, Value: showNode(n), What: "is not a number to count with", Want: "give a number"})
+		return 0, false
+	}
+	return f, true
+}

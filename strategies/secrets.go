@@ -1,0 +1,46 @@
+package strategies
+
+import "strings"
+
+// masked stands for the value of a secret.
+const masked = "***"
+
+// secretWords are the parts of a name, between underscores, that mark a secret.
+const secretWords = " TOKEN TOKENS SECRET SECRETS PASSWORD PASSWORDS PASSWD PASSPHRASE PASS PWD " +
+	"CREDENTIAL CREDENTIALS APIKEY PRIVATEKEY ACCESSKEY SECRETKEY "
+
+// secretPairs are two neighbouring parts that mark a secret.
+const secretPairs = " PRIVATE_KEY API_KEY ACCESS_KEY SECRET_KEY SIGNING_KEY ENCRYPTION_KEY AUTH_KEY SSH_KEY "
+
+// IsSecret reports whether a variable of that name holds a secret, by the words
+// between underscores (or dots and hyphens): DB_PASSWORD and api_key do,
+// TOKENIZER does not. Case doesn't count.
+func IsSecret(name string) bool {
+	words := strings.FieldsFunc(strings.ToUpper(name), func(r rune) bool {
+		return r == '_' || r == '-' || r == '.'
+	})
+	for i, w := range words {
+		if strings.Contains(secretWords, " "+w+" ") {
+			return true
+		}
+		if i > 0 && strings.Contains(secretPairs, " "+words[i-1]+"_"+w+" ") {
+			return true
+		}
+	}
+	return false
+}
+
+// Masked returns a copy of e in which the values of secrets are "***".
+func (e Environment) Masked() Environment {
+	if e == nil {
+		return nil
+	}
+	out := make(Environment, len(e))
+	for i, v := range e {
+		if IsSecret(v.Name) {
+			v.Value = masked
+		}
+		out[i] = v
+	}
+	return out
+}

@@ -1,0 +1,104 @@
+package strategies
+
+import (
+	"errors"
+	"strings"
+)
+
+// CheckVariables returns a fault for every variable that the plan uses and
+// that is neither built in, nor in its step's environment_data, nor in env,
+// the environment that the run is to get; for wrong use of $; and for
+// variables that refer to themselves. It returns nil when there is none, and
+// Faults without positions otherwise.
+func CheckVariables(p Plan, env Environment) error {
+	var c checker
+	c.variables("", p, env)
+	return c.faults.err()
+}
+
+func (c *checker) variables(at string, p Plan, env Environment) {
+	for i, s := range p.Steps {
+		if len(s.EnvironmentData) > maxVariables {
+			continue // a fault of its own
+		}
+		v := newVariableCheck(c, s, env)
+		v.step(element(child(at, "steps"), i), s)
+	}
+}
+
+// A variableCheck looks at one step's use of variables.
+type variableCheck struct {
+	*checker
+	x     *expander
+	known []string // names that are set
+}
+
+func newVariableCheck(c *checker, s Step, env Environment) variableCheck {
+	x := newExpander(s.EnvironmentData, env)
+	x.builtin = func(name string) (string, bool) { return "", isBuiltin(name) }
+	known := Builtins()
+	for _, v := range append(s.EnvironmentData[:len(s.EnvironmentData):len(s.EnvironmentData)], env...) {
+		known = append(known, v.Name)
+	}
+	return variableCheck{checker: c, x: x, known: known}
+}
+
+func (v variableCheck) step(at string, s Step) {
+	v.use(child(at, "container_name"), show(s.ContainerName), s.ContainerName)
+	v.use(child(at, "container_url"), show(s.ContainerURL), s.ContainerURL)
+	env := child(at, "environment_data")
+	for _, e := range s.EnvironmentData {
+		if _, ok := v.x.run[e.Name]; !ok {
+			v.use(child(env, e.Name), showOf(e.Name, e.Value), e.Value)
+		}
+	}
+	v.circles(env, s)
+	v.use(child(at, "additional_command_args"), show(s.AdditionalCommandArgs), s.AdditionalCommandArgs)
+	for _, entry := range splitList(s.VolumeMapping) {
+		if volume, what := parseVolume(entry); what == "" {
+			v.use(child(at, "volume_mapping"), show(entry), volume.Host)
+		}
+	}
+}
+
+// use checks the variables in one text.
+func (v variableCheck) use(field, shown, text string) {
+	if !v.dollarsOf(field, shown, text) {
+		return
+	}
+	names, _ := variablesIn(text)
+	for _, name := range names {
+		if v.isSet(name) {
+			continue
+		}
+		want := "set it in environment_data, or when the run is started"
+		if s := suggest(name, v.known); s != "" {
+			want = "did you mean $" + s + "?"
+		}
+		v.add(field, "$"+name, "is not set", want)
+	}
+}
+
+func (v variableCheck) isSet(name string) bool {
+	_, run := v.x.run[name]
+	_, step := v.x.step[name]
+	return run || step || isBuiltin(name)
+}
+
+// circles reports each circle of variables once, at the first in the plan's
+// order that is part of it.
+func (v variableCheck) circles(field string, s Step) {
+	reported := map[string]bool{}
+	for _, e := range s.EnvironmentData {
+		var circle *circleError
+		_, err := v.x.value(e.Name)
+		if !errors.As(err, &circle) || circle.names[len(circle.names)-1] != e.Name || reported[e.Name] {
+			continue
+		}
+		for _, name := range circle.names {
+			reported[name] = true
+		}
+		v.add(child(field, e.Name), showOf(e.Name, e.Value),
+			"refers to itself: $"+strings.Join(circle.names, " → $"), "give one of them a value of its own")
+	}
+}
