@@ -1,0 +1,49 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+// A stream is an answer that its handler writes itself. One goroutine uses it.
+type stream struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	// ctx ends when the caller has gone away or the server stops.
+	ctx    context.Context
+	accept string
+}
+
+// serveStream runs the writer of an answer. When it fails after it has begun,
+// the connection is cut, so that the caller can't take the answer for whole.
+func (s *Server) serveStream(c huma.Context, write func(*stream) error) {
+	r, w := humago.Unwrap(c)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.draining, cancel)()
+	out := &stream{
+		ResponseWriter: w, control: http.NewResponseController(w),
+		ctx: ctx, accept: r.Header.Get("Accept"),
+	}
+	err := write(out)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	s.log.Error("stream broke off", "operation", c.Operation().OperationID, "path", r.URL.Path, "error", err)
+	panic(http.ErrAbortHandler)
+}
+
+// begin sends the head of the answer at once, so that the caller knows that it
+// is on.
+func (w *stream) begin(contentType string) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
+}
+
+// flush sends what is written.
+func (w *stream) flush() error { return w.control.Flush() }
