@@ -156,6 +156,11 @@ func (x *execution) state() RunState {
 // conclude stores the verdict and moves the run to Terminating. The first
 // conclusion stands.
 func (x *execution) conclude(ctx context.Context, v Verdict, reason string) error {
+	if stored, err := x.b.cfg.Store.Run(ctx, x.ref.UUID); err != nil {
+		return fmt.Errorf("read run: %w", err)
+	} else if stored.Aborted { // perhaps this very moment
+		v, reason = Aborted, "The run was aborted."
+	}
 	return x.update(ctx, func(run *Run) []Event {
 		if run.State >= Terminating {
 			return nil

@@ -237,7 +237,14 @@ func (b *Broker) machineLog(ctx context.Context, m Machine, q LogQuery, yield fu
 	if _, err := os.Stat(file); err == nil {
 		return tailOf(file, q.Tail, yield)
 	}
-	if id == "" || m.State == MachineReleased {
+	if id == "" {
+		next, err := b.nextContainer(ctx, m, q)
+		if next == nil || err != nil {
+			return err
+		}
+		return b.machineLog(ctx, *next, q, yield)
+	}
+	if m.State == MachineReleased {
 		return nil
 	}
 	eng, err := b.cfg.Dial(m.Endpoint)
@@ -258,6 +265,40 @@ func (b *Broker) machineLog(ctx context.Context, m Machine, q LogQuery, yield fu
 		return tailOf(file, q.Tail, yield)
 	}
 	return err
+}
+
+// nextContainer waits, when following, until the machine has its container; it
+// returns nil when there will be none.
+func (b *Broker) nextContainer(ctx context.Context, m Machine, q LogQuery) (*Machine, error) {
+	if !q.Follow {
+		return nil, nil
+	}
+	changed, cancel := b.Watch(m.RunUUID)
+	defer cancel()
+	for {
+		machines, err := b.cfg.Store.Machines(ctx, m.RunUUID)
+		if err != nil {
+			return nil, err
+		}
+		for _, now := range machines {
+			id := now.ContainerID
+			if q.Relay {
+				id = now.RelayID
+			}
+			switch {
+			case now.ID != m.ID:
+			case id != "":
+				return &now, nil
+			case now.State == MachineReleased || now.State == MachineLost:
+				return nil, nil
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // tailOf yields the last n lines of a kept log, all of them when n is 0.

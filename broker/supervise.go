@@ -137,7 +137,7 @@ func (s *supervision) lifetime(ctx context.Context, m *machine) error {
 	if inTime.Err() == nil || ctx.Err() != nil {
 		return err
 	}
-	if err := s.x.stopContainer(ctx, m); err != nil {
+	if err := s.x.stopContainer(ctx, m, m.ContainerID, s.x.stopTimeout(m)); err != nil {
 		return err
 	}
 	return s.x.awaitEnd(ctx, m)
@@ -157,13 +157,12 @@ func (s *supervision) afterStopping(ctx context.Context, f func()) func() {
 	return wg.Wait
 }
 
-// stopContainer asks the machine's container to end, and kills it if it does
-// not. A machine that does not answer for LostAfter is given up.
-func (x *execution) stopContainer(ctx context.Context, m *machine) error {
-	timeout := time.Duration(x.ref.Plan.Steps[m.Step].StopTimeout) * time.Second
+// stopContainer asks a container to end, and kills it after the timeout. A
+// machine that does not answer for LostAfter is given up.
+func (x *execution) stopContainer(ctx context.Context, m *machine, id string, timeout time.Duration) error {
 	until := time.Now().Add(timeout + x.b.cfg.LostAfter)
 	for {
-		err := m.engine.Stop(ctx, m.ContainerID, timeout)
+		err := m.engine.Stop(ctx, id, timeout)
 		if err == nil || CodeOf(err) != EUnavailable || time.Now().After(until) || !sleep(ctx, time.Second) {
 			return err
 		}
@@ -247,6 +246,10 @@ func (x *execution) saveEnd(ctx context.Context, m *machine) error {
 		text = "The container was killed: it was out of memory."
 	}
 	return x.saveMachine(ctx, m, text)
+}
+
+func (x *execution) stopTimeout(m *machine) time.Duration {
+	return time.Duration(x.ref.Plan.Steps[m.Step].StopTimeout) * time.Second
 }
 
 // keepTime stores that all containers were started, waits for the step's

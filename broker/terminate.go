@@ -7,8 +7,12 @@ import (
 	"time"
 )
 
-// drainLimit is how long terminate waits for a relay's last frames.
-const drainLimit = 30 * time.Second
+// relayStopTimeout is how long a relay may take to send its final frame, and
+// drainLimit how long terminate then waits for it.
+const (
+	relayStopTimeout = 10 * time.Second
+	drainLimit       = 30 * time.Second
+)
 
 // releaseTries is how often terminate tries to release a machine before it
 // leaves that to the reaper.
@@ -71,11 +75,12 @@ func (x *execution) stopPlan(ctx context.Context, m *machine) error {
 	if err != nil || !c.Started() {
 		return ctx.Err()
 	}
-	if err := x.stopContainer(ctx, m); err == nil {
+	err = x.stopContainer(ctx, m, m.ContainerID, x.stopTimeout(m))
+	if err == nil {
 		err = x.saveEnd(ctx, m)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
+	}
+	if err == nil {
+		return nil
 	}
 	if ctx.Err() == nil {
 		x.log.Warn("container could not be stopped in order; it is removed", "machine", m.ProviderID, "error", err)
@@ -115,17 +120,12 @@ func (x *execution) stopRelay(ctx context.Context, m *machine) error {
 	}
 	defer m.reader.cancel()
 	if m.State != MachineLost {
-		if err := m.engine.Stop(ctx, m.RelayID, 10*time.Second); err != nil && ctx.Err() == nil {
+		if err := x.drain(ctx, m); err != nil {
 			x.log.Warn("stop relay", "machine", m.ProviderID, "error", err)
 		}
-		patience := time.NewTimer(drainLimit)
-		defer patience.Stop()
-		select {
-		case <-m.reader.done:
-		case <-patience.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	m.reader.cancel()
 	<-m.reader.done
@@ -135,6 +135,23 @@ func (x *execution) stopRelay(ctx context.Context, m *machine) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// drain stops the relay and waits until all its frames have come.
+func (x *execution) drain(ctx context.Context, m *machine) error {
+	if err := x.stopContainer(ctx, m, m.RelayID, relayStopTimeout); err != nil {
+		return err
+	}
+	patience := time.NewTimer(drainLimit)
+	defer patience.Stop()
+	select {
+	case <-m.reader.done:
+		return nil
+	case <-patience.C:
+		return fmt.Errorf("its last frames did not come within %s", drainLimit)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // keepRelayLog keeps what the relay had to say; its frames are kept elsewhere.
