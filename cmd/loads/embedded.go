@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/loads/loads/api"
+	"github.com/loads/loads/broker"
+	"github.com/loads/loads/dockerctl"
+)
+
+// handOverLimit bounds the start of a broker that is to run by itself.
+const handOverLimit = 30 * time.Second
+
+// embedded runs the plan by a broker inside this process.
+func (c *runCommand) embedded(ctx context.Context, o order, signals <-chan os.Signal) (err error) {
+	if err := c.options.complete(c.program); err != nil {
+		return err
+	}
+	log, err := c.openLog()
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	c.options.log = slog.New(slog.NewTextHandler(log, nil))
+	c.options.listen = "127.0.0.1:0"
+	if err := c.options.checkEngine(ctx); err != nil {
+		return err
+	}
+	d, err := startDaemon(ctx, c.options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	client := &api.Client{BaseURL: d.url}
+	c.say("No broker was there, so this run has one inside (database %s, log %s).", c.options.db, log.Name())
+	id, err := c.start(ctx, client, o)
+	if err != nil {
+		return err
+	}
+	end, err := c.follow(ctx, client, id, signals)
+	return errors.Join(err, c.leave(ctx, d, id, end))
+}
+
+// leave hands over what still runs to a broker of its own.
+func (c *runCommand) leave(ctx context.Context, d *daemon, id string, end ending) error {
+	working, err := busy(ctx, d.broker)
+	if err != nil || !working {
+		return err
+	}
+	if err := d.close(); err != nil {
+		return err
+	}
+	client, err := c.handOver(ctx, hostOf(d.url))
+	switch {
+	case err != nil:
+		return fmt.Errorf("hand over the run: %w; loads broker --db %s goes on with it", err, c.options.db)
+	case end == endLeft:
+		c.say("Run %s goes on in a broker of its own; %s", id, followHint(id, client.BaseURL))
+	default:
+		c.say("Other runs go on in a broker of their own at %s.", client.BaseURL)
+	}
+	return nil
+}
+
+// detached starts the run in a broker of its own from the beginning.
+func (c *runCommand) detached(ctx context.Context, o order) error {
+	if err := c.options.complete(c.program); err != nil {
+		return err
+	}
+	if err := c.options.checkEngine(ctx); err != nil {
+		return err
+	}
+	client, err := c.handOver(ctx, "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	run, err := c.start(ctx, client, o)
+	if err != nil {
+		return err
+	}
+	return c.started(client, run)
+}
+
+// openLog opens the log of brokers that have no terminal for it.
+func (c *runCommand) openLog() (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(c.options.db), 0o700); err != nil {
+		return nil, fmt.Errorf("make folder of log: %w", err)
+	}
+	f, err := os.OpenFile(c.options.db+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	return f, nil
+}
+
+// checkEngine finds out early that there is nothing to run on: better than a
+// run that says so.
+func (o daemonOptions) checkEngine(ctx context.Context) error {
+	if o.hosts != "" {
+		return nil // each host is asked when its turn comes
+	}
+	engine, err := dockerctl.Open(broker.Endpoint{Host: o.docker}, dockerctl.Options{})
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	if _, err := engine.Info(ctx); err != nil {
+		return &broker.Error{
+			Code: broker.EUnavailable, Err: err,
+			Message: fmt.Sprintf("No Docker engine answers at %s; start it, name another with --docker, or name a broker with --broker", o.docker),
+		}
+	}
+	return nil
+}
+
+// handOver starts a broker that outlives this process and ends when nothing
+// runs any more, and returns a client of it once it answers.
+func (c *runCommand) handOver(ctx context.Context, listen string) (*api.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, handOverLimit)
+	defer cancel()
+	log, err := c.openLog()
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	ended, err := c.spawn(listen, log)
+	if err != nil {
+		return nil, err
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if at, err := readURL(c.options.db); err == nil {
+			client := &api.Client{BaseURL: at}
+			if probe(ctx, client) == nil {
+				return client, nil
+			}
+		}
+		select {
+		case err := <-ended:
+			return nil, fmt.Errorf("start broker: it ended (%w); its log is %s", err, log.Name())
+		case <-ctx.Done():
+			return nil, fmt.Errorf("start broker: no answer within %v; its log is %s", handOverLimit, log.Name())
+		case <-tick.C:
+		}
+	}
+}
+
+// spawn starts the broker's process, away from this terminal. What it sends
+// says that the process has ended; nobody needs to listen.
+func (c *runCommand) spawn(listen string, log *os.File) (ended <-chan error, err error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	o := c.options
+	args := []string{
+		"broker", "--exit-when-idle", "--listen", listen,
+		"--db", o.db, "--dir", o.dir, "--docker", o.docker, "--node-dir", o.nodeDir,
+	}
+	if o.hosts != "" {
+		args = append(args, "--hosts", o.hosts)
+	}
+	cmd := exec.Command(exe, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start broker: %w", err)
+	}
+	ch := make(chan error, 1)
+	// This goroutine ends with the process at the latest: the broker is meant
+	// to outlive it.
+	go func() {
+		err := cmd.Wait()
+		if err == nil {
+			err = errors.New("without an error")
+		}
+		ch <- err
+	}()
+	return ch, nil
+}
+
+func hostOf(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return "127.0.0.1:0"
+	}
+	return u.Host
+}

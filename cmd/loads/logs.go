@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/loads/loads/api"
+	"github.com/loads/loads/broker"
+)
+
+// logsCommand prints the logs of a run.
+type logsCommand struct {
+	*program
+	query   broker.LogQuery
+	machine int
+}
+
+func (c *logsCommand) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "logs RUN",
+		Short: "Print the output of a run's containers",
+		Long: `Logs prints what the containers of a run wrote, by step and machine, each line after
+step/machine. --follow goes on until they have ended. RUN is a uuid, the beginning of
+one, or last.`,
+		Example: `  loads logs last --follow
+  loads logs 1f0c --step web --machine 0 --tail 100
+  loads logs last --relay`,
+		Args:              between(1, 1, "one run"),
+		RunE:              c.run,
+		ValidArgsFunction: c.completeRuns,
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.query.Step, "step", "", "only this step, by its name")
+	f.IntVar(&c.machine, "machine", -1, "only this machine of each step, from 0 (default: all)")
+	f.BoolVar(&c.query.Relay, "relay", false, "the log of the metric relays instead")
+	f.BoolVarP(&c.query.Follow, "follow", "f", false, "go on until the containers have ended")
+	f.IntVar(&c.query.Tail, "tail", 0, "only the last lines of each container (default: all)")
+	return cmd
+}
+
+func (c *logsCommand) run(cmd *cobra.Command, args []string) error {
+	if c.query.Tail < 0 {
+		return usagef(cmd, "--tail is %d; give the number of lines, 0 or more", c.query.Tail)
+	}
+	if c.machine >= 0 {
+		c.query.Machine = &c.machine
+	}
+	ctx := cmd.Context()
+	client, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	id, err := findRun(ctx, client, args[0])
+	if err != nil {
+		return err
+	}
+	return client.Logs(ctx, id, c.query, c.line)
+}
+
+func (c *logsCommand) line(l api.LogLine) error {
+	if c.json {
+		return writeJSON(c.Stdout, l)
+	}
+	_, err := fmt.Fprintf(c.Stdout, "%s/%d: %s\n", l.Step, l.Machine, l.Text)
+	return err
+}

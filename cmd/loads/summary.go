@@ -1,0 +1,174 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/loads/loads/api"
+	"github.com/loads/loads/broker"
+	"github.com/loads/loads/metrics"
+)
+
+// result is the last line of JSON of run and wait.
+type result struct {
+	Kind     string          `json:"kind"` // "result"
+	Run      api.Run         `json:"run"`
+	Machines []api.Machine   `json:"machines"`
+	Summary  metrics.Summary `json:"summary"`
+	Ledger   metrics.Ledger  `json:"ledger"`
+	Verdict  broker.Verdict  `json:"verdict"`
+	ExitCode int             `json:"exit_code"`
+}
+
+func newResult(r api.Report) result {
+	return result{
+		Kind: "result", Run: r.Run, Machines: r.Machines, Summary: r.Summary, Ledger: r.Ledger,
+		Verdict: r.Run.Verdict, ExitCode: exitCode(r.Run.Verdict),
+	}
+}
+
+// writeReport prints a run for people: metrics, steps, machines, the account of
+// frames, and at last the verdict.
+func writeReport(w io.Writer, r api.Report) error {
+	fmt.Fprintf(w, "Run %s of %s\n\n", r.Run.UUID, r.Run.PlanName)
+	for _, part := range []func(io.Writer, api.Report) error{writeMetrics, writeSteps, writeMachines, writeLedger} {
+		if err := part(w, r); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	return writeVerdict(w, r.Run)
+}
+
+func writeMetrics(w io.Writer, r api.Report) error {
+	if len(r.Summary.Metrics) == 0 {
+		_, err := fmt.Fprintln(w, "No metrics came.")
+		return err
+	}
+	var t table
+	t.row("metric", "count", "rate/s", "p50", "p90", "p95", "p99", "max")
+	for _, m := range r.Summary.Metrics {
+		t.row(metricRow(m)...)
+	}
+	return t.writeRight(w)
+}
+
+func metricRow(m metrics.MetricSummary) []string {
+	switch m.Kind {
+	case metrics.Timer:
+		return []string{
+			m.Name, figure(m.Count), figure(m.Rate),
+			figure(m.P50), figure(m.P90), figure(m.P95), figure(m.P99), figure(m.Max),
+		}
+	case metrics.Gauge:
+		return []string{m.Name + " (gauge, last value " + figure(m.Value) + ")", figure(m.Count)}
+	}
+	return []string{m.Name, figure(m.Count), figure(m.Rate)}
+}
+
+func writeSteps(w io.Writer, r api.Report) error {
+	var t table
+	t.row("step", "state", "ran", "start skew", "machines")
+	for _, s := range r.Run.StepRecords {
+		t.row(s.Name, string(s.State), ran(s), skew(s.SkewMS), machinesOf(r, s.Index))
+	}
+	if err := t.write(w); err != nil {
+		return err
+	}
+	for _, s := range r.Run.StepRecords {
+		if s.Reason != "" {
+			fmt.Fprintf(w, "%s: %s\n", s.Name, s.Reason)
+		}
+	}
+	return nil
+}
+
+func ran(s api.StepRecord) string {
+	if s.StartedAt == nil {
+		return "-"
+	}
+	if s.CompletedAt == nil {
+		return "since " + clock(&s.StartedAt.Time)
+	}
+	return seconds(s.CompletedAt.Sub(s.StartedAt.Time))
+}
+
+func skew(ms *float64) string {
+	if ms == nil {
+		return "-"
+	}
+	return figure(*ms) + " ms"
+}
+
+// machinesOf says how many machines the step had, and how many were lost.
+func machinesOf(r api.Report, step int) string {
+	all, lost := 0, 0
+	for _, m := range r.Machines {
+		if m.StepIndex != step {
+			continue
+		}
+		all++
+		if m.State == broker.MachineLost || m.Reason != "" {
+			lost++
+		}
+	}
+	if lost > 0 {
+		return fmt.Sprintf("%d, of which %d with trouble", all, lost)
+	}
+	return fmt.Sprint(all)
+}
+
+// writeMachines lists the machines that something went wrong with; the others
+// are counted with their steps.
+func writeMachines(w io.Writer, r api.Report) error {
+	bad := slices.DeleteFunc(slices.Clone(r.Machines), func(m api.Machine) bool {
+		return m.Reason == "" && (m.ExitCode == nil || *m.ExitCode == 0)
+	})
+	if len(bad) == 0 {
+		_, err := fmt.Fprintf(w, "machines: %d, none with trouble\n", len(r.Machines))
+		return err
+	}
+	var t table
+	t.row("machine", "address", "state", "exit code", "reason")
+	for _, m := range bad {
+		code := "-"
+		if m.ExitCode != nil {
+			code = fmt.Sprint(*m.ExitCode)
+		}
+		t.row(fmt.Sprintf("%s/%d", m.Step, m.Index), orDash(m.Address), string(m.State), code, orDash(m.Reason))
+	}
+	return t.write(w)
+}
+
+func writeLedger(w io.Writer, r api.Report) error {
+	l := r.Ledger
+	word := "balanced"
+	if !l.Balance {
+		word = "NOT balanced"
+	}
+	fmt.Fprintf(w, "frames: %d sent, %d stored, %d broken; %s\n", l.Sent, l.Stored, l.Broken, word)
+	_, err := fmt.Fprintf(w, "values: %d in %d datagrams, %d malformed, %d dropped\n", l.Values, l.Datagrams, l.Malformed, l.Dropped)
+	return err
+}
+
+func writeVerdict(w io.Writer, r api.Run) error {
+	if !r.Completed() {
+		_, err := fmt.Fprintf(w, "%s: no verdict yet\n", r.State)
+		return err
+	}
+	line := string(r.Verdict)
+	if r.Reason != "" {
+		line += ": " + r.Reason
+	}
+	fmt.Fprintln(w, line)
+	switch r.Cleanup {
+	case broker.CleanupDone:
+		fmt.Fprintln(w, "Cleanup: done, nothing is left on the machines.")
+	case broker.CleanupFailed:
+		fmt.Fprintf(w, "Cleanup: FAILED, the broker tries again: %s\n", orDash(r.CleanupDetail))
+	default:
+		fmt.Fprintf(w, "Cleanup: %s\n", r.Cleanup)
+	}
+	return nil
+}
