@@ -43,6 +43,7 @@ var mayImport = map[string][]string{
 	},
 	"cmd/loads-node": {"relay", "loadgen", "metrics"},
 
+	"e2e":                 {},
 	"internal/influxtest": {},
 	"scripts":             {},
 }

@@ -14,7 +14,7 @@ import (
 
 const (
 	maxFileLines = 650 // over it, a file is split by concept
-	maxFuncLines = 100 // over it, a function's comment has to argue for it
+	maxFuncLines = 100 // over it, a function's comment has to argue for it; tests' tables may be long
 )
 
 func TestSizes(t *testing.T) {
@@ -25,6 +25,9 @@ func TestSizes(t *testing.T) {
 		}
 		if lines := bytes.Count(source, []byte("\n")); lines > maxFileLines {
 			t.Errorf("%s has %d lines; split it, %d are the limit", name, lines, maxFileLines)
+		}
+		if strings.HasSuffix(name, "_test.go") {
+			continue
 		}
 		for _, fault := range longFunctions(t, name, source) {
 			t.Error(fault)
