@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/loads/loads/relay"
+)
+
+// runRelay receives metrics until it is told to end, and resolves names
+// meanwhile if asked to.
+func runRelay(ctx context.Context, p program, args []string) error {
+	fs := p.flags("relay")
+	log := slog.New(slog.NewTextHandler(p.stderr, nil))
+	cfg := relay.Config{Out: p.stdout, Log: log.With("component", "relay")}
+	dns := relay.DNSConfig{Log: log.With("component", "dns")}
+	fs.StringVar(&cfg.Listen, "listen", "", "UDP `address` to receive statsd on")
+	fs.IntVar(&cfg.MaxSeries, "max-series", relay.DefaultMaxSeries, "most metrics told apart; others are dropped and counted")
+	fs.StringVar(&dns.Listen, "dns", "", "`address` to resolve names on, UDP and TCP; empty for not at all")
+	fs.StringVar(&dns.NamesFile, "names", "/etc/loads/names.json", "`file` of names and addresses")
+	if _, err := p.parse(fs, args, 0); err != nil {
+		return err
+	}
+	if cfg.Listen == "" {
+		return fmt.Errorf("--listen is missing, for example --listen 127.0.0.1:8125")
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return relay.Run(ctx, cfg) })
+	if dns.Listen != "" {
+		group.Go(func() error { return relay.ServeDNS(ctx, dns) })
+	}
+	return group.Wait()
+}
