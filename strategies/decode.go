@@ -3,6 +3,7 @@ package strategies
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 
 	"go.yaml.in/yaml/v4"
@@ -105,7 +106,7 @@ func (d *decoder) value(n *yaml.Node, path string, v reflect.Value) {
 		if s, ok := d.text(n, path); ok {
 			v.SetString(s)
 		}
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
 		if i, ok := d.integer(n, path); ok {
 			v.SetInt(i)
 		}
@@ -229,13 +230,22 @@ func (d *decoder) field(p pair, path string, t reflect.Type, fields []field) (fi
 	if !d.strict {
 		return field{}, false
 	}
-	names := fieldNames(t)
-	want := didYouMean(p.key, names)
-	if want == "" {
-		want = "a " + nounOf(t) + " has " + joinWords(names)
+	at := child(path, p.key)
+	if slices.ContainsFunc(fields, func(f field) bool { return f.name == p.key }) {
+		d.fault(p.keyAt, Fault{Field: at, What: "is given by the broker", Want: "leave it out"})
+		return field{}, false
 	}
-	d.fault(p.keyAt, Fault{Field: child(path, p.key), What: "is not a field of a " + nounOf(t), Want: want})
+	d.fault(p.keyAt, Fault{Field: at, What: "is not a field of " + ofType(t), Want: wantKey(p.key, t)})
 	return field{}, false
+}
+
+// wantKey says which key was meant, or which there are.
+func wantKey(key string, t reflect.Type) string {
+	names := fieldNames(t)
+	if want := didYouMean(key, names); want != "" {
+		return want
+	}
+	return "its fields are " + joinWords(names)
 }
 
 // fixMonitor sets what is fixed about a monitor step, and its usual name.
@@ -257,7 +267,7 @@ func (d *decoder) pairs(n *yaml.Node, path string, depth int) []pair {
 		k, v := resolve(n.Content[i]), n.Content[i+1]
 		switch {
 		case k.Kind != yaml.ScalarNode || k.ShortTag() == "!!null":
-			d.fault(k, Fault{Field: path, What: "has a key that " + describe(k), Want: "write names as keys"})
+			d.fault(k, Fault{Field: path, What: subject(path) + "has a key that " + describe(k), Want: "write names as keys"})
 		case isMerge(k):
 			merged = append(merged, d.merged(v, path, depth+1)...)
 		case first[k.Value] != nil:
@@ -287,7 +297,7 @@ func (d *decoder) merged(n *yaml.Node, path string, depth int) []pair {
 		return nil
 	}
 	if depth > maxMerges {
-		d.fault(n, Fault{Field: path, What: "merges a map into itself", Want: "merge maps that are complete"})
+		d.fault(n, Fault{Field: path, What: subject(path) + "merges a map into itself", Want: "merge maps that are complete"})
 		return nil
 	}
 	switch n.Kind {
@@ -316,6 +326,14 @@ func child(path, key string) string {
 		return key
 	}
 	return path + "." + key
+}
+
+// subject names the file in faults that have no field to name.
+func subject(path string) string {
+	if path == "" {
+		return "the file "
+	}
+	return ""
 }
 
 // element is the path of an item of the list at path.

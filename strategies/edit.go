@@ -114,12 +114,7 @@ func (e *editor) field(path, rest string, v reflect.Value, value any) {
 		e.assign(path, v.Field(f.index), whole.Field(f.index), value)
 		return
 	}
-	names := fieldNames(v.Type())
-	want := didYouMean(key, names)
-	if want == "" {
-		want = "a " + nounOf(v.Type()) + " has " + joinWords(names)
-	}
-	e.fault(path, "names no field of a "+nounOf(v.Type()), want)
+	e.fault(path, "names no field of "+ofType(v.Type()), wantKey(key, v.Type()))
 }
 
 // below sets one part of a field that has parts.

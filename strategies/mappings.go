@@ -1,6 +1,7 @@
 package strategies
 
 import (
+	"fmt"
 	"path"
 	"strconv"
 	"strings"
@@ -74,4 +75,48 @@ func parseVolume(entry string) (volume Volume, what string) {
 		return Volume{}, "has no path on the machine"
 	}
 	return v, ""
+}
+
+func (c *checker) ports(field, mapping string) {
+	type published struct {
+		port     int
+		protocol string
+	}
+	seen := map[published]bool{}
+	for _, entry := range splitList(mapping) {
+		port, what := parsePort(entry)
+		key := published{port.Host, port.Protocol}
+		switch {
+		case what != "":
+			c.add(field, show(entry), what, wantPort)
+		case key == published{StatsdPort, "udp"}:
+			c.add(field, show(entry), "publishes the port of the machine's statsd receiver", "give another host port")
+		case seen[key]:
+			c.add(field, show(entry), fmt.Sprintf("publishes host port %d/%s twice", port.Host, port.Protocol),
+				"give each a host port of its own")
+		}
+		seen[key] = what == ""
+	}
+}
+
+func (c *checker) volumes(field, mapping string) {
+	seen := map[string]bool{}
+	for _, entry := range splitList(mapping) {
+		volume, what := parseVolume(entry)
+		if what != "" {
+			c.add(field, show(entry), what, wantVolume)
+			continue
+		}
+		if !c.dollarsOf(field, show(entry), volume.Host) {
+			continue
+		}
+		if !path.IsAbs(volume.Host) && !strings.HasPrefix(volume.Host, "$") {
+			c.add(field, show(entry), "has a path on the machine that is not absolute", wantVolume)
+		}
+		if inside := path.Clean(volume.Container); seen[inside] {
+			c.add(field, show(entry), "mounts "+inside+" twice", "give each a path in the container of its own")
+		} else {
+			seen[inside] = true
+		}
+	}
 }

@@ -123,11 +123,12 @@ func (x *expander) image(s Step, r *Resolved) (err error) {
 			return fmt.Errorf("read container_name %q: %w", r.Image, err)
 		}
 	}
+	// Of the address only what the plan says is told: it may hold a password.
 	if r.URL, err = x.expand(s.ContainerURL); err != nil {
 		return fmt.Errorf("interpolate container_url: %w", err)
 	}
 	if what := wrongURL(r.URL); r.URL != "" && what != "" {
-		return fmt.Errorf("read container_url %q: it %s", r.URL, what)
+		return fmt.Errorf("read container_url %q: it %s", s.ContainerURL, what)
 	}
 	return nil
 }

@@ -44,6 +44,14 @@ func showNode(n *yaml.Node) string {
 	return show(n.Value)
 }
 
+// ofType names a type with its article, as it stands after "a field of".
+func ofType(t reflect.Type) string {
+	if t == reflect.TypeFor[Ready]() || t == reflect.TypeFor[StartAfter]() {
+		return nounOf(t)
+	}
+	return "a " + nounOf(t)
+}
+
 // nounOf names a type for people.
 func nounOf(t reflect.Type) string {
 	if t == reflect.TypeFor[StartAfter]() {
@@ -97,7 +105,7 @@ func (d *decoder) text(n *yaml.Node, path string) (string, bool) {
 	if !isText(n) {
 		want := "give text"
 		if n.Kind == yaml.ScalarNode {
-			want = "give text, in quotes if need be"
+			want = "put it in quotes if it is meant as text"
 		}
 		d.wrongType(n, path, want)
 		return "", false
@@ -133,7 +141,11 @@ func (d *decoder) integer(n *yaml.Node, path string) (int64, bool) {
 		if err == nil && f == math.Trunc(f) && math.Abs(f) < 1<<53 {
 			return int64(f), true
 		}
-		d.fault(n, Fault{Field: path, Value: showNode(n), What: "is not a whole number", Want: want})
+		what := "is not a whole number"
+		if math.Abs(f) >= 1<<53 {
+			what = "is too large"
+		}
+		d.fault(n, Fault{Field: path, Value: showNode(n), What: what, Want: want})
 		return 0, false
 	case isText(n):
 		if _, err := strconv.ParseInt(n.Value, 10, 64); err == nil {

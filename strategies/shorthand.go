@@ -9,9 +9,6 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// maxBytes is the most a size can be: a petabyte, far from overflow.
-const maxBytes = 1 << 50
-
 // environment decodes a map, or a list of NAME=VALUE. Paths are by name in
 // both.
 func (d *decoder) environment(n *yaml.Node, path string, env *Environment) {

@@ -87,7 +87,7 @@ func syntaxFault(data []byte, err error) *Fault {
 	if f.Line == 0 {
 		f.Line, f.Column = e.ContextMark.Line, e.ContextMark.Column
 	}
-	if bytes.HasPrefix(data, []byte("{")) || bytes.HasPrefix(data, []byte("[")) {
+	if start := bytes.TrimSpace(data); bytes.HasPrefix(start, []byte("{")) || bytes.HasPrefix(start, []byte("[")) {
 		return syntaxFaultJSON(data, f)
 	}
 	if strings.Contains(e.Message, "cannot start any token") && startsWithTab(data, f.Line) {
@@ -122,8 +122,8 @@ func startsWithTab(data []byte, line int) bool {
 func checkText(data []byte) *Fault {
 	for i := 0; i < len(data); {
 		r, size := utf8.DecodeRune(data[i:])
-		if what := wrongRune(r, size); what != "" {
-			f := &Fault{What: what, Want: "save the file as UTF-8 text"}
+		if what, want := wrongRune(r, size); what != "" {
+			f := &Fault{What: what, Want: want}
 			f.Line, f.Column = position(data, i)
 			return f
 		}
@@ -132,14 +132,14 @@ func checkText(data []byte) *Fault {
 	return nil
 }
 
-func wrongRune(r rune, size int) string {
+func wrongRune(r rune, size int) (what, want string) {
 	switch {
 	case r == utf8.RuneError && size <= 1:
-		return "the file is not UTF-8"
+		return "the file is not UTF-8", "save it as UTF-8 text"
 	case r < ' ' && r != '\t' && r != '\n' && r != '\r':
-		return fmt.Sprintf("the file holds the control character %U", r)
+		return fmt.Sprintf("the file holds the control character %U", r), "leave it out"
 	}
-	return ""
+	return "", ""
 }
 
 // position returns the line and the column, in characters, of a byte offset.

@@ -2,22 +2,11 @@ package strategies
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-)
-
-// Limits of what a plan may ask for. They are far beyond what is useful, and
-// keep a slip of the pen from becoming an outage.
-const (
-	maxName      = 100
-	maxPlans     = 1000
-	maxSteps     = 500
-	maxInstances = 10_000
-	maxSeconds   = 366 * 24 * 60 * 60
-	maxVariables = 1000
-	minMemory    = 6 << 20 // the least that Docker accepts
 )
 
 // Validate returns all faults of the project as Faults without positions, or
@@ -157,36 +146,27 @@ func (c *checker) nameServerPorts(steps string, p Plan) {
 
 // startAfter checks the waits between steps.
 func (c *checker) startAfter(steps string, p Plan) {
-	index, names, sound := map[string]int{}, []string{}, true
+	var names []string
 	for i, s := range p.Steps {
-		index[s.Name] = i
-		names = append(names, s.Name)
 		if c.isUnknown(child(element(steps, i), "name")) {
-			return
+			return // it could be any that others wait for
 		}
+		names = append(names, s.Name)
 	}
+	sound := true
 	for i, s := range p.Steps {
 		seen := map[StartAfter]bool{}
 		for k, after := range s.StartAfter {
 			at := element(child(element(steps, i), "start_after"), k)
-			j, known := index[after.Step]
-			switch {
-			case !known && after.Step == "":
-				c.add(child(at, "step"), "", "is missing", "give the name of a step")
-			case !known:
-				c.add(at, show(after.Step), "is not a step of the plan", wantStep(after.Step, names))
-			case j == i:
-				c.add(at, show(after.Step), "is the step itself", "name another step")
-				sound = false
-			case p.Steps[j].Monitor:
-				c.add(at, show(after.Step), "is the monitor, which lasts until all other steps are done", "name another step")
-			case seen[after]:
+			c.waitedFor(at, after, p, names)
+			if seen[after] {
 				c.add(at, show(after.Step), "is named twice", "name it once")
 			}
-			seen[after] = true
-			if after.Event != EventReady && after.Event != EventEnd {
-				c.add(child(at, "event"), show(string(after.Event)), "is not an event", "give ready or end")
+			if after.Step == s.Name {
+				c.add(at, show(after.Step), "is the step itself", "name another step")
+				sound = false
 			}
+			seen[after] = true
 		}
 	}
 	if sound {
@@ -194,9 +174,27 @@ func (c *checker) startAfter(steps string, p Plan) {
 	}
 }
 
+// waitedFor checks one entry of start_after by itself.
+func (c *checker) waitedFor(at string, after StartAfter, p Plan, names []string) {
+	switch i := slices.Index(names, after.Step); {
+	case after.Step == "":
+		c.add(child(at, "step"), "", "is missing", "give the name of a step")
+	case i < 0:
+		c.add(at, show(after.Step), "is not a step of the plan", wantStep(after.Step, slices.Clone(names)))
+	case p.Steps[i].Monitor:
+		c.add(at, show(after.Step), "is the monitor, which lasts until all other steps are done", "name another step")
+	}
+	if after.Event != EventReady && after.Event != EventEnd {
+		c.add(child(at, "event"), show(string(after.Event)), "is not an event", "give ready or end")
+	}
+}
+
 func wantStep(name string, names []string) string {
 	if want := didYouMean(name, names); want != "" {
 		return want
+	}
+	if len(names) > 10 {
+		return "name a step of the plan"
 	}
 	for i := range names {
 		names[i] = show(names[i])
@@ -220,19 +218,16 @@ func (c *checker) cycles(steps string, p Plan) {
 	}
 }
 
-// seconds checks a duration.
-func (c *checker) seconds(field string, n, least int) {
-	c.count(field, n, least, maxSeconds, "seconds")
-}
-
-// count checks a whole number against its bounds.
-func (c *checker) count(field string, n, least, most int, unit string) {
+// bounded checks a whole number against the bounds of the field of that name.
+func (c *checker) bounded(at, name string, n int) {
+	b, _ := boundsOf(name)
+	field := child(at, name)
 	switch {
 	case n < 0:
-		c.add(field, strconv.Itoa(n), "is negative", fmt.Sprintf("give %s, %d or more", unit, least))
-	case n < least:
-		c.add(field, strconv.Itoa(n), "is too small", fmt.Sprintf("give %s, %d or more", unit, least))
-	case n > most:
-		c.add(field, strconv.Itoa(n), "is too large", fmt.Sprintf("give %s, %d at most", unit, most))
+		c.add(field, strconv.Itoa(n), "is negative", fmt.Sprintf("give %s, %d or more", b.unit, b.least))
+	case n < b.least:
+		c.add(field, strconv.Itoa(n), "is too small", fmt.Sprintf("give %s, %d or more", b.unit, b.least))
+	case n > b.most:
+		c.add(field, strconv.Itoa(n), "is too large", fmt.Sprintf("give %s, %d at most", b.unit, b.most))
 	}
 }
