@@ -20,9 +20,9 @@ const idleGrace = 10 * time.Second
 // brokerCommand is the daemon.
 type brokerCommand struct {
 	*program
-	options       daemonOptions
-	logFormat     string
-	exitWhenIdle  bool
+	options      daemonOptions
+	logFormat    string
+	exitWhenIdle bool
 }
 
 func (c *brokerCommand) command() *cobra.Command {

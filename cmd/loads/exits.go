@@ -82,28 +82,38 @@ type errorBody struct {
 }
 
 func errorDocument(err error) map[string]errorBody {
-	body := errorBody{Code: broker.CodeOf(err), Message: err.Error(), Faults: faultsOf(err)}
-	var e *broker.Error
-	if errors.As(err, &e) {
-		body.Message = e.Message
+	return map[string]errorBody{"error": {Code: codeOf(err), Message: sentenceOf(err), Faults: faultsOf(err)}}
+}
+
+// codeOf is the error's code; faults of a file are the user's.
+func codeOf(err error) broker.Code {
+	var faults strategies.Faults
+	if errors.As(err, &faults) {
+		return broker.EInvalid
 	}
-	return map[string]errorBody{"error": body}
+	return broker.CodeOf(err)
+}
+
+// sentenceOf is what the user reads of an error: its message, and the cause
+// when the message leaves that open by having no full stop.
+func sentenceOf(err error) string {
+	var e *broker.Error
+	switch {
+	case errors.As(err, &e) && strings.HasSuffix(e.Message, "."):
+		return e.Message
+	case errors.As(err, &e):
+		return strings.TrimSuffix(e.Error(), ".") + "."
+	case len(faultsOf(err)) > 0:
+		return countOf(len(faultsOf(err)), "fault") + " in the plan; correct it and try again."
+	}
+	return err.Error()
 }
 
 func writeError(w io.Writer, err error) {
-	faults := faultsOf(err)
-	for _, f := range faults {
+	for _, f := range faultsOf(err) {
 		fmt.Fprintln(w, f.String())
 	}
-	message := err.Error()
-	var e *broker.Error
-	switch {
-	case errors.As(err, &e) && (e.Code != broker.EInternal || e.Err == nil):
-		message = e.Message
-	case len(faults) > 0:
-		message = countOf(len(faults), "fault") + " in the plan; correct it and try again."
-	}
-	fmt.Fprintln(w, "loads: "+strings.TrimSpace(message))
+	fmt.Fprintln(w, "loads: "+strings.TrimSpace(sentenceOf(err)))
 }
 
 // faultsOf returns the faults that err carries, whichever way.
@@ -121,7 +131,7 @@ func faultsOf(err error) strategies.Faults {
 
 // usagef is an error in the command line; it names where to read more.
 func usagef(cmd *cobra.Command, format string, args ...any) error {
-	return broker.Errorf(broker.EInvalid, "%s; see %s --help.", fmt.Sprintf(format, args...), cmd.CommandPath())
+	return broker.Errorf(broker.EInvalid, "%s; see %s --help.", strings.TrimSuffix(fmt.Sprintf(format, args...), "."), cmd.CommandPath())
 }
 
 // between accepts min to max arguments (max -1: any number), which what names.
@@ -144,10 +154,8 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	hint := ""
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = "; did you mean " + near[0] + "?"
-		return broker.Errorf(broker.EInvalid, "There is no command %q%s", args[0], hint)
+		return broker.Errorf(broker.EInvalid, "There is no command %q; did you mean %s? See loads --help.", args[0], near[0])
 	}
 	return usagef(cmd, "there is no command %q", args[0])
 }

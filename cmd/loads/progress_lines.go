@@ -48,13 +48,11 @@ func (d *lineDisplay) line(at time.Time, text string) {
 	fmt.Fprintf(d.w, "%s %s\n", at.Local().Format(time.TimeOnly), text)
 }
 
-// sentence is an event for people: what it is about, and its text.
+// sentence is an event for people. The texts of all but machines say what they
+// are about.
 func sentence(e api.Event) string {
-	switch {
-	case e.Step == "":
+	if e.Machine == nil {
 		return e.Text
-	case e.Machine == nil:
-		return e.Step + ": " + e.Text
 	}
 	return fmt.Sprintf("%s/%d: %s", e.Step, *e.Machine, e.Text)
 }
