@@ -59,11 +59,8 @@ func (s *Server) deleteInstance(ctx context.Context, in *instanceInput) (termina
 // them does not save the others.
 func (s *Server) deleteInstances(ctx context.Context, _ *noInput) (terminatedAnswer, error) {
 	list, err := s.broker.Instances(ctx)
-	if err != nil {
-		return terminatedAnswer{}, err
-	}
 	a := terminatedAnswer{done(), []string{}}
-	var failed []error
+	failed := []error{err} // of pools that can't be asked, if any
 	for _, i := range list {
 		err := s.broker.DeleteInstance(ctx, i.ProviderID)
 		switch broker.CodeOf(err) {

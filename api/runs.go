@@ -17,8 +17,11 @@ import (
 // run's end.
 const terminateTimeout = 5 * time.Minute
 
+// runsInput has the fields of pageInput: the framework does not look into an
+// embedded struct that is not exported.
 type runsInput struct {
-	pageInput
+	Limit   int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"How many at most."`
+	Offset  int    `query:"offset" minimum:"0" default:"0" doc:"How many to leave out first."`
 	State   string `query:"state" doc:"States, by name or number, with commas between them; active is all but COMPLETED."`
 	Plan    string `query:"plan" doc:"Uuid of a plan."`
 	Project string `query:"project" doc:"Uuid of a project."`
@@ -147,7 +150,7 @@ func (s *Server) deleteRun(ctx context.Context, in *deleteRunInput) (deletedRunA
 	if r.State == broker.Completed && !in.Purge {
 		return a, newFailure(http.StatusBadRequest, "Already terminated")
 	}
-	machines, err := s.heldMachines(ctx, in.UUID)
+	held, err := s.heldMachines(ctx, in.UUID)
 	if err != nil {
 		return a, err
 	}
@@ -155,7 +158,7 @@ func (s *Server) deleteRun(ctx context.Context, in *deleteRunInput) (deletedRunA
 		return a, noSuchRun(err)
 	}
 	if in.Terminate {
-		if a.Terminated, err = s.terminate(ctx, in.UUID, machines); err != nil {
+		if a.Terminated, err = s.terminate(ctx, in.UUID, held); err != nil {
 			return a, err
 		}
 	}
@@ -167,13 +170,20 @@ func (s *Server) deleteRun(ctx context.Context, in *deleteRunInput) (deletedRunA
 }
 
 // heldMachines returns the ids of the machines that a run has and has not
-// given back.
+// given back, and of those that are still being made for it. Pools that can't
+// be asked now must not keep a run from being stopped.
 func (s *Server) heldMachines(ctx context.Context, run string) ([]string, error) {
 	machines, err := s.broker.Machines(ctx, run)
 	if err != nil {
 		return nil, err
 	}
-	var ids []string
+	ids := []string{}
+	existing, _ := s.broker.Instances(ctx)
+	for _, i := range existing {
+		if i.RunUUID == run && i.Kind != "container" {
+			ids = append(ids, i.ProviderID)
+		}
+	}
 	for _, m := range machines {
 		if m.ProviderID != "" && m.State != broker.MachineReleased {
 			ids = append(ids, m.ProviderID)

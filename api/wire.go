@@ -232,7 +232,7 @@ type Validation struct {
 // DeletedRun says what deleting a run did.
 type DeletedRun struct {
 	StoppedRunning bool     `json:"stopped_running" doc:"The run was in progress."`
-	Terminated     []string `json:"terminated,omitempty" doc:"With terminate: the machines that were ended."`
+	Terminated     []string `json:"terminated,omitzero" doc:"With terminate: the machines that were ended."`
 	Purged         bool     `json:"purged,omitempty" doc:"With purge: the record is gone."`
 }
 
