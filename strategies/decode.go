@@ -51,6 +51,9 @@ type pair struct {
 
 // fault notes a fault at the node.
 func (d *decoder) fault(n *yaml.Node, f Fault) {
+	if len(d.faults) >= maxFaults {
+		return
+	}
 	f.Line, f.Column = n.Line, n.Column
 	d.faults = append(d.faults, f)
 	d.bad[f.Field] = true

@@ -211,6 +211,9 @@ func (e *editor) removeSteps() {
 // read as YAML, so that "5" from a command line is a number.
 func nodeOf(value any, mayParse bool) (*yaml.Node, error) {
 	if text, ok := value.(string); ok && mayParse {
+		if strings.TrimSpace(text) == "" {
+			value = nil
+		}
 		var doc yaml.Node
 		if err := yaml.Load([]byte(text), &doc); err == nil && len(doc.Content) == 1 {
 			return doc.Content[0], nil

@@ -14,6 +14,10 @@ const (
 	maxBytes     = 1 << 50 // of any size: a petabyte, far from overflow
 )
 
+// maxFaults is how many faults of one input are looked for: enough for any
+// file that people write, and a bound for what they can be made to cost.
+const maxFaults = 1000
+
 // bounds are what a whole number may be, both included.
 type bounds struct {
 	least, most int

@@ -2,7 +2,6 @@ package strategies
 
 import (
 	"reflect"
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -148,6 +147,10 @@ func (f *file) variables(env Environment) {
 // add gives the faults their positions, and leaves out those that follow from
 // a fault found earlier or repeat it.
 func (f *file) add(faults Faults) {
+	seen := map[Fault]bool{}
+	for _, fault := range f.faults {
+		seen[fault] = true
+	}
 	for _, fault := range faults {
 		if f.dec.explains(fault.Field) {
 			continue
@@ -157,7 +160,8 @@ func (f *file) add(faults Faults) {
 		if text := f.dec.written[fault.Field]; text != "" && fault.Value != "" {
 			fault.Value = text
 		}
-		if !slices.Contains(f.faults, fault) {
+		if !seen[fault] {
+			seen[fault] = true
 			f.faults = append(f.faults, fault)
 		}
 	}
@@ -171,6 +175,14 @@ func (f *file) result(name string) (Project, error) {
 		f.faults[i].File = name
 	}
 	f.faults.sort()
+	if len(f.faults) > maxFaults {
+		f.faults = f.faults[:maxFaults]
+		last := f.faults[maxFaults-1]
+		f.faults = append(f.faults, Fault{
+			File: name, Line: last.Line, Column: last.Column,
+			What: "the file has more faults than are shown", Want: "correct these first",
+		})
+	}
 	return Project{}, f.faults
 }
 

@@ -79,6 +79,14 @@ func wantOf(t reflect.Type) string {
 		return "give a list of " + nounOf(t.Elem()) + "s"
 	case reflect.Struct:
 		return "give a map with the " + nounOf(t) + "'s fields"
+	case reflect.Pointer:
+		return wantOf(t.Elem())
+	case reflect.Int, reflect.Int64:
+		return "give a whole number"
+	case reflect.Float64:
+		return "give a number"
+	case reflect.Bool:
+		return "give true or false"
 	}
 	return "give text"
 }
@@ -119,14 +127,14 @@ func (d *decoder) text(n *yaml.Node, path string) (string, bool) {
 
 func (d *decoder) boolean(n *yaml.Node, path string) (bool, bool) {
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
-		d.wrongType(n, path, "give true or false")
+		d.wrongType(n, path, wantOf(reflect.TypeFor[bool]()))
 		return false, false
 	}
 	return strings.EqualFold(n.Value, "true"), true
 }
 
 func (d *decoder) integer(n *yaml.Node, path string) (int64, bool) {
-	const want = "give a whole number"
+	want := wantOf(reflect.TypeFor[int]())
 	digits := strings.ReplaceAll(n.Value, "_", "")
 	switch {
 	case n.Kind != yaml.ScalarNode:
@@ -159,7 +167,7 @@ func (d *decoder) integer(n *yaml.Node, path string) (int64, bool) {
 
 func (d *decoder) number(n *yaml.Node, path string) (float64, bool) {
 	if n.Kind != yaml.ScalarNode || (n.ShortTag() != "!!int" && n.ShortTag() != "!!float") {
-		d.wrongType(n, path, "give a number")
+		d.wrongType(n, path, wantOf(reflect.TypeFor[float64]()))
 		return 0, false
 	}
 	digits := strings.ReplaceAll(n.Value, "_", "")

@@ -64,8 +64,11 @@ func reflectInto(defs jsonschema.Definitions, v any, mapper func(reflect.Type) *
 	}
 }
 
-// docOf is the doc tag of a field.
+// docOf is the doc tag of a field; nothing for a type itself.
 func docOf(t reflect.Type, name string) string {
+	if name == "" {
+		return ""
+	}
 	f, _ := t.FieldByName(name)
 	return f.Tag.Get("doc")
 }
@@ -124,11 +127,12 @@ func finishDefinition(def *jsonschema.Schema, t reflect.Type) {
 			continue
 		}
 		p := def.Properties.Value(f.name)
-		if v := defaults.Field(f.index); v.CanInt() || v.Kind() == reflect.Bool || v.Kind() == reflect.String && v.Len() > 0 {
-			p.Default = v.Interface()
-		}
-		if b, ok := boundsOf(f.name); ok && t != reflect.TypeFor[Ulimit]() {
+		b, bounded := boundsOf(f.name)
+		if bounded {
 			p.Minimum, p.Maximum = json.Number(strconv.Itoa(b.least)), json.Number(strconv.Itoa(b.most))
+		}
+		if v := defaults.Field(f.index); v.Kind() == reflect.Bool || !v.IsZero() && !isList(v) || bounded && b.least == 0 {
+			p.Default = v.Interface()
 		}
 		if !slices.Contains(def.Required, f.name) {
 			allowNull(p)
@@ -136,6 +140,8 @@ func finishDefinition(def *jsonschema.Schema, t reflect.Type) {
 	}
 	def.AnyOf = append(def.AnyOf, alternativesOf(t)...)
 }
+
+func isList(v reflect.Value) bool { return v.Kind() == reflect.Slice }
 
 // requiredOf lists the keys that must always be there.
 func requiredOf(t reflect.Type) []string {

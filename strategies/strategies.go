@@ -37,8 +37,9 @@ const (
 // StatsdPort is the port of every machine's statsd receiver.
 const StatsdPort = 8125
 
-// A Step is one image on a number of machines for a time. A field tagged
-// interpolated may hold $NAME and ${NAME}; see Interpolate.
+// A Step is one image on a number of machines for a time. Fields whose
+// documentation says so are interpolated: they may hold $NAME and ${NAME}; see
+// Step.Resolve.
 type Step struct {
 	UUID string `json:"uuid,omitempty" file:"-"`
 	Name string `json:"name" doc:"Short name, unique in its plan."`
@@ -50,7 +51,7 @@ type Step struct {
 	InstanceType   string `json:"instance_type" doc:"EC2 type of the machines."`
 	InstanceCount  int    `json:"instance_count" doc:"Number of machines."`
 
-	ContainerName         string      `json:"container_name" doc:"Image, name:tag. Interpolated."`
+	ContainerName         string      `json:"container_name" doc:"Image as name:tag. Interpolated."`
 	ContainerURL          string      `json:"container_url" doc:"Tarball of the image (docker save; plain, gzip, bzip2 or zstd), http(s): or file:, used instead of a registry. Interpolated."`
 	EnvironmentData       Environment `json:"environment_data" doc:"Environment of the containers: a map, or a list of NAME=VALUE. Values are interpolated."`
 	AdditionalCommandArgs string      `json:"additional_command_args" doc:"Arguments appended to the image's entrypoint, split as a shell splits words. Interpolated."`
@@ -62,7 +63,7 @@ type Step struct {
 	PruneRunning  bool   `json:"prune_running" doc:"Go on without machines that stop answering, instead of failing the step."`
 	NodeDelay     int    `json:"node_delay" doc:"Seconds between starting one machine of the step and the next."`
 	CaptureOutput string `json:"_capture_output" doc:"File, in the run's folder, that gets the containers' output."`
-	Monitor       bool   `json:"monitor" doc:"True makes this the metrics machine; only name of region, type, dns_name and environment_data may be given with it."`
+	Monitor       bool   `json:"monitor" doc:"True makes this the metrics machine; only name, instance_region, instance_type, dns_name and environment_data may be given with it."`
 
 	// What follows is not in loads v2.
 
@@ -101,8 +102,8 @@ type StartAfter struct {
 
 // Ulimit is a soft and a hard limit; -1 is unlimited.
 type Ulimit struct {
-	Soft int64 `json:"soft"`
-	Hard int64 `json:"hard"`
+	Soft int64 `json:"soft" doc:"What the containers get; -1 is unlimited."`
+	Hard int64 `json:"hard" doc:"What they may raise it to; -1 is unlimited."`
 }
 
 // Bytes is a size in bytes.

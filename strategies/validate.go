@@ -35,6 +35,9 @@ type checker struct {
 func (c *checker) isUnknown(field string) bool { return c.unknown != nil && c.unknown(field) }
 
 func (c *checker) add(field, value, what, want string) {
+	if len(c.faults) >= maxFaults {
+		return
+	}
 	c.faults = append(c.faults, Fault{Field: field, Value: value, What: what, Want: want})
 }
 
