@@ -90,6 +90,7 @@ func (c Config) check() error {
 
 func newClient(cfg Config) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil // the service itself is measured, nothing in between
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = cfg.Connections, cfg.Connections
 	return &http.Client{
 		Transport: transport,

@@ -43,7 +43,7 @@ type exitError int
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // errUsage says that the usage was shown already.
-var errUsage = exitError(1)
+const errUsage = exitError(1)
 
 func main() {
 	// As process 1 of a container we get no default action for signals.

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
 
 	"golang.org/x/sync/errgroup"
@@ -25,7 +25,7 @@ func runRelay(ctx context.Context, p program, args []string) error {
 		return err
 	}
 	if cfg.Listen == "" {
-		return fmt.Errorf("--listen is missing, for example --listen 127.0.0.1:8125")
+		return errors.New("--listen is missing, for example --listen 127.0.0.1:8125")
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return relay.Run(ctx, cfg) })

@@ -37,20 +37,25 @@ func runSleep(ctx context.Context, p program, args []string) error {
 	return nil
 }
 
-// sleep calls tick once a second and reports whether it slept to the end.
+// sleep calls tick at the end of each whole second, and reports whether it
+// slept to the end.
 func sleep(ctx context.Context, length time.Duration, tick func()) bool {
-	end := time.NewTimer(length)
-	defer end.Stop()
-	second := time.NewTicker(time.Second)
-	defer second.Stop()
-	for {
-		select {
-		case <-ctx.Done():
+	for ; length >= time.Second; length -= time.Second {
+		if !pause(ctx, time.Second) {
 			return false
-		case <-end.C:
-			return true
-		case <-second.C:
-			tick()
 		}
+		tick()
+	}
+	return pause(ctx, length)
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
