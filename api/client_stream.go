@@ -105,8 +105,7 @@ func (s *eventStream) judge(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return backoff.Permanent(ctx.Err())
 	}
-	switch broker.CodeOf(err) {
-	case broker.EUnavailable, broker.EInternal:
+	if broker.CodeOf(err) == broker.EUnavailable {
 		return err
 	}
 	return backoff.Permanent(err)

@@ -429,6 +429,14 @@ func TestServeSaysWhyItCannot(t *testing.T) {
 	if err := b.server.Serve(t.Context(), ln); err == nil || !strings.Contains(err.Error(), "serve 127.0.0.1") {
 		t.Errorf("got %v, want an error with the address", err)
 	}
+	everywhere, err := net.Listen("tcp", "0.0.0.0:0")
+	ok(t, err)
+	if err := b.server.Serve(t.Context(), everywhere); broker.CodeOf(err) != broker.EInvalid {
+		t.Errorf("without tokens on all addresses: got %v, want EInvalid", err)
+	}
+	if _, err := everywhere.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after it: got %v, want a closed listener", err)
+	}
 	if _, err := NewServer(Config{}); err == nil {
 		t.Error("a server without a broker: got no error")
 	}

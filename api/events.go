@@ -34,7 +34,7 @@ func (s *Server) eventRoutes() {
 			"come with the last second's. The last event is end, with the run; then the stream closes. A comment " +
 			"comes every 15 seconds when there is nothing else.",
 		RejectUnknownQueryParameters: true,
-	}, []string{contentSSE}, s.events)
+	}, map[string]string{contentSSE: "Event"}, s.events)
 }
 
 const contentSSE = "text/event-stream"

@@ -59,6 +59,8 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		bounded := &boundedWriter{ResponseWriter: w, control: http.NewResponseController(w)}
 		_ = bounded.control.SetWriteDeadline(time.Time{}) // the last call's on this connection
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff") // logs may hold anything
 		defer func() {
 			cause := recover()
 			if cause == nil {

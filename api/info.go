@@ -25,13 +25,13 @@ func (s *Server) infoRoutes() {
 	registerStream(s, huma.Operation{
 		OperationID: "openapi", Method: http.MethodGet, Path: "/api/openapi.json", Tags: []string{"broker"},
 		Summary: "This document",
-	}, []string{contentJSON}, func(context.Context, *noInput) (func(*stream) error, error) {
+	}, map[string]string{contentJSON: ""}, func(context.Context, *noInput) (func(*stream) error, error) {
 		return document(s.openAPI), nil
 	})
 	registerStream(s, huma.Operation{
 		OperationID: "schema", Method: http.MethodGet, Path: "/api/schema.json", Tags: []string{"broker"},
 		Summary: "The JSON Schema of plan files, for editors",
-	}, []string{contentJSON}, func(context.Context, *noInput) (func(*stream) error, error) {
+	}, map[string]string{contentJSON: ""}, func(context.Context, *noInput) (func(*stream) error, error) {
 		return document(s.schema), nil
 	})
 }

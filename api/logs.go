@@ -29,7 +29,7 @@ func (s *Server) logRoutes() {
 		Description: "Plain text, or, when Accept names it, NDJSON with a LogLine a line. A log in NDJSON that can't " +
 			"be read to its end has a Failure as its last line.",
 		RejectUnknownQueryParameters: true,
-	}, []string{contentText, contentNDJSON}, s.logs)
+	}, map[string]string{contentText: "", contentNDJSON: "LogLine"}, s.logs)
 }
 
 const contentText = "text/plain"
@@ -74,7 +74,7 @@ func (s *Server) writeLogs(w *stream, run string, q broker.LogQuery) error {
 	w.begin(content)
 	if q.Follow {
 		if err := w.flush(); err != nil {
-			return nil // the caller went away
+			return err
 		}
 	}
 	err := s.broker.Logs(w.ctx, run, q, func(l broker.LogLine) error {
@@ -83,7 +83,7 @@ func (s *Server) writeLogs(w *stream, run string, q broker.LogQuery) error {
 		}
 		return w.flush()
 	})
-	if err == nil || w.ctx.Err() != nil || !ndjson {
+	if err == nil || w.ctx.Err() != nil || w.deaf || !ndjson {
 		return err
 	}
 	return json.NewEncoder(w).Encode(s.failure(w.ctx, "logs", err))

@@ -65,9 +65,7 @@ func (s *Server) planRoutes() {
 func forkBody() *huma.RequestBody {
 	return &huma.RequestBody{
 		Description: "What differs from the parent; empty is nothing.",
-		Content: map[string]*huma.MediaType{contentJSON: {
-			Schema: &huma.Schema{Ref: "#/components/schemas/ForkRequest"},
-		}},
+		Content:     map[string]*huma.MediaType{contentJSON: {Schema: schemaRef("ForkRequest")}},
 	}
 }
 

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"maps"
 	"time"
 
 	"github.com/loads/loads/broker"
@@ -62,7 +61,7 @@ func runOf(r broker.Run) Run {
 		StateName: r.State.String(), Verdict: r.Verdict, Reason: r.Reason,
 		Cleanup: r.Cleanup, CleanupDetail: r.CleanupDetail,
 		PlanUUID: r.PlanUUID, ProjectName: r.ProjectName, ProjectUUID: r.ProjectUUID,
-		Environment: r.Environment.Masked().Map(), Versions: maps.Clone(r.Versions),
+		Environment: r.Environment.Masked().Map(), Versions: r.Versions,
 	}
 }
 

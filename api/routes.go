@@ -124,7 +124,7 @@ type output[A answer] struct {
 // register adds an operation whose handler takes the parameters I and answers
 // A in JSON.
 func register[I any, A answer](s *Server, op huma.Operation, handle func(context.Context, *I) (A, error)) {
-	describe(&op, contentJSON)
+	describe(&op, map[string]string{contentJSON: ""})
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*output[A], error) {
 		a, err := handle(ctx, in)
 		if err != nil {
@@ -135,9 +135,10 @@ func register[I any, A answer](s *Server, op huma.Operation, handle func(context
 }
 
 // registerStream adds an operation that writes its answer itself. handle
-// returns what writes it, or an error.
-func registerStream[I any](s *Server, op huma.Operation, contents []string, handle func(context.Context, *I) (func(*stream) error, error)) {
-	describe(&op, contents...)
+// returns what writes it, or an error. contents are the content types of the
+// answer, with the names of their parts' schemas.
+func registerStream[I any](s *Server, op huma.Operation, contents map[string]string, handle func(context.Context, *I) (func(*stream) error, error)) {
+	describe(&op, contents)
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
 		write, err := handle(ctx, in)
 		if err != nil {
@@ -147,27 +148,35 @@ func registerStream[I any](s *Server, op huma.Operation, contents []string, hand
 	})
 }
 
-// describe fills what all operations have in common.
-func describe(op *huma.Operation, contents ...string) {
+// describe fills what all operations have in common. huma adds the schema of a
+// JSON answer that has none here.
+func describe(op *huma.Operation, contents map[string]string) {
 	op.SkipValidateBody = true // bodies are read by the handlers
-	op.Responses = map[string]*huma.Response{
-		"200": {Description: "Done.", Content: map[string]*huma.MediaType{}},
-		"default": {
-			Description: "It went wrong.",
-			Content: map[string]*huma.MediaType{contentJSON: {
-				Schema: &huma.Schema{Ref: "#/components/schemas/Failure"},
-			}},
-		},
+	if op.Responses == nil {
+		op.Responses = map[string]*huma.Response{}
 	}
-	for _, content := range contents {
-		op.Responses["200"].Content[content] = &huma.MediaType{}
+	good := &huma.Response{Description: "Done.", Content: map[string]*huma.MediaType{}}
+	for content, schema := range contents {
+		good.Content[content] = &huma.MediaType{}
+		if schema != "" {
+			good.Content[content].Schema = schemaRef(schema)
+		}
 	}
+	op.Responses["200"] = good
+	op.Responses["default"] = &huma.Response{
+		Description: "It went wrong.",
+		Content:     map[string]*huma.MediaType{contentJSON: {Schema: schemaRef("Failure")}},
+	}
+}
+
+func schemaRef(name string) *huma.Schema {
+	return &huma.Schema{Ref: "#/components/schemas/" + name}
 }
 
 // planBody describes a body that package strategies reads. The content type
 // is not looked at: YAML holds JSON.
 func planBody(description, schema string, required bool) *huma.RequestBody {
-	media := &huma.MediaType{Schema: &huma.Schema{Ref: "#/components/schemas/" + schema}}
+	media := &huma.MediaType{Schema: schemaRef(schema)}
 	return &huma.RequestBody{
 		Description: description,
 		Required:    required,

@@ -58,6 +58,7 @@ func (s *Server) runRoutes() {
 		OperationID: "wait", Method: http.MethodGet, Path: "/api/run/{uuid}/wait", Tags: tags,
 		Summary:     "Wait for the end of a run",
 		Description: "Answers 200 as soon as the run is completed, and 202 when it is not after the timeout.",
+		Responses:   map[string]*huma.Response{"202": {Description: "Not completed yet; the run as it is."}},
 
 		RejectUnknownQueryParameters: true,
 	}, s.wait)

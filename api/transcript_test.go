@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -203,4 +204,42 @@ func TestOldClientInstances(t *testing.T) {
 	c.call("DELETE", "/api/instances", "")
 	c.call("GET", "/api/instances", "")
 	c.check()
+}
+
+// The fields of loads v2's records, which its clients may look for.
+func TestOldFieldsAreThere(t *testing.T) {
+	b := mustServe(t, nil)
+	made := b.mustProject(projectFile)
+	run := b.mustStore(made.Plans[0].UUID)
+	b.complete(&run)
+	project := b.do("GET", "/api/project/"+made.UUID, "").object(t)["project"].(map[string]any)
+	plan := project["plans"].([]any)[0].(map[string]any)
+	step := plan["steps"].([]any)[0].(map[string]any)
+	kept := plan["runs"].([]any)[0].(map[string]any)
+	record := step["step_records"].([]any)[0].(map[string]any)
+	for _, c := range []struct {
+		record string
+		got    map[string]any
+		fields string
+	}{
+		{"project", project, "uuid name home_page plans"},
+		{"plan", plan, "uuid name description enabled runs steps"},
+		{"step", step, `uuid name run_delay run_max_time instance_region instance_type instance_count container_name container_url
+			environment_data additional_command_args dns_name port_mapping volume_mapping docker_series prune_running node_delay
+			_capture_output plan_id step_records`},
+		{"run", kept, "uuid state aborted step_records created_at completed_at started_at plan_id plan_name owner environment_data"},
+		{"step record", record, "uuid run_id step_id failed created_at completed_at started_at"},
+	} {
+		for _, field := range strings.Fields(c.fields) {
+			if _, ok := c.got[field]; !ok {
+				t.Errorf("a %s has no %s: %v", c.record, field, c.got)
+			}
+		}
+	}
+	if state, ok := kept["state"].(float64); !ok || state != 3 {
+		t.Errorf("got state %v, want the number 3", kept["state"])
+	}
+	if at, _ := kept["created_at"].(string); !timePattern.MatchString(at) || len(at) != len(timeLayout) {
+		t.Errorf("got created_at %q, want ISO 8601 with microseconds and Z", at)
+	}
 }
