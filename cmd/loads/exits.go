@@ -113,7 +113,7 @@ func writeError(w io.Writer, err error) {
 	for _, f := range faultsOf(err) {
 		fmt.Fprintln(w, f.String())
 	}
-	fmt.Fprintln(w, "loads: "+strings.TrimSpace(sentenceOf(err)))
+	fmt.Fprintln(w, "loads: "+sentenceOf(err))
 }
 
 // faultsOf returns the faults that err carries, whichever way.

@@ -58,9 +58,13 @@ func (v *variables) fileLines() ([]string, error) {
 	s := bufio.NewScanner(f)
 	for s.Scan() {
 		line := strings.TrimSpace(s.Text())
-		if line != "" && !strings.HasPrefix(line, "#") {
-			lines = append(lines, line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
 		}
+		if name, value, found := strings.Cut(line, "="); found {
+			line = strings.TrimSpace(name) + "=" + strings.TrimSpace(value)
+		}
+		lines = append(lines, line)
 	}
 	if err := s.Err(); err != nil {
 		return nil, fmt.Errorf("read %s: %w", v.file, err)
