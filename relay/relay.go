@@ -47,7 +47,8 @@ type Config struct {
 // nil. An address that can't be bound, or an Out that can't be written to, is
 // an error, and then there is no final frame.
 //
-// A frame holds the counters and timers of its second, and every gauge that
+// The first frame comes at once and says that the address is bound. From then
+// on a frame holds the counters and timers of its second, and every gauge that
 // was ever set, with its last value. There is a frame also for a second in
 // which nothing arrived. When the machine was suspended, the time of it is in
 // one frame, whose Time says when it went on.
@@ -92,6 +93,7 @@ type relay struct {
 func (r *relay) run(ctx context.Context, conn *net.UDPConn) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	r.out.put(r.take(time.Now()))
 	var reader, clock, writer sync.WaitGroup
 	var readErr, writeErr error
 	reader.Go(func() {

@@ -171,22 +171,31 @@ func TestRelayReadsTheSocketToItsEndBeforeTheFinalFrame(t *testing.T) {
 		}
 		send(t, r.address, packets...)
 		frames := r.end(t) // at once
-		if len(frames) != 1 || summary(frames)["hits"].Count != 100 {
-			t.Errorf("got %d frames with %v hits, want 1 with 100", len(frames), summary(frames)["hits"].Count)
+		if len(frames) != 2 || summary(frames)["hits"].Count != 100 {
+			t.Errorf("got %d frames with %v hits, want the first and the final one with 100", len(frames), summary(frames)["hits"].Count)
 		}
+	}
+}
+
+func TestRelayWritesItsFirstFrameAtOnce(t *testing.T) {
+	r := mustRun(t, relay.Config{Interval: time.Hour})
+	until(t, "the first frame", func() bool { return len(r.frames(t)) == 1 })
+	send(t, r.address, "hits:1|c")
+	if got := summary(r.end(t))["hits"].Count; got != 1 {
+		t.Errorf("hits: got %v, want 1", got)
 	}
 }
 
 func TestRelayWritesAFrameAlsoWhenNothingArrives(t *testing.T) {
 	r := mustRun(t, relay.Config{Interval: 20 * time.Millisecond})
-	until(t, "three frames", func() bool { return len(r.frames(t)) >= 3 })
+	until(t, "four frames", func() bool { return len(r.frames(t)) >= 4 })
 	frames := r.end(t)
-	for i, f := range frames[:len(frames)-1] {
+	for i, f := range frames[1 : len(frames)-1] {
 		if len(f.Points) != 0 || f.Time%20 != 0 {
-			t.Errorf("frame %d: got time %d, points %v, want a multiple of 20 ms and none", i+1, f.Time, f.Points)
+			t.Errorf("frame %d: got time %d, points %v, want a multiple of 20 ms and none", f.Seq, f.Time, f.Points)
 		}
-		if i > 0 && f.Time <= frames[i-1].Time {
-			t.Errorf("frame %d: got time %d after %d", i+1, f.Time, frames[i-1].Time)
+		if f.Time <= frames[i].Time && i > 0 {
+			t.Errorf("frame %d: got time %d after %d", f.Seq, f.Time, frames[i].Time)
 		}
 	}
 }
@@ -212,9 +221,9 @@ func TestRelayCountsWhatTheSeriesLimitDrops(t *testing.T) {
 	r := mustRun(t, relay.Config{Interval: time.Hour, MaxSeries: 3})
 	send(t, r.address, "a:1|c\na:1|ms\na:1|c|#x:1\nb:1|c\nb:1:2|ms\na:1|c\na:1|c|#x:1\na:1|c|#x:2")
 	frames := r.end(t)
-	ledger := frames[0].Ledger
-	if ledger.Dropped != 4 || ledger.Values != 5 || len(frames[0].Points) != 3 {
-		t.Errorf("got %d dropped, %d values, %d points, want 4, 5, 3", ledger.Dropped, ledger.Values, len(frames[0].Points))
+	last := frames[len(frames)-1]
+	if l := last.Ledger; l.Dropped != 4 || l.Values != 5 || len(last.Points) != 3 {
+		t.Errorf("got %d dropped, %d values, %d points, want 4, 5, 3", l.Dropped, l.Values, len(last.Points))
 	}
 }
 
@@ -226,7 +235,7 @@ func TestRelayTakesTagsInAnyOrderForOneSeries(t *testing.T) {
 	}
 	send(t, r.address, lines.String())
 	frames := r.end(t)
-	if p := frames[0].Points; len(p) != 1 || p[0].Value != 50 || len(p[0].Tags) != 2 {
+	if p := frames[len(frames)-1].Points; len(p) != 1 || p[0].Value != 50 || len(p[0].Tags) != 2 {
 		t.Errorf("got %+v, want one series of 50 with two tags", p)
 	}
 }

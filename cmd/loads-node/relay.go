@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 
 	"golang.org/x/sync/errgroup"
 
@@ -28,9 +29,17 @@ func runRelay(ctx context.Context, p program, args []string) error {
 		return errors.New("--listen is missing, for example --listen 127.0.0.1:8125")
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return relay.Run(ctx, cfg) })
 	if dns.Listen != "" {
+		// The first frame says that the machine is ready, so names come first.
+		bound := make(chan struct{})
+		dns.Ready = func(net.Addr) { close(bound) }
 		group.Go(func() error { return relay.ServeDNS(ctx, dns) })
+		select {
+		case <-bound:
+		case <-ctx.Done():
+			return group.Wait()
+		}
 	}
+	group.Go(func() error { return relay.Run(ctx, cfg) })
 	return group.Wait()
 }
