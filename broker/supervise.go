@@ -126,8 +126,11 @@ func (s *supervision) followOne(ctx context.Context, m *machine) {
 // end, or the one that it is brought to when the step's time is over.
 func (s *supervision) lifetime(ctx context.Context, m *machine) error {
 	inTime, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer s.afterStopping(inTime, cancel)()
+	wait := s.afterStopping(inTime, cancel)
+	defer func() {
+		cancel()
+		wait()
+	}()
 
 	err := s.start(inTime, m)
 	s.oneStarted()

@@ -103,10 +103,12 @@ type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 // newClient makes the client on a transport without a proxy: machines are
 // reached directly, as their own containers are.
 func newClient(ep broker.Endpoint, opts ...client.Opt) (*client.Client, error) {
-	hc := &http.Client{
-		Transport:     &http.Transport{MaxIdleConns: 8, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second},
-		CheckRedirect: client.CheckRedirect,
-	}
+	transport := &http.Transport{MaxIdleConns: 8, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
+	// An engine speaks HTTP/1.1. Left to negotiate, the transport gets a TLS
+	// configuration of its own, which the client takes for a wish for https.
+	transport.Protocols = new(http.Protocols)
+	transport.Protocols.SetHTTP1(true)
+	hc := &http.Client{Transport: transport, CheckRedirect: client.CheckRedirect}
 	opts = append([]client.Opt{client.WithHTTPClient(hc)}, opts...)
 	opts = append(opts, client.WithUserAgent("loads"))
 	cli, err := client.New(opts...)

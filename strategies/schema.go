@@ -66,7 +66,7 @@ func reflectInto(defs jsonschema.Definitions, v any, mapper func(reflect.Type) *
 
 // docOf is the doc tag of a field; nothing for a type itself.
 func docOf(t reflect.Type, name string) string {
-	if name == "" {
+	if name == "" || t.Kind() != reflect.Struct {
 		return ""
 	}
 	f, _ := t.FieldByName(name)

@@ -1,0 +1,345 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/loads/loads/broker"
+	"github.com/loads/loads/db"
+	"github.com/loads/loads/dockerctl"
+	"github.com/loads/loads/hosts"
+	"github.com/loads/loads/strategies"
+)
+
+// A lab is a broker in this process, whose engines can be made to fail: all
+// else in it is real.
+type lab struct {
+	t      *testing.T
+	dir    string
+	broker *broker.Broker
+	store  *db.DB
+	faults *faults
+}
+
+// faults says what fails. Every machine has an endpoint of its own, so that
+// one can fail alone.
+type faults struct {
+	mu      sync.Mutex
+	silent  map[string]bool // endpoints that don't answer
+	cutLogs atomic.Bool     // followed logs break off after a few KB
+	cuts    atomic.Int64    // how often they did
+}
+
+func (f *faults) silence(host string, silent bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.silent[host] = silent
+}
+
+func (f *faults) isSilent(host string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.silent[host]
+}
+
+func newLab(t *testing.T) *lab {
+	l := &lab{t: t, dir: t.TempDir(), faults: &faults{silent: map[string]bool{}}}
+	l.open()
+	t.Cleanup(func() {
+		l.close()
+		sweep(t, l.broker.ID())
+	})
+	return l
+}
+
+func (l *lab) open() {
+	l.t.Helper()
+	store, err := db.Open(l.t.Context(), filepath.Join(l.dir, "loads.db"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.store = store
+	pool := ownEndpoints{hosts.NewLocal(localEngine(l.t), broker.Endpoint{Host: "unix:///var/run/docker.sock"}, slog.New(slog.DiscardHandler))}
+	l.broker = broker.New(broker.Config{
+		Store: store, Pools: []broker.Pool{pool}, Dial: l.dial, Dir: filepath.Join(l.dir, "data"),
+		Log: slog.New(slog.DiscardHandler), Version: "test", LostAfter: 3 * time.Second,
+	})
+	if err := l.broker.Start(l.t.Context()); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *lab) close() {
+	l.broker.Close()
+	l.store.Close()
+}
+
+// ownEndpoints gives every machine of the pool an endpoint of its own name.
+type ownEndpoints struct{ broker.Pool }
+
+func (p ownEndpoints) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]broker.Machine, error) {
+	ms, err := p.Pool.Acquire(ctx, reqs)
+	for i := range ms {
+		ms[i].Endpoint.Host = fmt.Sprintf("s%d-m%d", reqs[i].Step, reqs[i].Index)
+	}
+	return ms, err
+}
+
+func (l *lab) dial(ep broker.Endpoint) (broker.Engine, error) {
+	eng, err := dockerctl.Open(broker.Endpoint{Host: "unix:///var/run/docker.sock"}, dockerctl.Options{NodeDir: binDir})
+	if err != nil {
+		return nil, err
+	}
+	return &shaky{Engine: eng, host: ep.Host, faults: l.faults}, nil
+}
+
+// shaky is a real engine that fails as it is told.
+type shaky struct {
+	broker.Engine
+	host   string
+	faults *faults
+}
+
+func (s *shaky) answers() error {
+	if s.faults.isSilent(s.host) {
+		return broker.Errorf(broker.EUnavailable, "machine %s does not answer", s.host)
+	}
+	return nil
+}
+
+func (s *shaky) Info(ctx context.Context) (broker.EngineInfo, error) {
+	if err := s.answers(); err != nil {
+		return broker.EngineInfo{}, err
+	}
+	return s.Engine.Info(ctx)
+}
+
+func (s *shaky) List(ctx context.Context, labels map[string]string) ([]broker.Container, error) {
+	if err := s.answers(); err != nil {
+		return nil, err
+	}
+	return s.Engine.List(ctx, labels)
+}
+
+func (s *shaky) Inspect(ctx context.Context, id string) (broker.Container, error) {
+	if err := s.answers(); err != nil {
+		return broker.Container{}, err
+	}
+	return s.Engine.Inspect(ctx, id)
+}
+
+func (s *shaky) Stop(ctx context.Context, id string, d time.Duration) error {
+	if err := s.answers(); err != nil {
+		return err
+	}
+	return s.Engine.Stop(ctx, id, d)
+}
+
+// Wait breaks when the machine falls silent, as a connection would in the end.
+func (s *shaky) Wait(ctx context.Context, id string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.Engine.Wait(ctx, id) }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-tick.C:
+			if err := s.answers(); err != nil {
+				cancel()
+				<-ended
+				return err
+			}
+		}
+	}
+}
+
+var errCut = errors.New("the link broke")
+
+func (s *shaky) Logs(ctx context.Context, id string, opts broker.LogOptions, stdout, stderr io.Writer) error {
+	if err := s.answers(); err != nil {
+		return err
+	}
+	if opts.Follow && s.faults.cutLogs.Load() && stdout != nil {
+		stdout = &cutAfter{w: stdout, left: 700 + rand.IntN(300), faults: s.faults}
+	}
+	return s.Engine.Logs(ctx, id, opts, stdout, stderr)
+}
+
+// cutAfter passes on a number of bytes and then fails, perhaps within a line.
+type cutAfter struct {
+	w      io.Writer
+	left   int
+	faults *faults
+}
+
+func (c *cutAfter) Write(p []byte) (int, error) {
+	if len(p) <= c.left {
+		c.left -= len(p)
+		return c.w.Write(p)
+	}
+	n, _ := c.w.Write(p[:c.left])
+	c.left = 0
+	c.faults.cuts.Add(1)
+	return n, errCut
+}
+
+func (l *lab) start(text string) string {
+	l.t.Helper()
+	p, err := strategies.ParseFile("plan.yaml", []byte(text))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	rec, err := l.broker.Import(l.t.Context(), p, true)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	run, err := l.broker.StartRun(l.t.Context(), broker.StartRequest{PlanUUID: rec.Plans[0].Plan.UUID})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return run.UUID
+}
+
+func (l *lab) await(run string) broker.Report {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), 2*time.Minute)
+	defer cancel()
+	if _, err := l.broker.Wait(ctx, run); err != nil {
+		events, _ := l.broker.Events(l.t.Context(), run, 0)
+		for _, e := range events {
+			l.t.Logf("%s %s", e.At.Format(time.StampMilli), e.Text)
+		}
+		l.t.Fatal(err)
+	}
+	r, err := l.broker.Report(ctx, run)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return r
+}
+
+func (l *lab) untilStarted(run string) {
+	l.t.Helper()
+	until(l.t, "all steps are started", time.Minute, func() bool {
+		r, err := l.broker.Run(l.t.Context(), run)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		for _, rec := range r.StepRecords {
+			if rec.StartedAt == nil {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func TestFramesSurviveLinksThatBreak(t *testing.T) {
+	l := newLab(t)
+	l.faults.cutLogs.Store(true)
+	r := l.await(l.start(`
+name: broken links
+steps:
+  - {name: ticks, instance_count: 2, container_name: loads/node, additional_command_args: sleep 8s}
+`))
+	if r.Run.Verdict != broker.Pass || !r.Ledger.Balance {
+		t.Errorf("verdict %s (%s), ledger %+v; want PASS and a balance", r.Run.Verdict, r.Run.Reason, r.Ledger)
+	}
+	if n := l.faults.cuts.Load(); n < 2 {
+		t.Errorf("the links broke %d times, want 2 or more", n)
+	}
+	for _, m := range r.Summary.Metrics {
+		if m.Name == "sleep.ticks" && m.Count != 16 {
+			t.Errorf("sleep.ticks counted %v, want 16", m.Count)
+		}
+	}
+}
+
+func TestMachineThatFallsSilent(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		prune   bool
+		verdict broker.Verdict
+	}{
+		{"is left behind when the step says so", true, broker.Pass},
+		{"fails the step when it says so", false, broker.Errored},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLab(t)
+			run := l.start(fmt.Sprintf(`
+name: silent
+steps:
+  - {name: pair, instance_count: 2, prune_running: %v, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 12s}
+`, tt.prune))
+			l.untilStarted(run)
+			l.faults.silence("s0-m1", true)
+			r := l.await(run)
+			if r.Run.Verdict != tt.verdict {
+				t.Errorf("verdict %s (%s), want %s", r.Run.Verdict, r.Run.Reason, tt.verdict)
+			}
+			if r.Run.Cleanup != broker.CleanupFailed || !strings.Contains(r.Run.CleanupDetail, "does not answer") {
+				t.Errorf("cleanup %s (%s), want failed and why", r.Run.Cleanup, r.Run.CleanupDetail)
+			}
+			if r.Ledger.Balance || r.Ledger.Open != 1 {
+				t.Errorf("ledger %+v, want one machine's last frame missing", r.Ledger)
+			}
+
+			l.faults.silence("s0-m1", false)
+			l.close()
+			l.open() // looks for leftovers at once
+			until(t, "the cleanup is done", time.Minute, func() bool {
+				r, err := l.broker.Run(t.Context(), run)
+				return err == nil && r.Cleanup == broker.CleanupDone
+			})
+			if left := leftovers(t, map[string]string{broker.LabelRun: run}); len(left) > 0 {
+				t.Errorf("left in the engine: %v", left)
+			}
+			if again, err := l.broker.Run(t.Context(), run); err != nil || again.Verdict != tt.verdict {
+				t.Errorf("verdict after the cleanup %s, %v; want %s still", again.Verdict, err, tt.verdict)
+			}
+		})
+	}
+}
+
+func TestStrayOfThisBrokerIsEndedAndOthersAreLeftAlone(t *testing.T) {
+	l := newLab(t)
+	eng := localEngine(t)
+	if _, err := eng.EnsureNodeImage(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stray := func(brokerID string) string {
+		id, err := eng.Create(t.Context(), broker.ContainerSpec{
+			Name: "loads-test-stray-" + brokerID, Image: broker.NodeImage, Command: []string{"sleep", "600s"},
+			Labels: map[string]string{broker.LabelBroker: brokerID, broker.LabelRun: "of-no-run"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { eng.Remove(context.Background(), id) })
+		return id
+	}
+	mine, other := stray(l.broker.ID()), stray("somebody-else")
+	l.close()
+	l.open()
+	until(t, "the stray is gone", time.Minute, func() bool {
+		_, err := eng.Inspect(t.Context(), mine)
+		return broker.CodeOf(err) == broker.ENotFound
+	})
+	if _, err := eng.Inspect(t.Context(), other); err != nil {
+		t.Errorf("another broker's container: %v, want it left alone", err)
+	}
+}
