@@ -98,13 +98,13 @@ func codeOf(err error) broker.Code {
 // when the message leaves that open by having no full stop.
 func sentenceOf(err error) string {
 	var e *broker.Error
-	switch {
+	switch faults := faultsOf(err); {
+	case len(faults) > 0:
+		return countOf(len(faults), "fault") + " in the plan; correct it and try again."
 	case errors.As(err, &e) && strings.HasSuffix(e.Message, "."):
 		return e.Message
 	case errors.As(err, &e):
 		return strings.TrimSuffix(e.Error(), ".") + "."
-	case len(faultsOf(err)) > 0:
-		return countOf(len(faultsOf(err)), "fault") + " in the plan; correct it and try again."
 	}
 	return err.Error()
 }

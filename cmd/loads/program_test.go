@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,13 +44,15 @@ func newInvocation(t *testing.T) *invocation {
 	}
 }
 
+// run carries the command line out. It ends by signals, not with the test's
+// context, which is done before clean-ups are.
 func (i *invocation) run(t *testing.T, args ...string) int {
 	t.Helper()
 	m := Main{
 		Args: args, Stdin: strings.NewReader(i.stdin), Stdout: &i.stdout, Stderr: &i.stderr,
 		Getenv: func(name string) string { return i.env[name] }, Signals: i.signals, Version: "v1-test",
 	}
-	return m.Run(t.Context())
+	return m.Run(context.WithoutCancel(t.Context()))
 }
 
 // invoke runs the program once and returns all it answered.
