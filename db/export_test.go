@@ -1,0 +1,39 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+)
+
+// FramesOfRun is the query that Frames runs.
+const FramesOfRun = framesOfRun
+
+// Pragma returns a setting of the write connection and of a read connection.
+func (d *DB) Pragma(tb testing.TB, name string) string {
+	tb.Helper()
+	var w, r string
+	if err := d.writer.Get(&w, "PRAGMA "+name); err != nil {
+		tb.Fatal(err)
+	}
+	if err := d.reader.Get(&r, "PRAGMA "+name); err != nil {
+		tb.Fatal(err)
+	}
+	return w + " " + r
+}
+
+// MigrateTo applies the migrations up to the version, and returns the newest
+// version there is.
+func MigrateTo(ctx context.Context, x *sql.DB, version int64) (newest int64, err error) {
+	p, err := newProvider(x)
+	if err != nil {
+		return 0, err
+	}
+	if version > 0 {
+		if _, err := p.UpTo(ctx, version); err != nil {
+			return 0, err
+		}
+	}
+	_, newest, err = p.GetVersions(ctx)
+	return newest, err
+}

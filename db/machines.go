@@ -1,0 +1,126 @@
+package db
+
+import (
+	"context"
+
+	"github.com/loads/loads/broker"
+)
+
+// A machineRow is a machine as its columns.
+type machineRow struct {
+	broker.Machine
+	EndpointColumn inJSON[broker.Endpoint] `db:"endpoint"`
+	StartedColumn  micros                  `db:"started_at"`
+	FinishedColumn micros                  `db:"finished_at"`
+}
+
+func newMachineRow(m broker.Machine) machineRow {
+	return machineRow{
+		Machine:        m,
+		EndpointColumn: inJSON[broker.Endpoint]{m.Endpoint},
+		StartedColumn:  micros{m.StartedAt},
+		FinishedColumn: micros{m.FinishedAt},
+	}
+}
+
+func (r machineRow) record() broker.Machine {
+	m := r.Machine
+	m.Endpoint = r.EndpointColumn.V
+	m.StartedAt = r.StartedColumn.T
+	m.FinishedAt = r.FinishedColumn.T
+	return m
+}
+
+// SaveMachine inserts the machine when its ID is 0, and sets ID, RunID and
+// RunUUID; else it stores all but those, Step, Index and the columns of frames,
+// which belong to AddFrames. It adds the events, whose Seq (and At, if zero) it
+// sets. EConflict when the run has a machine of that step and index, or
+// another machine has the token.
+func (d *DB) SaveMachine(ctx context.Context, run *broker.Run, m *broker.Machine, events ...broker.Event) error {
+	id := m.ID
+	var added []broker.Event
+	err := d.write(ctx, "save machine", func(ctx context.Context, t *tx) (err error) {
+		if id, err = saveMachine(ctx, t, run, *m); err != nil {
+			return err
+		}
+		added, err = addEvents(ctx, t, run.ID, events)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	m.ID, m.RunID, m.RunUUID = id, run.ID, run.UUID
+	copy(events, added)
+	return nil
+}
+
+// Machines returns the run's machines by step and index.
+func (d *DB) Machines(ctx context.Context, runUUID string) (list []broker.Machine, err error) {
+	err = d.read(ctx, "read machines", func(ctx context.Context, t *tx) error {
+		key, err := findRunKey(ctx, t, runUUID)
+		if err != nil {
+			return err
+		}
+		list, err = machines(ctx, t, "WHERE m.run_id = ? ORDER BY m.step_idx, m.idx", key.ID)
+		return err
+	})
+	return list, err
+}
+
+// MachinesIn returns the machines of all runs in any of the states, the oldest
+// first; none for no state. A pool sees by it what is taken.
+func (d *DB) MachinesIn(ctx context.Context, states ...broker.MachineState) (list []broker.Machine, err error) {
+	err = d.read(ctx, "read machines", func(ctx context.Context, t *tx) error {
+		list, err = machines(ctx, t, "WHERE m.state IN (SELECT value FROM json_each(?)) ORDER BY m.id",
+			inJSON[[]broker.MachineState]{states})
+		return err
+	})
+	return list, err
+}
+
+func saveMachine(ctx context.Context, t *tx, run *broker.Run, m broker.Machine) (int64, error) {
+	m.RunID = run.ID
+	if m.ID != 0 {
+		return m.ID, updateMachine(ctx, t, run, m)
+	}
+	if err := runExists(ctx, t, run); err != nil {
+		return 0, err
+	}
+	id, err := lastID(t.NamedExecContext(ctx, `INSERT INTO machine
+		(run_id, step_idx, idx, state, reason, token, pool, provider_id, address, public_ip, network, endpoint,
+		clock_offset, clock_error, relay_id, container_id, started_at, finished_at, exit_code) VALUES
+		(:run_id, :step_idx, :idx, :state, :reason, :token, :pool, :provider_id, :address, :public_ip, :network, :endpoint,
+		:clock_offset, :clock_error, :relay_id, :container_id, :started_at, :finished_at, :exit_code)`, newMachineRow(m)))
+	return id, orConflict(err, "Run %s has machine %d of step %d already, or another machine has its token.",
+		run.UUID, m.Index, m.Step)
+}
+
+func updateMachine(ctx context.Context, t *tx, run *broker.Run, m broker.Machine) error {
+	n, err := affected(t.NamedExecContext(ctx, `UPDATE machine SET state = :state, reason = :reason, token = :token,
+		pool = :pool, provider_id = :provider_id, address = :address, public_ip = :public_ip, network = :network,
+		endpoint = :endpoint, clock_offset = :clock_offset, clock_error = :clock_error, relay_id = :relay_id,
+		container_id = :container_id, started_at = :started_at, finished_at = :finished_at, exit_code = :exit_code
+		WHERE id = :id AND run_id = :run_id`, newMachineRow(m)))
+	if err == nil && n == 0 {
+		return broker.Errorf(broker.ENotFound, "Run %s has no machine of id %d.", run.UUID, m.ID)
+	}
+	return orConflict(err, "Another machine has the token of machine %d of step %d of run %s.", m.Index, m.Step, run.UUID)
+}
+
+// machines returns the machines that rest, the end of the query, selects.
+func machines(ctx context.Context, t *tx, rest string, args ...any) ([]broker.Machine, error) {
+	var rows []machineRow
+	err := t.SelectContext(ctx, &rows, `SELECT m.id, m.run_id, r.uuid AS run_uuid, m.step_idx, m.idx, m.state, m.reason,
+		m.token, m.pool, m.provider_id, m.address, m.public_ip, m.network, m.endpoint, m.clock_offset, m.clock_error,
+		m.relay_id, m.container_id, m.started_at, m.finished_at, m.exit_code,
+		m.frame_seq, m.frame_time, m.frames_final, m.frames_broken
+		FROM machine m JOIN run r ON r.id = m.run_id `+rest, args...)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]broker.Machine, len(rows))
+	for i, row := range rows {
+		list[i] = row.record()
+	}
+	return list, nil
+}
