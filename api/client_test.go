@@ -311,6 +311,9 @@ func TestClientInstances(t *testing.T) {
 	if one.ID != "i/2" || one.RunUUID != run.UUID {
 		t.Errorf("got %+v, want i/2", one)
 	}
+	if got := b.do("GET", "/api/instances/i/2", ""); got.status != 200 {
+		t.Errorf("the id as it is in the path: got %d %s", got.status, got.body)
+	}
 	ok(t, c.DeleteInstance(ctx, "i/2"))
 	gone, err := c.DeleteInstances(ctx)
 	ok(t, err)

@@ -32,7 +32,7 @@ func (s *Server) eventRoutes() {
 		Description: "The event's name is its kind, its data an Event in JSON. Entries of the history (run, step, " +
 			"machine, note) have their number as id, so that a broken stream goes on where it was. Each second metrics " +
 			"come with the last second's. The last event is end, with the run; then the stream closes. A comment " +
-			"comes every 15 seconds when there is nothing else.",
+			"every 15 seconds shows that the stream lives.",
 		RejectUnknownQueryParameters: true,
 	}, map[string]string{contentSSE: "Event"}, s.events)
 }

@@ -224,6 +224,16 @@ func TestEventStreamBeatsWhenNothingHappens(t *testing.T) {
 	}
 }
 
+func TestHeadOfAStreamDoesNotWait(t *testing.T) {
+	b := mustServe(t, nil)
+	run := b.mustStore(b.mustPlan())
+	for _, part := range []string{"events", "logs?follow"} {
+		if got := b.do("HEAD", "/api/run/"+run.UUID+"/"+part, ""); got.status != 200 || got.body != "" {
+			t.Errorf("HEAD of %s: got %d with %q", part, got.status, got.body)
+		}
+	}
+}
+
 // A cutter passes calls on to a server, and cuts what is under way when told.
 type cutter struct {
 	*httptest.Server

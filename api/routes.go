@@ -17,9 +17,11 @@ import (
 type adapter struct{ *http.ServeMux }
 
 // Handle adds an operation to the mux. A path that ends in a slash is meant
-// exactly; without the mark it would stand for all that lies under it.
+// exactly; without the mark it would stand for all that lies under it. The ids
+// of machines are the pools' own and may have slashes, which old clients send
+// as they are.
 func (a adapter) Handle(op *huma.Operation, handler func(huma.Context)) {
-	pattern := op.Method + " " + op.Path
+	pattern := op.Method + " " + strings.Replace(op.Path, "{id}", "{id...}", 1)
 	if strings.HasSuffix(pattern, "/") {
 		pattern += "{$}"
 	}

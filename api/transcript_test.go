@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,7 +173,7 @@ func TestOldClientTerminate(t *testing.T) {
 	ended := b.mustStart(plan)
 	b.eventually("the run asks for its machine", func() bool {
 		list, _ := b.shelf.Owned(t.Context(), "")
-		return len(list) > 0 && list[len(list)-1].RunUUID == ended || len(list) > 1
+		return slices.ContainsFunc(list, func(o broker.Owned) bool { return o.RunUUID == ended })
 	})
 	answer := c.call("DELETE", "/api/run/"+ended+"?terminate=1", "")
 	c.check()
@@ -241,5 +242,30 @@ func TestOldFieldsAreThere(t *testing.T) {
 	}
 	if at, _ := kept["created_at"].(string); !timePattern.MatchString(at) || len(at) != len(timeLayout) {
 		t.Errorf("got created_at %q, want ISO 8601 with microseconds and Z", at)
+	}
+}
+
+// The environment of a run is an object of anything that can be written as
+// text, whatever the content type says of it.
+func TestEnvironmentIsReadAsLoadsV2Did(t *testing.T) {
+	b := mustServe(t, nil)
+	plan := b.mustPlan()
+	for _, kind := range []string{"", "application/json", "text/plain", "application/x-www-form-urlencoded", "nonsense"} {
+		got := b.do("POST", "/api/orchestrate/"+plan+"?owner=bob",
+			`{"TEXT": "a b", "WHOLE": 5, "PART": 1.50, "YES": true, "NO": false, "NONE": null, "EMPTY": ""}`, "Content-Type", kind)
+		if got.status != 200 {
+			t.Fatalf("content type %q: got %d %s", kind, got.status, got.body)
+		}
+		run, err := b.client().Run(t.Context(), got.object(t)["run_id"].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{"TEXT": "a b", "WHOLE": "5", "PART": "1.50", "YES": "True", "NO": "False", "EMPTY": ""}
+		if diff := cmp.Diff(want, run.Environment); diff != "" {
+			t.Errorf("content type %q: environment, -want +got:\n%s", kind, diff)
+		}
+		if run.Owner != "bob" {
+			t.Errorf("content type %q: got owner %q, want bob", kind, run.Owner)
+		}
 	}
 }
