@@ -75,8 +75,8 @@ func NewSeries() *Series {
 
 // Add takes a frame of the machine with that index in the step. A frame that
 // came before is ignored; the order of frames does not matter, except that of
-// two settings of a gauge in one second the later added wins. The series keeps
-// the frame's sketches, so the caller must not change them.
+// two settings of a gauge in one second the later added wins. The frame stays
+// the caller's.
 func (s *Series) Add(step string, machine int, f Frame) {
 	key := machineKey{step, machine}
 	m := s.machines[key]
