@@ -13,6 +13,11 @@ broker= # process id of the broker
 url=    # where it answers
 id=     # labels all that it makes
 
+# engine prints the process id of the engine that docker-engine.sh has started
+# by hand, if any.
+engine() { cat .run/dockerd.pid 2>/dev/null || true; }
+engine_before=$(engine)
+
 # The clean-up runs however the demo ends: a run that still goes is aborted,
 # then the broker is stopped, then the engine is asked what is left.
 clean_up() {
@@ -20,21 +25,26 @@ clean_up() {
 	trap - EXIT INT TERM
 	set +e
 	if [[ -n $url && $code != 0 ]]; then
-		bin/loads --broker "$url" abort last >/dev/null 2>&1 &&
-			bin/loads --broker "$url" wait last >/dev/null 2>&1
+		bin/loads --broker "$url" abort last >/dev/null 2>&1
+		bin/loads --broker "$url" wait last >/dev/null 2>&1
 	fi
 	if [[ -n $broker ]]; then
 		kill "$broker" 2>/dev/null
 		wait "$broker" 2>/dev/null
 	fi
 	left_behind || code=1
-	scripts/docker-engine.sh stop || code=1
-	if [[ $code != 0 && -s $dir/broker.log ]]; then
-		echo "The end of the broker's log:" >&2
-		tail -n 30 "$dir/broker.log" >&2
+	if [[ $(engine) != "$engine_before" ]]; then
+		scripts/docker-engine.sh stop || code=1
 	fi
+	[[ $code =~ ^(0|5|130|143)$ ]] || show_log # all is well, or somebody stopped it
 	rm -rf "$dir"
 	exit "$code"
+}
+
+show_log() {
+	[[ -s $dir/broker.log ]] || return
+	echo "The end of the broker's log:" >&2
+	tail -n 30 "$dir/broker.log" >&2
 }
 
 # left_behind fails when the engine holds anything that our broker has made.
