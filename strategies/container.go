@@ -21,7 +21,7 @@ func (c *checker) container(at string, s Step) {
 	if strings.HasPrefix(text, "$") && !strings.HasPrefix(text, "$$") {
 		return // the scheme comes with a variable, and is checked with its value
 	}
-	if what := wrongURL(blank(text, "x")); what != "" {
+	if what := wrongURL(blank(text)); what != "" {
 		c.add(field, show(text), what, "give an http:// or https:// address, or file:// and an absolute path")
 	}
 }
@@ -40,7 +40,7 @@ func (c *checker) image(field string, s Step) {
 	}
 	// A variable may stand for a digest, where "x" could not.
 	name := regexp.MustCompile(`@\$\{?[A-Za-z_][A-Za-z0-9_]*\}?$`).ReplaceAllString(s.ContainerName, "")
-	name = blank(name, "x")
+	name = blank(name)
 	if _, err := reference.ParseNormalizedNamed(name); err == nil {
 		return
 	}
@@ -55,19 +55,21 @@ func (c *checker) args(field, text string) {
 	if !c.dollars(field, text) {
 		return
 	}
-	if _, err := shellquote.Split(blank(text, "x")); err != nil {
-		c.add(field, show(text), "has "+splitFault(err), "close it, or put a \\ before it")
+	if _, err := shellquote.Split(blank(text)); err != nil {
+		what, want := splitFault(err)
+		c.add(field, show(text), "has "+what, want)
 	}
 }
 
-func splitFault(err error) string {
+// splitFault says what is wrong with text that can't be split into words.
+func splitFault(err error) (what, want string) {
 	switch {
 	case errors.Is(err, shellquote.UnterminatedSingleQuoteError):
-		return "a ' that is not closed"
+		return "a ' that is not closed", `close it, or write \'`
 	case errors.Is(err, shellquote.UnterminatedDoubleQuoteError):
-		return `a " that is not closed`
+		return `a " that is not closed`, `close it, or write \"`
 	}
-	return `a \ at its end`
+	return `a \ at its end`, `write \\ for a backslash`
 }
 
 // capture checks the file for the output, which must stay in the run's folder.

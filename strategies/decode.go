@@ -49,9 +49,13 @@ type pair struct {
 	keyAt, val *yaml.Node
 }
 
+// isFull reports whether enough faults were found: one more than are shown, so
+// that it is seen that there are more.
+func (d *decoder) isFull() bool { return len(d.faults) > maxFaults }
+
 // fault notes a fault at the node.
 func (d *decoder) fault(n *yaml.Node, f Fault) {
-	if len(d.faults) >= maxFaults {
+	if d.isFull() {
 		return
 	}
 	f.Line, f.Column = n.Line, n.Column
@@ -203,7 +207,7 @@ func (d *decoder) object(n *yaml.Node, path string, v reflect.Value) {
 	for _, p := range d.pairs(n, path, 0) {
 		f, ok := d.field(p, path, v.Type(), fields)
 		if !ok {
-			misspelt = append(misspelt, suggest(p.key, fieldNames(v.Type())))
+			misspelt = append(misspelt, p.key)
 			continue
 		}
 		given[p.key] = resolve(p.val).ShortTag() != "!!null"
@@ -213,13 +217,21 @@ func (d *decoder) object(n *yaml.Node, path string, v reflect.Value) {
 			item.SetZero()
 		}
 	}
-	for _, name := range misspelt {
-		if _, ok := given[name]; !ok && name != "" {
-			d.bad[child(path, name)] = true // so that it isn't missed as well
-		}
-	}
+	d.excuse(path, misspelt, given, v.Type())
 	if s, ok := v.Addr().Interface().(*Step); ok && s.Monitor {
 		fixMonitor(s, given)
+	}
+}
+
+// excuse notes which absent fields the misspelt keys were meant to be, so that
+// they are not reported as missing, too.
+func (d *decoder) excuse(path string, misspelt []string, given map[string]bool, t reflect.Type) {
+	names := fieldNames(t)
+	for _, key := range misspelt[:min(len(misspelt), maxFaults)] {
+		name := suggest(key, names)
+		if _, ok := given[name]; !ok && name != "" {
+			d.bad[child(path, name)] = true
+		}
 	}
 }
 
@@ -230,7 +242,7 @@ func (d *decoder) field(p pair, path string, t reflect.Type, fields []field) (fi
 			return f, true
 		}
 	}
-	if !d.strict {
+	if !d.strict || d.isFull() {
 		return field{}, false
 	}
 	at := child(path, p.key)

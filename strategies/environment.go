@@ -39,9 +39,9 @@ func isVariableName(name string) bool {
 	return nameLen(plain) == len(plain)
 }
 
-// blank puts x in the place of every variable of a text with sound dollars.
-func blank(s, x string) string {
-	out, err := interpolate(s, func(string) (string, error) { return x, nil })
+// blank puts "x" in the place of every variable of a text with sound dollars.
+func blank(s string) string {
+	out, err := interpolate(s, func(string) (string, error) { return "x", nil })
 	if err != nil {
 		return s
 	}

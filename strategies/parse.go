@@ -61,12 +61,14 @@ type file struct {
 	barePlan bool // the project is made up around a plan
 	dec      *decoder
 	faults   Faults
-	broken   bool // could not be read at all
+	broken   bool  // could not be read at all
+	end      place // of the file, where what is missing is reported
 }
 
 // read decodes the file. It looks at types and names only.
 func read(data []byte, as form) *file {
 	f := &file{dec: newDecoder(true)}
+	f.end.line, f.end.column = position(data, len(data))
 	root, fault := readSource(data)
 	if fault != nil {
 		f.faults, f.broken = Faults{*fault}, true
@@ -173,6 +175,10 @@ func (f *file) result(name string) (Project, error) {
 	}
 	for i := range f.faults {
 		f.faults[i].File = name
+		if line := f.faults[i].Line; line == 0 || line > f.end.line {
+			// The YAML decoder puts what is missing at the end a line further.
+			f.faults[i].Line, f.faults[i].Column = f.end.line, f.end.column
+		}
 	}
 	f.faults.sort()
 	if len(f.faults) > maxFaults {

@@ -258,6 +258,66 @@ func TestParseDeclinesFilesThatExpandTooFar(t *testing.T) {
 	}
 }
 
+func TestCheckBoundsWhatAFileCanAskFor(t *testing.T) {
+	manySteps := strings.Repeat("  - {name: s, container_name: a}\n", 501)
+	plan := "{name: a, steps: [{name: s, container_name: a}]}"
+	for _, c := range []struct {
+		name, data string
+		last       string // of the faults
+		count      int
+	}{
+		{"more steps than a plan may have", "name: p\nsteps:\n" + manySteps, "p:3:3: steps has 501 steps; 500 are the most", 1},
+		{"more plans than a project may have", "name: p\nplans:\n" + strings.Repeat("  - "+plan+"\n", 1001), "p:3:3: plans has 1001 plans; 1000 are the most", 1},
+		{
+			"more variables than a step may have", "name: p\nsteps:\n  - name: s\n    container_name: a\n    environment_data:\n" + numbered(1001, "      A%d: $A%[1]d\n"),
+			"p:6:7: steps[0].environment_data has 1001 variables; 1000 are the most", 1,
+		},
+		{
+			"more faults than anybody reads", "name: p\nsteps:\n  - name: s\n    container_name: a\n    port_mapping: " + strings.TrimSuffix(numbered(100_000, "%d,"), ",") + "\n",
+			"p:5:19: steps[0].port_mapping: 999 is not a pair of ports; " +
+				"give container:host, ports from 1 to 65535, with /udp for UDP\np:5:19: the file has more faults than are shown; correct these first", 1001,
+		},
+		{
+			"more wrong keys than anybody reads", "name: p\nsteps:\n  - name: s\n    container_name: a\n" + numbered(50_000, "    k%d: 1\n"),
+			"the file has more faults than are shown; correct these first", 1001,
+		},
+		{
+			"variables that refer to each other in a long row", "name: p\nsteps:\n  - name: s\n    container_name: a\n    environment_data:\n" + chain(999),
+			"p:1004:13: steps[0].environment_data.A998: $A999 is not set; did you mean $A99?", 1,
+		},
+		{
+			"variables that double each other", "name: p\nsteps:\n  - name: s\n    container_name: a\n    environment_data:\n      A0: x$NOPE\n" + numbered(500, "      B%d: ${B%[1]d}${B%[1]d}\n"),
+			"", 501,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := strategies.Check("p", []byte(c.data), nil)
+			var faults strategies.Faults
+			if !errors.As(err, &faults) || !strings.HasSuffix(err.Error(), c.last) || len(faults) != c.count {
+				t.Errorf("got %d faults, the last: %s\nwant %d faults, the last: %s", len(faults), faults[len(faults)-1], c.count, c.last)
+			}
+		})
+	}
+}
+
+// numbered is n times the format with a number from 0.
+func numbered(n int, format string) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
+}
+
+// chain is variables each of which uses the next; the last one isn't there.
+func chain(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "      A%d: $A%d\n", i, i+1)
+	}
+	return b.String()
+}
+
 func TestFileExamplesAreValid(t *testing.T) {
 	files, err := filepath.Glob("../examples/*.[jy]*")
 	if err != nil || len(files) == 0 {

@@ -79,6 +79,9 @@ func (c *checker) word(field, text, want string) {
 
 func (c *checker) limits(at string, s Step) {
 	for _, name := range sortedNames(s.Ulimits) {
+		if c.isFull() {
+			return
+		}
 		c.ulimit(child(child(at, "ulimits"), name), name, s.Ulimits[name])
 	}
 	if s.CPUs < 0 || s.CPUs > maxCPUs {

@@ -34,8 +34,11 @@ type checker struct {
 
 func (c *checker) isUnknown(field string) bool { return c.unknown != nil && c.unknown(field) }
 
+// isFull reports whether enough faults were found, as decoder.isFull does.
+func (c *checker) isFull() bool { return len(c.faults) > maxFaults }
+
 func (c *checker) add(field, value, what, want string) {
-	if len(c.faults) >= maxFaults {
+	if c.isFull() {
 		return
 	}
 	c.faults = append(c.faults, Fault{Field: field, Value: value, What: what, Want: want})
@@ -160,6 +163,9 @@ func (c *checker) startAfter(steps string, p Plan) {
 	for i, s := range p.Steps {
 		seen := map[StartAfter]bool{}
 		for k, after := range s.StartAfter {
+			if c.isFull() {
+				return
+			}
 			at := element(child(element(steps, i), "start_after"), k)
 			c.waitedFor(at, after, p, names)
 			if seen[after] {
