@@ -141,11 +141,11 @@ func (d *decoder) special(n *yaml.Node, path string, v reflect.Value) bool {
 	case *StartAfter:
 		return d.startAfter(n, path, p)
 	case *[]StartAfter:
-		if n.Kind != yaml.ScalarNode {
+		if n.Kind == yaml.SequenceNode {
 			return false
 		}
 		*p = []StartAfter{{Event: EventReady}}
-		d.startAfter(n, path, &(*p)[0])
+		d.value(n, path, v.Index(0))
 	default:
 		return false
 	}

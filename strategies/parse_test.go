@@ -157,6 +157,10 @@ func TestParsePlanReadsAllThatIsNew(t *testing.T) {
 					{Step: "service", Event: strategies.EventReady}, {Step: "logging", Event: strategies.EventEnd},
 				}
 			}),
+			step("last", func(s *strategies.Step) {
+				s.RunDelay = 7
+				s.StartAfter = []strategies.StartAfter{{Step: "healthy", Event: strategies.EventEnd}}
+			}),
 			merged,
 		},
 	}

@@ -95,7 +95,7 @@ func specialSchema(t reflect.Type) *jsonschema.Schema {
 		}
 	case reflect.TypeFor[[]StartAfter]():
 		item := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text, refTo("StartAfter")}}
-		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "array", Items: item}, text}}
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "array", Items: item}, text, refTo("StartAfter")}}
 	}
 	return nil
 }

@@ -2,7 +2,7 @@ package strategies
 
 import (
 	"fmt"
-	"net"
+	"net/netip"
 	"reflect"
 	"regexp"
 	"slices"
@@ -160,9 +160,10 @@ func regexpFault(err error) string {
 
 func (c *checker) hostName(field, name string) {
 	const want = "give a host name such as service.test: letters, digits and hyphens, with dots between"
+	_, err := netip.ParseAddr(name)
 	switch {
 	case name == "":
-	case net.ParseIP(name) != nil:
+	case err == nil:
 		c.add(field, show(name), "is an address", want)
 	case !isHostName(name):
 		c.add(field, show(name), "is not a host name", want)
