@@ -180,15 +180,18 @@ func TestLedger(t *testing.T) {
 			metrics.Ledger{Received: metrics.Received{Datagrams: 5, Values: 10, Malformed: 15, Dropped: 20}, Sent: 5, Stored: 5, Balance: true},
 		},
 		{
-			"a frame in the middle is missing", []relay{{frames: []uint64{1, 3}, final: true}},
+			"a frame in the middle is missing",
+			[]relay{{frames: []uint64{1, 3}, final: true}},
 			metrics.Ledger{Received: metrics.Received{Datagrams: 3, Values: 6, Malformed: 9, Dropped: 12}, Sent: 3, Stored: 2},
 		},
 		{
-			"the final frame has not come", []relay{{frames: []uint64{1}}},
+			"the final frame has not come",
+			[]relay{{frames: []uint64{1}}},
 			metrics.Ledger{Received: metrics.Received{Datagrams: 1, Values: 2, Malformed: 3, Dropped: 4}, Sent: 1, Stored: 1, Open: 1},
 		},
 		{
-			"a line was no frame", []relay{{frames: []uint64{1}, final: true, broken: 1}},
+			"a line was no frame",
+			[]relay{{frames: []uint64{1}, final: true, broken: 1}},
 			metrics.Ledger{Received: metrics.Received{Datagrams: 1, Values: 2, Malformed: 3, Dropped: 4}, Sent: 1, Stored: 1, Broken: 1},
 		},
 	} {

@@ -141,3 +141,7 @@ func complete(tb testing.TB, d *db.DB, run *broker.Run) {
 	run.State, run.Verdict, run.Cleanup = broker.Completed, broker.Pass, broker.CleanupDone
 	ok(tb, d.SaveRun(context.Background(), run))
 }
+
+func sampleProject() strategies.Project {
+	return strategies.Project{Name: "project", Plans: []strategies.Plan{samplePlan("plan")}}
+}

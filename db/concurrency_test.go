@@ -1,0 +1,146 @@
+package db_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/loads/loads/broker"
+	"github.com/loads/loads/db"
+)
+
+const (
+	writersPerRun  = 5
+	roundsPerWrite = 25
+)
+
+// TestManyAtOnce lets 20 goroutines write events, frames, steps and machines of
+// four runs, while others read all of it.
+func TestManyAtOnce(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	d, path := mustOpen(t)
+	var writers, readers errgroup.Group
+	var runs []broker.Run
+	machines := make(map[string][]broker.Machine)
+	for range 4 {
+		run := mustRun(t, d)
+		runs = append(runs, run)
+		for w := range writersPerRun {
+			m := mustMachine(t, d, &run, 1, w)
+			machines[run.UUID] = append(machines[run.UUID], m)
+			writers.Go(func() error { return writeRounds(context.Background(), d, run, m) })
+		}
+		readers.Go(func() error { return readUntil(ctx, d, run.UUID) })
+		readers.Go(func() error { return readUntil(ctx, d, run.UUID) })
+	}
+	ok(t, writers.Wait())
+	cancel()
+	ok(t, readers.Wait())
+	for _, run := range runs {
+		list, err := d.Events(context.Background(), run.UUID, 0)
+		ok(t, err)
+		checkEvents(t, list, machines[run.UUID])
+		var want []broker.StoredFrame
+		for _, m := range machines[run.UUID] {
+			for seq := uint64(1); seq <= 2*roundsPerWrite; seq++ {
+				want = append(want, frame(m.ID, seq, false))
+			}
+		}
+		same(t, "frames", collect(t, d, run.UUID), want)
+	}
+	checkIntegrity(t, path)
+}
+
+// writeRounds writes all kinds of records. The run and its step record are the
+// goroutine's own copies.
+func writeRounds(ctx context.Context, d *db.DB, run broker.Run, m broker.Machine) error {
+	step := run.StepRecords[1]
+	for i := range roundsPerWrite {
+		note := func() broker.Event {
+			return broker.Event{Kind: broker.EventMachine, Machine: &m.Index, Text: fmt.Sprint(i)}
+		}
+		m.Reason, step.Reason = fmt.Sprint(i), fmt.Sprint(i)
+		if err := d.SaveMachine(ctx, &run, &m, note(), note()); err != nil {
+			return err
+		}
+		if err := d.SaveStep(ctx, &run, &step, note()); err != nil {
+			return err
+		}
+		if err := d.SaveRun(ctx, &run, note()); err != nil {
+			return err
+		}
+		frames := []broker.StoredFrame{frame(m.ID, uint64(2*i+1), false), frame(m.ID, uint64(2*i+2), false)}
+		if err := d.AddFrames(ctx, frames, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readUntil reads until ctx is over, and checks that each read sees one state.
+func readUntil(ctx context.Context, d *db.DB, uuid string) error {
+	for ctx.Err() == nil {
+		if err := readOnce(context.Background(), d, uuid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readOnce(ctx context.Context, d *db.DB, uuid string) error {
+	if _, err := d.Run(ctx, uuid); err != nil {
+		return err
+	}
+	list, err := d.Events(ctx, uuid, 0)
+	if err != nil {
+		return err
+	}
+	for i, e := range list {
+		if e.Seq != int64(i)+1 {
+			return fmt.Errorf("event %d has Seq %d", i, e.Seq)
+		}
+	}
+	l, err := d.Ledger(ctx, uuid)
+	if err != nil {
+		return err
+	}
+	if l.Sent != l.Stored || l.Sent%2 != 0 {
+		return fmt.Errorf("half a batch shows: sent %d, stored %d", l.Sent, l.Stored)
+	}
+	return d.Frames(ctx, uuid, func(broker.StoredFrame) error { return nil })
+}
+
+// checkEvents wants every writer's events, in the writer's order, without gaps.
+func checkEvents(t *testing.T, list []broker.Event, machines []broker.Machine) {
+	t.Helper()
+	perMachine := make(map[int][]string)
+	for i, e := range list {
+		if e.Seq != int64(i)+1 {
+			t.Fatalf("event %d: got Seq %d", i, e.Seq)
+		}
+		perMachine[*e.Machine] = append(perMachine[*e.Machine], e.Text)
+	}
+	var want []string
+	for i := range roundsPerWrite {
+		for range 4 {
+			want = append(want, fmt.Sprint(i))
+		}
+	}
+	for _, m := range machines {
+		same(t, fmt.Sprint("events of machine ", m.Index), perMachine[m.Index], want)
+	}
+}
+
+func checkIntegrity(t *testing.T, path string) {
+	t.Helper()
+	x := mustOpenRaw(t, path)
+	var result string
+	ok(t, x.QueryRow("PRAGMA integrity_check").Scan(&result))
+	same(t, "integrity_check", result, "ok")
+	var broken int
+	ok(t, x.QueryRow("SELECT count(*) FROM pragma_foreign_key_check").Scan(&broken))
+	same(t, "broken references", broken, 0)
+}
