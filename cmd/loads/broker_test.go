@@ -46,7 +46,7 @@ func ask(t *testing.T, url string, args ...string) string {
 	i := newInvocation(t)
 	i.env["LOADS_BROKER"] = url
 	if code := i.run(t, args...); code != 0 {
-		t.Fatalf("loads %s: exit code %d, want 0; standard error:\n%s", strings.Join(args, " "), code, i.stderr.String())
+		t.Fatalf("loads %s: exit code %d, want 0:\n%s%s", strings.Join(args, " "), code, i.stdout.String(), i.stderr.String())
 	}
 	return i.stdout.String()
 }

@@ -13,12 +13,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// asProgram makes this test program behave as loads itself: a test starts it as
-// a process, and it starts itself as a broker that is left running.
-const asProgram = "LOADS_TEST_AS_PROGRAM"
-
+// TestMain makes this test program behave as loads itself when it is started
+// with a command: by a test that wants a process, and by loads, which starts
+// itself as a broker that is left running.
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
+	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
 		main()
 		return
 	}
