@@ -14,11 +14,10 @@ check() {
 
 gofumpt() {
 	local tool list
-	tool=$(scripts/go-tool.sh gofumpt mvdan.cc/gofumpt v0.12.0)
-	list=$(git ls-files -co --exclude-standard '*.go' 2>/dev/null || find . -name '*.go' -not -path './.*')
-	list=$(xargs -r -d '\n' sh -c 'for f; do [ -e "$f" ] && echo "$f"; done' sh <<<"$list" | xargs -r -d '\n' "$tool" -l)
+	tool=$(scripts/go-tool.sh gofumpt mvdan.cc/gofumpt v0.12.0) || return
+	list=$(find . -name '*.go' -not -path './.*' -print0 | xargs -0 "$tool" -l) || return
 	[[ -z $list ]] && return
-	echo "not formatted (gofumpt -w FILE): " $list
+	sed 's/^/not formatted; run .build\/tools\/gofumpt -w on it: /' <<<"$list"
 	return 1
 }
 
