@@ -52,6 +52,9 @@ mount_cgroups() {
 start_by_hand() {
 	local args=()
 	[[ -n ${DOCKER_HOST:-} ]] && args=(--host "$DOCKER_HOST")
+	# Every local machine is a network, and Docker's own pools give only some
+	# thirty; this one gives four thousand.
+	[[ -e /etc/docker/daemon.json ]] || args+=(--default-address-pool base=172.16.0.0/12,size=24)
 	mount_cgroups
 	mkdir -p .run
 	# A process id left by an engine that was killed would stop the new one.
