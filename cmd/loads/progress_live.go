@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -36,10 +35,8 @@ type liveDisplay struct {
 	state *progress
 	stage *mpb.Bar
 	steps map[int]*mpb.Bar
-	extra []*mpb.Bar // rows that don't stay after the end
-
-	mu       sync.Mutex
-	question string
+	lines []*mpb.Bar // of metrics
+	asked *mpb.Bar   // the question, while there is one
 }
 
 func newLiveDisplay(terminal *os.File, state *progress) *liveDisplay {
@@ -49,10 +46,6 @@ func newLiveDisplay(terminal *os.File, state *progress) *liveDisplay {
 		steps: map[int]*mpb.Bar{},
 	}
 	d.stage = d.row(rowStage, state.stage)
-	for i := range liveMetrics {
-		d.extra = append(d.extra, d.row(rowMetrics+i, func() string { return nth(state.busiest(liveMetrics), i) }))
-	}
-	d.extra = append(d.extra, d.row(rowQuestion, d.asked))
 	return d
 }
 
@@ -74,12 +67,21 @@ func (d *liveDisplay) event(e api.Event) {
 	switch e.Kind {
 	case broker.EventStep:
 		d.showStep(e)
+	case api.EventMetrics:
+		d.showMetrics()
 	case broker.EventRun, broker.EventNote:
 		d.line(e.At.Time, e.Text)
 	case broker.EventMachine:
 		if e.State == string(broker.MachineLost) {
 			d.line(e.At.Time, sentence(e))
 		}
+	}
+}
+
+// showMetrics sees to it that there is a row for each of the busiest metrics.
+func (d *liveDisplay) showMetrics() {
+	for i := len(d.lines); i < len(d.state.busiest(liveMetrics)); i++ {
+		d.lines = append(d.lines, d.row(rowMetrics+i, func() string { return nth(d.state.busiest(liveMetrics), i) }))
 	}
 }
 
@@ -164,21 +166,20 @@ func (d *liveDisplay) line(at time.Time, text string) {
 }
 
 func (d *liveDisplay) ask(question string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.question = question
+	if d.asked != nil {
+		d.asked.Abort(true)
+		d.asked = nil
+	}
+	if question != "" {
+		d.asked = d.row(rowQuestion, func() string { return question })
+	}
 }
 
-func (d *liveDisplay) asked() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.question
-}
-
-// close draws the rows a last time, without those that only live ones need,
-// and waits until all is written.
+// close draws the rows a last time, without metrics and question, and waits
+// until all is written.
 func (d *liveDisplay) close() {
-	for _, bar := range d.extra {
+	d.ask("")
+	for _, bar := range d.lines {
 		bar.Abort(true)
 	}
 	d.stage.Abort(false)

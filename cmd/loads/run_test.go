@@ -55,6 +55,10 @@ var buildNode = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
+// seats bounds the tests that have machines at once: each takes two networks of
+// the engine, whose addresses are few.
+var seats = make(chan struct{}, 3)
+
 // openWorkshop checks at the test's end that nothing of it is left in the
 // engine, and no broker of it is left running.
 func openWorkshop(t *testing.T) workshop {
@@ -64,7 +68,9 @@ func openWorkshop(t *testing.T) workshop {
 		t.Fatal(err)
 	}
 	w := workshop{db: filepath.Join(t.TempDir(), "loads.db"), node: node}
+	seats <- struct{}{}
 	t.Cleanup(func() {
+		defer func() { <-seats }()
 		w.waitForTheBroker(t)
 		w.checkEngine(t)
 	})
