@@ -24,19 +24,24 @@ const rereadMargin = 3 * time.Second
 // frameItem is a frame on its way to the store, or a number of broken lines,
 // or neither: stored is then closed when all before it is stored.
 type frameItem struct {
-	stored chan struct{}
-	m      *machine
-	step   string
-	frame  metrics.Frame
-	body   []byte
-	broken uint64
+	stored  chan struct{}
+	id      int64 // of the machine
+	machine int   // its index in the step
+	step    string
+	frame   metrics.Frame
+	body    []byte
+	broken  uint64
 }
 
 // A frameReader reads the frames of one machine's relay. The execution's
 // goroutine for the machine starts it, terminate waits for it.
 type frameReader struct {
 	x      *execution
-	m      *machine
+	id     int64 // of the machine
+	index  int   // its index in the step
+	step   string
+	engine Engine
+	relay  string // container id
 	cancel context.CancelFunc
 	done   chan struct{} // closed when no more frames come
 
@@ -57,7 +62,8 @@ func (x *execution) follow(ctx context.Context, m *machine) {
 	// Reading outlives the phase that starts it: terminate ends it.
 	reading, cancel := context.WithCancel(x.b.ctx)
 	r := &frameReader{
-		x: x, m: m, cancel: cancel, done: make(chan struct{}), first: make(chan struct{}),
+		x: x, id: m.ID, index: m.Index, step: x.ref.Plan.Steps[m.Step].Name, engine: m.engine, relay: m.RelayID,
+		cancel: cancel, done: make(chan struct{}), first: make(chan struct{}),
 		last: m.FrameSeq, lastTime: m.FrameTime, final: m.FramesFinal,
 	}
 	if r.last > 0 {
@@ -114,12 +120,12 @@ func (r *frameReader) readOnce(ctx context.Context) (ended bool, err error) {
 		opts.Since = time.UnixMilli(r.lastTime).Add(-rereadMargin)
 	}
 	// Asked first: if it had ended before the log was read, the log is complete.
-	c, err := r.m.engine.Inspect(ctx, r.m.RelayID)
+	c, err := r.engine.Inspect(ctx, r.relay)
 	if err != nil {
 		return false, err
 	}
 	lines := &lineWriter{line: func(b []byte) error { return r.take(ctx, b) }}
-	if err := r.m.engine.Logs(ctx, r.m.RelayID, opts, lines, &r.stderr); err != nil {
+	if err := r.engine.Logs(ctx, r.relay, opts, lines, &r.stderr); err != nil {
 		return false, err
 	}
 	return c.Started() && !c.Running(), nil
@@ -127,7 +133,7 @@ func (r *frameReader) readOnce(ctx context.Context) (ended bool, err error) {
 
 // take passes a frame on to the store.
 func (r *frameReader) take(ctx context.Context, line []byte) error {
-	item := frameItem{m: r.m, step: r.x.ref.Plan.Steps[r.m.Step].Name}
+	item := frameItem{id: r.id, machine: r.index, step: r.step}
 	f, err := metrics.Decode(line)
 	switch {
 	case err != nil && r.lenient:
@@ -190,11 +196,11 @@ func (x *execution) storeBatch(ctx context.Context, items []frameItem) {
 		case it.stored != nil:
 			continue
 		case it.broken > 0:
-			broken[it.m.ID] += it.broken
+			broken[it.id] += it.broken
 			continue
 		}
 		frames = append(frames, StoredFrame{
-			MachineID: it.m.ID, Seq: it.frame.Seq, At: it.frame.Time, Final: it.frame.Final, Body: it.body,
+			MachineID: it.id, Seq: it.frame.Seq, At: it.frame.Time, Final: it.frame.Final, Body: it.body,
 		})
 	}
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
@@ -214,7 +220,7 @@ func (x *execution) storeBatch(ctx context.Context, items []frameItem) {
 		case it.stored != nil:
 			close(it.stored)
 		case it.broken == 0:
-			x.series.Add(it.step, it.m.Index, it.frame)
+			x.series.Add(it.step, it.machine, it.frame)
 		}
 	}
 	x.seriesMu.Unlock()

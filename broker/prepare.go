@@ -82,6 +82,7 @@ func (x *execution) planMachines(ctx context.Context) error {
 			}
 		}
 	}
+	x.machines = nil
 	return x.loadMachines(ctx)
 }
 

@@ -142,7 +142,7 @@ func (x *execution) status() []strategies.StepStatus {
 	status := make([]strategies.StepStatus, len(x.run.StepRecords))
 	for i, rec := range x.run.StepRecords {
 		status[i] = strategies.StepStatus{
-			Started: rec.State != StepPending && rec.State != StepSkipped,
+			Started: rec.StartedAt != nil,
 			Ready:   rec.ReadyAt != nil,
 			Ended:   rec.State.Over(),
 			Failed:  rec.Failed,

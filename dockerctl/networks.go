@@ -32,7 +32,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, name string, labels map[stri
 	if len(found) > 0 {
 		return e.sameNetwork(found[0], labels)
 	}
-	res, err := e.cli.NetworkCreate(ctx, name, client.NetworkCreateOptions{Driver: "bridge", Labels: labels})
+	id, err := e.makeNetwork(ctx, name, labels)
 	if err != nil && !errdefs.IsConflict(err) {
 		return broker.Network{}, e.networkError(ctx, err, name)
 	}
@@ -43,8 +43,8 @@ func (e *Engine) CreateNetwork(ctx context.Context, name string, labels map[stri
 	if len(found) == 0 {
 		return broker.Network{}, broker.Errorf(broker.EConflict, "network %s was removed while it was being created", name)
 	}
-	if res.ID != "" && found[0].ID != res.ID {
-		if err := e.RemoveNetwork(ctx, res.ID); err != nil {
+	if id != "" && found[0].ID != id {
+		if err := e.RemoveNetwork(ctx, id); err != nil {
 			return broker.Network{}, err
 		}
 	}
@@ -71,16 +71,14 @@ func (e *Engine) sameNetwork(n broker.Network, labels map[string]string) (broker
 
 // networkError explains the one failure that every busy engine comes to.
 func (e *Engine) networkError(ctx context.Context, err error, name string) error {
-	if !strings.Contains(err.Error(), "address pool") {
+	if !exhausted(err) {
 		return e.fail(ctx, err, "create network %s", name)
 	}
 	all, listErr := e.networks(ctx, nil)
 	if listErr != nil {
 		return errors.Join(e.fail(ctx, err, "create network %s", name), listErr)
 	}
-	return broker.Errorf(broker.EUnavailable,
-		"can't create network %s: the engine at %s has %d networks and no addresses for one more; remove those that "+
-			"nobody uses (docker network ls), or give it more with default-address-pools in its daemon.json", name, e.ep.Host, len(all))
+	return e.noAddresses(name, len(all))
 }
 
 // Networks returns the networks that carry all the labels, the oldest first.

@@ -107,13 +107,13 @@ func TestKilledBrokerGoesOn(t *testing.T) {
 				d.survived(run)
 			})
 		}
-		for worker := range 8 {
+		for worker := range 9 {
 			t.Run(fmt.Sprintf("at random %d", worker), func(t *testing.T) {
 				t.Parallel()
 				d := startBroker(t)
 				run := d.trigger(crashPlan)
-				for range 6 {
-					d.runFor(run, time.Duration(50+rand.IntN(2500))*time.Millisecond)
+				for range 7 {
+					d.runFor(run, time.Duration(20+rand.IntN(1000))*time.Millisecond)
 					if d.mustRun(run).State == broker.Completed {
 						break
 					}
@@ -159,10 +159,11 @@ func (d *daemon) survived(run string) {
 			ticks = m.Count
 		}
 	}
-	// first sends 4, each of second's two machines 3, third about 2.
-	if ticks < 11 || ticks > 14 {
+	// first sends 4, each of second's two machines 3; third is stopped some
+	// time within or after its 2 s.
+	if ticks < 10 || ticks > 14 {
 		t := d.t
-		t.Errorf("sleep.ticks counted %v, want 10 and those of the third step, about 2", ticks)
+		t.Errorf("sleep.ticks counted %v, want 10 and those of the third step, 0 to 4", ticks)
 	}
 	if d.t.Failed() {
 		d.t.Logf("events:\n%s", d.events(run))

@@ -94,7 +94,7 @@ func (l *Local) acquire(ctx context.Context, req broker.MachineRequest) (broker.
 		Address:    n.Gateway,
 		PublicIP:   n.Gateway,
 		Network:    n.Name,
-		Endpoint: l.ep,
+		Endpoint:   l.ep,
 	}, nil
 }
 
