@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -202,5 +203,29 @@ func TestABrokerThatStopsLeavesNoURL(t *testing.T) {
 	})
 	if _, err := os.Stat(urlFile(db)); !os.IsNotExist(err) {
 		t.Errorf("the file of the URL is still there: %v", err)
+	}
+}
+
+func TestTheSecondSignalQuitsAtOnce(t *testing.T) {
+	d, release := &daemon{}, make(chan struct{})
+	defer close(release)
+	d.clean.add("stuck", func(context.Context) error { <-release; return nil })
+	signals := make(chan os.Signal, 1)
+	signals <- os.Interrupt
+	c := &brokerCommand{program: &program{}}
+	if err := c.close(d, signals, nil); err == nil || !strings.HasPrefix(err.Error(), "Quit at once;") {
+		t.Errorf("got %v, want that it quit at once", err)
+	}
+}
+
+func TestASignalEndsWhatComesBeforeTheRun(t *testing.T) {
+	signals := make(chan os.Signal, 1)
+	signals <- os.Interrupt
+	_, err := interruptible(t.Context(), signals, func(ctx context.Context) (int, error) {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	})
+	if err == nil || err.Error() != "Interrupted before there was a run to watch." {
+		t.Errorf("got %v, want that it was interrupted", err)
 	}
 }

@@ -32,10 +32,7 @@ func (c *runCommand) embedded(ctx context.Context, o order, signals <-chan os.Si
 	defer log.Close()
 	c.options.log = slog.New(slog.NewTextHandler(log, nil))
 	c.options.listen = "127.0.0.1:0"
-	if err := c.options.checkEngine(ctx); err != nil {
-		return err
-	}
-	d, err := startDaemon(ctx, c.options)
+	d, err := interruptible(ctx, signals, c.startInside)
 	if err != nil {
 		return err
 	}
@@ -50,8 +47,22 @@ func (c *runCommand) embedded(ctx context.Context, o order, signals <-chan os.Si
 	return errors.Join(err, c.leave(ctx, d, id, end))
 }
 
+func (c *runCommand) startInside(ctx context.Context) (*daemon, error) {
+	if err := c.options.checkEngine(ctx); err != nil {
+		return nil, err
+	}
+	return startDaemon(ctx, c.options)
+}
+
 // leave hands over what still runs to a broker of its own.
 func (c *runCommand) leave(ctx context.Context, d *daemon, id string, end ending) error {
+	run, err := d.broker.Run(ctx, id)
+	if err != nil {
+		return err
+	}
+	if run.Cleanup == broker.CleanupFailed {
+		c.say("To have the clean-up tried again: loads broker --db %s", c.options.db)
+	}
 	working, err := busy(ctx, d.broker)
 	if err != nil || !working {
 		return err

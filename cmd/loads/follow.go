@@ -256,3 +256,32 @@ func (p *program) interrupts() (signals <-chan os.Signal, stop func()) {
 	signal.Notify(ch, wanted...)
 	return ch, func() { signal.Stop(ch) }
 }
+
+// interruptible calls f with a context that a signal ends: for what comes
+// before there is a run.
+func interruptible[T any](ctx context.Context, signals <-chan os.Signal, f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		value T
+		err   error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		value, err := f(ctx)
+		done <- answer{value, err}
+	}()
+	interrupted := false
+	for {
+		select {
+		case <-signals:
+			interrupted = true
+			cancel()
+		case a := <-done:
+			if interrupted && a.err != nil {
+				a.err = broker.Errorf(broker.EUnavailable, "Interrupted before there was a run to watch.")
+			}
+			return a.value, a.err
+		}
+	}
+}

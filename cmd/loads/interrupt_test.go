@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -143,8 +144,12 @@ func TestAHangUpLeavesTheRunRunning(t *testing.T) {
 	id := strings.TrimSpace(ask(t, url, "run", writeFile(t, "plan.yaml", sleepers(4)), "--detach"))
 	i := newInvocation(t)
 	i.env["LOADS_BROKER"] = url
+	var waiting sync.WaitGroup
+	code := -1
+	waiting.Go(func() { code = i.run(t, "wait", id) })
+	eventually(t, "the run is watched", time.Minute, func() bool { return i.stdout.String() != "" })
 	i.signals <- syscall.SIGHUP
-	if code := i.run(t, "wait", id); code != 0 || !strings.Contains(i.stdout.String(), "goes on; follow it by: loads wait "+id) {
+	if waiting.Wait(); code != 0 || !strings.Contains(i.stdout.String(), "goes on; follow it by: loads wait "+id) {
 		t.Errorf("exit code %d, want 0 and how to follow: %s", code, i.stdout.String())
 	}
 	if out := ask(t, url, "wait", id); !strings.Contains(out, "\nPASS\n") {

@@ -121,7 +121,7 @@ func (p *progress) step(i int) (stepProgress, time.Duration) {
 func (p *progress) stage() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	parts := []string{fmt.Sprintf("%-12s", p.state)}
+	parts := []string{fmt.Sprintf("%-12s %4s", p.state, p.age())}
 	if p.wanted > 0 {
 		parts = append(parts, p.machineWords())
 	}
@@ -134,7 +134,7 @@ func (p *progress) stage() string {
 		}
 		parts = append(parts, fmt.Sprintf("steps over %d/%d", over, n))
 	}
-	return strings.Join(append(parts, p.age().String()), "   ")
+	return strings.Join(parts, "   ")
 }
 
 // age is how long the run has lasted, in whole seconds. The caller holds mu.

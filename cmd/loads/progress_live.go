@@ -37,6 +37,7 @@ type liveDisplay struct {
 	steps map[int]*mpb.Bar
 	lines []*mpb.Bar // of metrics
 	asked *mpb.Bar   // the question, while there is one
+	said  string     // the last line: a step's failure is the run's reason, too
 }
 
 func newLiveDisplay(terminal *os.File, state *progress) *liveDisplay {
@@ -160,6 +161,10 @@ func (d *liveDisplay) note(text string) { d.line(time.Now(), text) }
 
 // line writes above the rows.
 func (d *liveDisplay) line(at time.Time, text string) {
+	if text == d.said {
+		return
+	}
+	d.said = text
 	text = strings.ReplaceAll(text, "\n", " ")
 	// After close nothing is written, and nothing needs to be.
 	_, _ = fmt.Fprintf(d.bars, "%s %s\n", at.Local().Format(time.TimeOnly), text)

@@ -53,7 +53,7 @@ func TestProgressFoldsEvents(t *testing.T) {
 	} {
 		p.add(e)
 	}
-	if got, want := p.stage(), "RUNNING        machines ready 2/3, images 1/3, lost 1   steps over 1/2   10s"; got != want {
+	if got, want := p.stage(), "RUNNING       10s   machines ready 2/3, images 1/3, lost 1   steps over 1/2"; got != want {
 		t.Errorf("stage\n got %q\nwant %q", got, want)
 	}
 	web, elapsed := p.step(0)

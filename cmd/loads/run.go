@@ -91,7 +91,7 @@ func (c *runCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	signals, stop := c.interrupts()
 	defer stop()
-	client, err := c.chooseBroker(ctx)
+	client, err := interruptible(ctx, signals, c.chooseBroker)
 	if err != nil {
 		return err
 	}

@@ -17,13 +17,24 @@ type terminal struct {
 	in *os.File
 }
 
-// terminal returns nil unless standard input and output are terminals.
+// terminal returns nil unless standard input and output are terminals, and the
+// program is in the foreground: nobody talks to it in the background.
 func (p *program) terminal() *terminal {
 	in, ok := asTerminal(p.Stdin)
 	if _, out := asTerminal(p.Stdout); !ok || !out || p.json {
 		return nil
 	}
-	return &terminal{in: in}
+	t := &terminal{in: in}
+	if !t.foreground() {
+		return nil
+	}
+	return t
+}
+
+// foreground reports whether what is typed goes to this program.
+func (t *terminal) foreground() bool {
+	group, err := unix.IoctlGetInt(int(t.in.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
 }
 
 // asTerminal returns the file that stream is, and whether that is a terminal.
@@ -46,8 +57,13 @@ func (t *terminal) quiet() (restore func(), err error) {
 	if err := unix.IoctlSetTermios(fd, ioctlSetTermios, &after); err != nil {
 		return nil, fmt.Errorf("set terminal: %w", err)
 	}
-	// A terminal that is gone by then needs no restoring.
-	return func() { _ = unix.IoctlSetTermios(fd, ioctlSetTermios, before) }, nil
+	return func() {
+		// In the background the terminal is somebody else's, and asking to
+		// change it would stop the program. One that is gone needs no restoring.
+		if t.foreground() {
+			_ = unix.IoctlSetTermios(fd, ioctlSetTermios, before)
+		}
+	}, nil
 }
 
 // keys sends what is typed until ctx ends or nothing more can come; then it

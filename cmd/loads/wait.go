@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -40,27 +41,33 @@ func (c *waitCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	signals, stop := c.interrupts()
 	defer stop()
-	client, err := c.connect(ctx)
+	f, err := interruptible(ctx, signals, func(ctx context.Context) (*following, error) { return c.find(ctx, args[0]) })
 	if err != nil {
 		return err
 	}
-	id, err := findRun(ctx, client, args[0])
-	if err != nil {
-		return err
-	}
-	run, err := client.Run(ctx, id)
-	if err != nil {
-		return err
-	}
-	f := &following{program: c.program, client: client, run: run, signals: signals, timeout: c.timeout}
+	f.signals, f.timeout = signals, c.timeout
 	end, err := f.follow(ctx)
 	if err != nil {
 		return err
 	}
 	if end == endLeft {
-		c.say("Run %s goes on; %s", id, followHint(id, client.BaseURL))
+		c.say("Run %s goes on; %s", f.run.UUID, followHint(f.run.UUID, f.client.BaseURL))
 	}
 	return f.finish(ctx, end)
+}
+
+// find returns what is needed to follow the run that arg means.
+func (c *waitCommand) find(ctx context.Context, arg string) (*following, error) {
+	client, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, err := findRun(ctx, client, arg)
+	if err != nil {
+		return nil, err
+	}
+	run, err := client.Run(ctx, id)
+	return &following{program: c.program, client: client, run: run}, err
 }
 
 // followHint says how to see a run's end later.
