@@ -115,7 +115,7 @@ func TestCommandsSayWhatTheBrokerLacks(t *testing.T) {
 		{"no run of that prefix", []string{"wait", "1f0c"}, `There is no run "1f0c"; loads runs shows what there is.`},
 		{"no plan of that name", []string{"fork", "x"}, `There is no plan "x"; loads plans shows what there is.`},
 		{"no project of that name", []string{"runs", "--project", "x"}, `There is no project "x"; loads plans shows what there is.`},
-		{"a variable that is not set", []string{"run", "--plan-id", "smoke"}, "1 fault in the plan; correct it and try again."},
+		{"a variable that is not set", []string{"run", "--plan-id", "smoke"}, "1 fault found; correct it and try again."},
 	}
 	for _, tt := range tests {
 		t.Run(tt.desc, func(t *testing.T) {
@@ -227,5 +227,24 @@ func TestASignalEndsWhatComesBeforeTheRun(t *testing.T) {
 	})
 	if err == nil || err.Error() != "Interrupted before there was a run to watch." {
 		t.Errorf("got %v, want that it was interrupted", err)
+	}
+}
+
+func TestTheBrokerRefusesAListWithFaults(t *testing.T) {
+	file := writeFile(t, "hosts.yaml", "hosts:\n  - name: a\n    endpiont: tcp://10.0.0.1:2376\n")
+	code, _, stderr := invoke(t, "broker", "--listen", "127.0.0.1:0", "--db", filepath.Join(t.TempDir(), "x.db"), "--hosts", file)
+	if code != 1 || !strings.Contains(stderr, file+":3:5: ") {
+		t.Errorf("got code %d and %q, want 1 and the fault with its place", code, stderr)
+	}
+}
+
+func TestRunsUseTheHostsOfAList(t *testing.T) {
+	t.Parallel()
+	w := openWorkshop(t)
+	file := writeFile(t, "hosts.yaml", "hosts:\n  - name: only\n    endpoint: "+defaultDocker+"\n    address: 127.0.0.1\n")
+	i := newInvocation(t)
+	code := i.run(t, w.args("run", writeFile(t, "p.yaml", sleepers(1)), "--hosts", file)...)
+	if code != exitError || !strings.Contains(i.stdout.String(), "ERROR: Step sleeper can't have its machines: ") {
+		t.Errorf("two machines of a list of one: exit code %d, want %d and why:\n%s%s", code, exitError, i.stdout.String(), i.stderr.String())
 	}
 }

@@ -65,7 +65,7 @@ func (c *checkCommand) run(_ *cobra.Command, args []string) error {
 		return nil
 	}
 	if !c.json {
-		fmt.Fprintf(c.Stderr, "loads: %s found; correct the plan and try again.\n", countOf(faults, "fault"))
+		fmt.Fprintln(c.Stderr, "loads: "+faultsFound(faults))
 	}
 	return exited(exitUsage)
 }

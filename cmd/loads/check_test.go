@@ -108,7 +108,7 @@ func TestCheckAnswersJSON(t *testing.T) {
 func TestRunPrintsFaultsBeforeItLooksForABroker(t *testing.T) {
 	bad := writeFile(t, "bad.yaml", badPlan)
 	code, _, stderr := invoke(t, "run", bad)
-	if code != 1 || !strings.Contains(stderr, bad+":5:16: ") || !strings.HasSuffix(stderr, "loads: 2 faults in the plan; correct it and try again.\n") {
+	if code != 1 || !strings.Contains(stderr, bad+":5:16: ") || !strings.HasSuffix(stderr, "loads: 2 faults found; correct them and try again.\n") {
 		t.Errorf("got code %d and %q, want 1 and both faults", code, stderr)
 	}
 }
@@ -122,7 +122,7 @@ func TestRunChoosesThePlan(t *testing.T) {
 	}{
 		{"a file of several plans needs a choice", nil, `The file has the plans "smoke", "soak"; choose one with --plan NAME.`},
 		{"an unknown plan is answered with those there are", []string{"--plan", "x"}, `There is no plan "x". The file has the plans "smoke", "soak".`},
-		{"an edit of a step that is not there is a fault", []string{"--plan", "soak", "--set", "steps.gne.run_delay=1"}, "1 fault in the plan; correct it and try again."},
+		{"an edit of a step that is not there is a fault", []string{"--plan", "soak", "--set", "steps.gne.run_delay=1"}, "1 fault found; correct it and try again."},
 		{"with a plan chosen, the broker is asked", []string{"--plan", "soak"}, "The broker at http://127.0.0.1:1 can't be reached: dial tcp 127.0.0.1:1: connect: connection refused."},
 	}
 	for _, tt := range tests {

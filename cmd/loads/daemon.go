@@ -155,12 +155,13 @@ func (d *daemon) listen(o daemonOptions) (*api.Tokens, net.Listener, error) {
 }
 
 func (d *daemon) startBroker(ctx context.Context, o daemonOptions, store *db.DB) error {
-	pools, err := d.pools(o, store)
+	dial := dockerctl.NewDialer(o.engineOptions())
+	pools, err := d.pools(o, store, dial)
 	if err != nil {
 		return err
 	}
 	d.broker = broker.New(broker.Config{
-		Store: store, Pools: pools, Dial: dockerctl.NewDialer(o.engineOptions()),
+		Store: store, Pools: pools, Dial: dial,
 		Dir: o.dir, Log: o.log, Version: o.version,
 	})
 	d.clean.add("broker", func(context.Context) error { return d.broker.Close() })
@@ -175,17 +176,27 @@ func (o daemonOptions) engineOptions() dockerctl.Options {
 }
 
 // pools opens the list of hosts, if there is one, and the local engine. The
-// first is the one that runs use; the other one is still asked about what an
-// earlier run has left in it.
-func (d *daemon) pools(o daemonOptions, store *db.DB) ([]broker.Pool, error) {
+// first is the one that runs use. Beside a list the local engine is there for
+// what earlier runs have left in it, so it may be missing.
+func (d *daemon) pools(o daemonOptions, store *db.DB, dial broker.Dialer) ([]broker.Pool, error) {
+	var pools []broker.Pool
+	if o.hosts != "" {
+		list, err := hosts.LoadHosts(o.hosts)
+		if err != nil {
+			return nil, fmt.Errorf("read hosts: %w", err)
+		}
+		pools = append(pools, hosts.NewList(list, dial, store, o.log))
+		if _, err := os.Stat(strings.TrimPrefix(o.docker, "unix://")); err != nil {
+			return pools, nil
+		}
+	}
 	ep := broker.Endpoint{Host: o.docker}
 	engine, err := dockerctl.Open(ep, o.engineOptions())
 	if err != nil {
 		return nil, err
 	}
 	d.clean.add("local engine", func(context.Context) error { return engine.Close() })
-	local := hosts.NewLocal(engine, ep, o.log)
-	return []broker.Pool{local}, nil
+	return append(pools, hosts.NewLocal(engine, ep, o.log)), nil
 }
 
 // importInitial loads project files; what is in the database already stays as

@@ -100,7 +100,7 @@ func sentenceOf(err error) string {
 	var e *broker.Error
 	switch faults := faultsOf(err); {
 	case len(faults) > 0:
-		return countOf(len(faults), "fault") + " in the plan; correct it and try again."
+		return faultsFound(len(faults))
 	case errors.As(err, &e) && strings.HasSuffix(e.Message, "."):
 		return e.Message
 	case errors.As(err, &e):
@@ -114,6 +114,14 @@ func writeError(w io.Writer, err error) {
 		fmt.Fprintln(w, f.String())
 	}
 	fmt.Fprintln(w, "loads: "+sentenceOf(err))
+}
+
+// faultsFound is what is said after so many faults.
+func faultsFound(n int) string {
+	if n == 1 {
+		return "1 fault found; correct it and try again."
+	}
+	return fmt.Sprintf("%d faults found; correct them and try again.", n)
 }
 
 // faultsOf returns the faults that err carries, whichever way.

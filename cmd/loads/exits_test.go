@@ -30,7 +30,7 @@ func TestErrorsAreSentences(t *testing.T) {
 		{"a whole sentence stands alone", &broker.Error{Code: broker.EInternal, Message: "Try later.", Err: cause}, "Try later."},
 		{"an open one gets its cause", &broker.Error{Code: broker.EUnavailable, Message: "It can't be written", Err: cause}, "It can't be written: disk full."},
 		{"what wraps a sentence is left out", fmt.Errorf("start: %w", broker.Errorf(broker.EInvalid, "Give a name.")), "Give a name."},
-		{"faults are counted", strategies.Faults{{Field: "a"}, {Field: "b"}}, "2 faults in the plan; correct it and try again."},
+		{"faults are counted", strategies.Faults{{Field: "a"}, {Field: "b"}}, "2 faults found; correct them and try again."},
 		{"any other error is as it is", cause, "disk full"},
 	}
 	for _, tt := range tests {
