@@ -116,7 +116,7 @@ func machineOf(m broker.Machine, step string) Machine {
 		Step: step, StepIndex: m.Step, Index: m.Index, State: m.State, Reason: m.Reason,
 		Pool: m.Pool, ProviderID: m.ProviderID, Address: m.Address, PublicIP: m.PublicIP, Network: m.Network,
 		Engine: m.Endpoint.Host, ClockOffsetMS: milliseconds(m.ClockOffset), ClockErrorMS: milliseconds(m.ClockError),
-		RelayID: m.RelayID, ContainerID: m.ContainerID,
+		RelayID: m.RelayID, ContainerID: m.ContainerID, Environment: m.Environment.Map(),
 		StartedAt: timeOf(m.StartedAt), FinishedAt: timeOf(m.FinishedAt), ExitCode: m.ExitCode,
 		FrameSeq: m.FrameSeq, FramesFinal: m.FramesFinal, FramesBroken: m.FramesBroken,
 	}

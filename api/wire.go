@@ -152,6 +152,7 @@ type Machine struct {
 	ClockErrorMS  float64             `json:"clock_error_ms" doc:"How far the offset may be off."`
 	RelayID       string              `json:"relay_id,omitempty"`
 	ContainerID   string              `json:"container_id,omitempty"`
+	Environment   map[string]string   `json:"environment_data,omitempty" doc:"What its container got; secret values are masked."`
 	StartedAt     *Time               `json:"started_at"`
 	FinishedAt    *Time               `json:"finished_at"`
 	ExitCode      *int                `json:"exit_code"`

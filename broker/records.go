@@ -181,14 +181,16 @@ type Machine struct {
 	ClockOffset time.Duration `db:"clock_offset"`
 	ClockError  time.Duration `db:"clock_error"`
 
-	RelayID     string     `db:"relay_id"`     // container id of the relay
-	ContainerID string     `db:"container_id"` // container id of the plan's container
-	StartedAt   *time.Time `db:"-"`            // by the engine's clock
-	FinishedAt  *time.Time `db:"-"`            // by the engine's clock
-	ExitCode    *int       `db:"exit_code"`
-	// FrameSeq and FrameTime are those of the last frame stored; FramesSent is
-	// the highest frame number known to be sent. FramesFinal says that the
-	// relay's last frame came.
+	RelayID     string `db:"relay_id"`     // container id of the relay
+	ContainerID string `db:"container_id"` // container id of the plan's container
+	// Environment is what the plan's container got, in the order it got it;
+	// stores keep secret values masked.
+	Environment strategies.Environment `db:"-"`
+	StartedAt   *time.Time             `db:"-"` // by the engine's clock
+	FinishedAt  *time.Time             `db:"-"` // by the engine's clock
+	ExitCode    *int                   `db:"exit_code"`
+	// FrameSeq and FrameTime are those of the last frame stored. FramesFinal
+	// says that the relay's last frame came.
 	FrameSeq     uint64 `db:"frame_seq"`
 	FrameTime    int64  `db:"frame_time"`
 	FramesFinal  bool   `db:"frames_final"`

@@ -240,10 +240,12 @@ func (x *execution) machineStart(m *machine, first time.Time) time.Time {
 // start, and never started, makes way.
 func (x *execution) create(ctx context.Context, m *machine, first time.Time) error {
 	at := x.machineStart(m, first)
-	spec, err := x.planSpec(m, at)
+	r, err := x.resolve(m, at)
 	if err != nil {
 		return err
 	}
+	m.Environment = strategies.Environment(r.Env).Masked(x.ref.Environment...)
+	spec := x.planSpec(m, r, at)
 	id, err := m.engine.Create(ctx, spec)
 	if CodeOf(err) == EConflict {
 		if id, err = x.replace(ctx, m, spec); err != nil {
@@ -274,12 +276,8 @@ func (x *execution) replace(ctx context.Context, m *machine, spec ContainerSpec)
 }
 
 // planSpec describes the plan's container on the machine.
-func (x *execution) planSpec(m *machine, at time.Time) (ContainerSpec, error) {
+func (x *execution) planSpec(m *machine, r strategies.Resolved, at time.Time) ContainerSpec {
 	step := x.ref.Plan.Steps[m.Step]
-	r, err := x.resolve(m, at)
-	if err != nil {
-		return ContainerSpec{}, err
-	}
 	spec := ContainerSpec{
 		Name: x.containerName(m, RolePlan), Image: r.Image, Command: r.Args,
 		Labels: x.labels(m, RolePlan), Network: m.Network,
@@ -303,7 +301,7 @@ func (x *execution) planSpec(m *machine, at time.Time) (ContainerSpec, error) {
 	if x.hasNames() {
 		spec.DNS = []string{m.Address}
 	}
-	return spec, nil
+	return spec
 }
 
 // hasNames reports whether the plan gives any step a dns_name, and so machines

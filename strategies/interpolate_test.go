@@ -201,3 +201,20 @@ func TestMaskedHidesSecretsInACopy(t *testing.T) {
 		t.Error("got an environment, want nil for nil")
 	}
 }
+
+func TestMaskedHidesSecretsWithinOtherValues(t *testing.T) {
+	env := strategies.Environment{
+		{Name: "URL", Value: "http://u:hunter2@host/?k=abcdef&n=12"},
+		{Name: "PASSWORD", Value: "hunter2"},
+		{Name: "SHORT_TOKEN", Value: "12"},
+	}
+	want := strategies.Environment{
+		{Name: "URL", Value: "http://u:***@host/?k=***&n=12"},
+		{Name: "PASSWORD", Value: "***"},
+		{Name: "SHORT_TOKEN", Value: "***"},
+	}
+	got := env.Masked(strategies.Variable{Name: "API_KEY", Value: "abcdef"}, strategies.Variable{Name: "PLAIN", Value: "host"})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("masked (-want +got):\n%s", diff)
+	}
+}

@@ -1,9 +1,16 @@
 package strategies
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // masked stands for the value of a secret.
 const masked = "***"
+
+// minSecret is the length in bytes from which a secret is looked for within
+// other values. Shorter ones stand in too much that is no secret.
+const minSecret = 4
 
 // secretWords are the parts of a name, between underscores, that mark a secret.
 const secretWords = " TOKEN TOKENS SECRET SECRETS PASSWORD PASSWORDS PASSWD PASSPHRASE PASS PWD " +
@@ -30,15 +37,26 @@ func IsSecret(name string) bool {
 	return false
 }
 
-// Masked returns a copy of e in which the values of secrets are "***".
-func (e Environment) Masked() Environment {
+// Masked returns a copy of e in which the values of secrets are "***", also
+// where they stand within other values. Secrets of more, which may have been
+// interpolated into e, are masked there as well.
+func (e Environment) Masked(more ...Variable) Environment {
 	if e == nil {
 		return nil
 	}
+	var pairs []string
+	for _, v := range slices.Concat(e, more) {
+		if IsSecret(v.Name) && len(v.Value) >= minSecret && v.Value != masked {
+			pairs = append(pairs, v.Value, masked)
+		}
+	}
+	within := strings.NewReplacer(pairs...)
 	out := make(Environment, len(e))
 	for i, v := range e {
 		if IsSecret(v.Name) {
 			v.Value = masked
+		} else {
+			v.Value = within.Replace(v.Value)
 		}
 		out[i] = v
 	}
