@@ -243,7 +243,17 @@ func (c *runCommand) bringUnchanged(ctx context.Context, client *api.Client, o o
 	return api.Plan{}, fmt.Errorf("import plan: the broker did not answer the plan %q", o.name)
 }
 
-// started says which run was started, for --detach.
+// announce says which run is shown, first of all: its id is needed if this
+// program is cut off.
+func (c *runCommand) announce(client *api.Client, run api.Run) error {
+	if c.json {
+		return c.started(client, run.UUID)
+	}
+	_, err := fmt.Fprintf(c.Stdout, "Run %s of %s, at %s\n", run.UUID, run.PlanName, client.BaseURL)
+	return err
+}
+
+// started says which run was started, for --detach and in JSON.
 func (c *runCommand) started(client *api.Client, run string) error {
 	if c.json {
 		return writeJSON(c.Stdout, map[string]string{"kind": "started", "run_id": run, "broker": client.BaseURL})
@@ -258,6 +268,9 @@ func (c *runCommand) started(client *api.Client, run string) error {
 func (c *runCommand) follow(ctx context.Context, client *api.Client, id string, signals <-chan os.Signal) (ending, error) {
 	run, err := client.Run(ctx, id)
 	if err != nil {
+		return endOver, err
+	}
+	if err := c.announce(client, run); err != nil {
 		return endOver, err
 	}
 	f := &following{program: c.program, client: client, run: run, signals: signals}
