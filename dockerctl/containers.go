@@ -129,7 +129,7 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 		case errdefs.IsConflict(err): // somebody else's removal is in progress
 			return struct{}{}, err
 		}
-		return struct{}{}, backoff.Permanent(err)
+		return struct{}{}, settled(err)
 	}
 	_, err := backoff.Retry(ctx, remove, backoff.WithBackOff(quickBackOff()), backoff.WithMaxElapsedTime(quickLimit))
 	return e.fail(ctx, permanent(err), "remove container %s", short(id))
@@ -166,6 +166,11 @@ func toContainer(r container.InspectResponse) broker.Container {
 		c.State = string(container.StateDead)
 	}
 	c.StartedAt, c.FinishedAt = parseTime(s.StartedAt), parseTime(s.FinishedAt)
+	if !c.FinishedAt.IsZero() && c.FinishedAt.Before(c.StartedAt) {
+		// The engine notes a start once it has heard of it, which for a container
+		// that ends at once is after its end.
+		c.FinishedAt = c.StartedAt
+	}
 	c.ExitCode, c.OOMKilled, c.Error = s.ExitCode, s.OOMKilled, s.Error
 	if s.Health != nil && s.Health.Status != container.NoHealthcheck {
 		c.Health = string(s.Health.Status)

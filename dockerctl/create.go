@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/errdefs"
+	"github.com/cenkalti/backoff/v5"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
@@ -36,11 +36,35 @@ func (e *Engine) Create(ctx context.Context, spec broker.ContainerSpec) (string,
 	return id, e.putFiles(ctx, id, spec.Files)
 }
 
+// createOrFind creates the container, or finds it by its name. The engine
+// gives a name away a moment before the container can be seen, and takes it
+// back a moment after the container is gone: then both are tried again.
 func (e *Engine) createOrFind(ctx context.Context, spec broker.ContainerSpec, opts client.ContainerCreateOptions) (string, error) {
-	res, err := e.cli.ContainerCreate(ctx, opts)
-	if errdefs.IsConflict(err) {
-		return e.find(ctx, spec)
+	try := func() (string, error) {
+		id, err := e.create(ctx, spec, opts)
+		if broker.CodeOf(err) != broker.EConflict {
+			return id, settled(err)
+		}
+		id, err = e.find(ctx, spec)
+		if broker.CodeOf(err) != broker.ENotFound {
+			return id, settled(err)
+		}
+		return "", err
 	}
+	id, err := backoff.Retry(ctx, try, backoff.WithBackOff(quickBackOff()), backoff.WithMaxElapsedTime(quickLimit))
+	return id, e.fail(ctx, permanent(err), "create container %s", spec.Name)
+}
+
+// settled marks an error as one that trying again does not help.
+func settled(err error) error {
+	if err == nil {
+		return nil
+	}
+	return backoff.Permanent(err)
+}
+
+func (e *Engine) create(ctx context.Context, spec broker.ContainerSpec, opts client.ContainerCreateOptions) (string, error) {
+	res, err := e.cli.ContainerCreate(ctx, opts)
 	if err != nil {
 		return "", e.fail(ctx, err, "create container %s", spec.Name)
 	}

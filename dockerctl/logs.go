@@ -73,7 +73,7 @@ func (e *Engine) ended(ctx context.Context, id string) error {
 	look := func() (struct{}, error) {
 		c, err := e.Inspect(ctx, id)
 		if err != nil {
-			return struct{}{}, backoff.Permanent(err)
+			return struct{}{}, settled(err)
 		}
 		if c.Running() {
 			return struct{}{}, broker.Errorf(broker.EUnavailable,

@@ -127,7 +127,7 @@ func (e *Engine) RemoveNetwork(ctx context.Context, id string) error {
 		case inUse(err):
 			return struct{}{}, err
 		}
-		return struct{}{}, backoff.Permanent(err)
+		return struct{}{}, settled(err)
 	}
 	_, err := backoff.Retry(ctx, remove, backoff.WithBackOff(quickBackOff()), backoff.WithMaxElapsedTime(10*time.Second))
 	if err = permanent(err); err != nil && inUse(err) && ctx.Err() == nil {

@@ -1,0 +1,148 @@
+package dockerctl_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/loads/loads/broker"
+)
+
+// lockedBuffer may be read while it is written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func lines(word string, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintln(&b, word, i)
+	}
+	return b.String()
+}
+
+func TestLogs_SelectsWhatIsAskedFor(t *testing.T) {
+	b := mustBench(t)
+	id := b.start(b.spec("both", "both", "100"))
+	if err := b.Wait(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	if err := b.Logs(t.Context(), id, broker.LogOptions{}, &out, &errs); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{lines("out", 100), lines("err", 100)}, []string{out.String(), errs.String()}); diff != "" {
+		t.Errorf("both streams (-want +got):\n%s", diff)
+	}
+	out.Reset()
+	if err := b.Logs(t.Context(), id, broker.LogOptions{Tail: 3}, &out, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), "out 97\nout 98\nout 99\n"; got != want && !strings.HasSuffix(want, got) {
+		t.Errorf("tail of one stream: got %q, want the last of %q", got, want)
+	}
+	if err := b.Logs(t.Context(), id, broker.LogOptions{}, nil, nil); err != nil {
+		t.Errorf("no writer: %v", err)
+	}
+	wantCode(t, b.Logs(t.Context(), b.name+"-none", broker.LogOptions{}, &out, nil), broker.ENotFound)
+}
+
+func TestLogs_SinceIsExactToTheNanosecond(t *testing.T) {
+	b := mustBench(t)
+	id := b.start(b.spec("since", "both", "50"))
+	if err := b.Wait(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	var all bytes.Buffer
+	if err := b.Logs(t.Context(), id, broker.LogOptions{Timestamps: true}, &all, nil); err != nil {
+		t.Fatal(err)
+	}
+	stamped := strings.SplitAfter(strings.TrimSuffix(all.String(), "\n"), "\n")
+	if len(stamped) != 50 {
+		t.Fatalf("got %d lines, want 50", len(stamped))
+	}
+	for _, i := range []int{1, 17, 49} {
+		stamp, _, _ := strings.Cut(stamped[i], " ")
+		at, err := time.Parse(time.RFC3339Nano, stamp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got bytes.Buffer
+		if err := b.Logs(t.Context(), id, broker.LogOptions{Since: at, Timestamps: true}, &got, nil); err != nil {
+			t.Fatal(err)
+		}
+		if want := strings.Join(stamped[i:], ""); strings.TrimSpace(got.String()) != strings.TrimSpace(want) {
+			t.Errorf("since line %d:\ngot  %.80q\nwant %.80q", i, got.String(), want)
+		}
+	}
+}
+
+func TestLogs_FollowingEndsWithTheContainer(t *testing.T) {
+	b := mustBench(t)
+	id := b.start(b.spec("ticks", "ticks", "10"))
+	var out bytes.Buffer
+	if err := b.Logs(t.Context(), id, broker.LogOptions{Follow: true}, &out, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), lines("tick", 10); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if c := b.inspect(id); c.Running() {
+		t.Error("following ended before the container did")
+	}
+}
+
+func TestLogs_FollowingEndsWithItsContext(t *testing.T) {
+	b := mustBench(t)
+	id := b.start(b.spec("quiet", "sleep"))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var out lockedBuffer
+	ended := make(chan error, 1)
+	go func() { ended <- b.Logs(ctx, id, broker.LogOptions{Follow: true}, &out, nil) }()
+	await(t, "the first line", func() bool { return out.String() == "asleep\n" })
+	cancel()
+	select {
+	case err := <-ended:
+		wantCode(t, err, broker.EUnavailable)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want it to wrap the context's error", err)
+		}
+	case <-time.After(2 * time.Second):
+		t.Fatal("following went on for 2 s after its context")
+	}
+}
+
+type brokenWriter struct{ err error }
+
+func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
+
+func TestLogs_ReturnsTheWritersError(t *testing.T) {
+	b := mustBench(t)
+	id := b.start(b.spec("full", "sleep"))
+	want := errors.New("disk is full")
+	err := b.Logs(t.Context(), id, broker.LogOptions{Follow: true}, brokenWriter{want}, nil)
+	if err != want {
+		t.Errorf("got %v, want %v", err, want)
+	}
+}
