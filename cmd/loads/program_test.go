@@ -21,7 +21,12 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if nodeBuilt.Load() {
+		dir, _ := buildNode()
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
 }
 
 // invocation is one carrying out of Main, with an environment of its own.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -40,13 +41,16 @@ type workshop struct {
 	node string
 }
 
-// buildNode builds the program for machines once for all tests. Its folder is
-// in the machine's temporary files, and is made anew by each test process.
+// nodeBuilt says that TestMain has a folder to remove.
+var nodeBuilt atomic.Bool
+
+// buildNode builds the program for machines, once for all tests.
 var buildNode = sync.OnceValues(func() (string, error) {
-	dir := filepath.Join(os.TempDir(), "loads-test-node")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	dir, err := os.MkdirTemp("", "loads-test-node-")
+	if err != nil {
 		return "", err
 	}
+	nodeBuilt.Store(true)
 	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "loads-node-linux-"+runtime.GOARCH), "../loads-node")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
