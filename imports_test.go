@@ -66,6 +66,7 @@ var onlyIn = map[string][]string{
 	"github.com/invopop/jsonschema":           {"strategies"},
 	"github.com/DataDog/sketches-go":          {"metrics"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"metrics"},
+	"github.com/axiomhq/hyperloglog":          {"metrics"},
 }
 
 // pure packages do no input or output.
