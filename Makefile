@@ -52,6 +52,10 @@ lint: ## check format, vet, staticcheck, import directions, sizes and known vuln
 bench: ## run the benchmarks (BENCH=name, BENCHTIME=1s)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...
 
+.PHONY: bench-relay
+bench-relay: ## measure the relay side by side with other receivers of statsd (BENCHFLAGS='-repeat 1')
+	@scripts/bench-relay.sh $(BENCHFLAGS)
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for a while (FUZZTIME=20s)
 	@scripts/fuzz.sh

@@ -98,7 +98,7 @@ type relay struct {
 	in       *intake
 	received *aggregate
 	out      *outbox
-	warned   bool          // of lines that are malformed or dropped; the clock's own
+	warned   bool // of lines that are malformed or dropped; the clock's own
 }
 
 func (r *relay) run(ctx context.Context) error {
