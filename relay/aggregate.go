@@ -114,7 +114,7 @@ func (a *aggregate) unknown(text []byte) {
 	}
 	l, err := parseLine(text)
 	if err == nil {
-		a.line(&l)
+		a.line(l)
 		return
 	}
 	if eachPart(text, nil) {
@@ -129,8 +129,8 @@ func (a *aggregate) malformed(text []byte, why error) {
 	a.notes.malformed(text, why)
 }
 
-func (a *aggregate) line(l *line) {
-	s := a.find(l)
+func (a *aggregate) line(l line) {
+	s := a.find(&l)
 	if s == nil {
 		a.received.Dropped += uint64(l.count())
 		a.notes.dropped(l.name)

@@ -99,7 +99,7 @@ func (l *line) parseRest(rest []byte) error {
 // and calls take, if not nil, for each. It reports whether all of the line is
 // well-formed; only then call it with take. There are no tags in this form, so
 // a line with a hash sign is none.
-func eachPart(text []byte, take func(*line)) bool {
+func eachPart(text []byte, take func(line)) bool {
 	name, parts, found := bytes.Cut(text, []byte{':'})
 	if !found || len(name) == 0 || len(text) > maxLine || bytes.IndexByte(parts, '#') >= 0 || !printable(text) {
 		return false
@@ -113,7 +113,7 @@ func eachPart(text []byte, take func(*line)) bool {
 			return false
 		}
 		if take != nil {
-			take(&l)
+			take(l)
 		}
 	}
 	return true

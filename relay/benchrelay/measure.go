@@ -126,7 +126,7 @@ func (p program) measure(ctx context.Context, dir string, at setting, rate, seco
 	return o, errors.Join(err, dropErr, countErr, stopErr)
 }
 
-// highest raises the rate in steps of half a second and 8 % until packets are
+// highest raises the rate in steps of 0.3 s and 10 % until packets are
 // lost twice running, and then holds the last good one for the whole time,
 // going down by 5 % as long as it loses.
 func (p program) highest(ctx context.Context, dir string, at setting, seconds float64) (float64, error) {
@@ -136,10 +136,10 @@ func (p program) highest(ctx context.Context, dir string, at setting, seconds fl
 	}
 	defer os.RemoveAll(r.dir)
 	var steps []string
-	for rate := 8_000.0; rate < 600_000; rate *= 1.08 {
-		steps = append(steps, fmt.Sprintf("%.0f:500", rate))
+	for rate := 20_000.0; rate < 600_000; rate *= 1.1 {
+		steps = append(steps, fmt.Sprintf("%.0f:300", rate))
 	}
-	best, bad, before := 8_000.0, 0, 0.0
+	best, bad, before := 20_000.0, 0, 0.0
 	err = p.send(ctx, dir, at, steps, func(s step) bool {
 		now, err := drops()
 		reached := s.sent / s.seconds

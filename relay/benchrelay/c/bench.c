@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PACKETS = 997, SIZE = 1472, SEND_BATCH = 32, READ_BATCH = 128 };
+enum { PACKETS = 1000, SIZE = 1472, SEND_BATCH = 32, READ_BATCH = 128 };
 
 static char text[PACKETS][SIZE];
 
