@@ -98,7 +98,7 @@ type relay struct {
 	in       *intake
 	received *aggregate
 	out      *outbox
-	warned   bool // of lines that are malformed or dropped; the clock's own
+	warned   bool // of losses; the clock's own until it has ended
 }
 
 func (r *relay) run(ctx context.Context) error {
@@ -116,6 +116,7 @@ func (r *relay) run(ctx context.Context) error {
 	cancel()
 	clock.Wait()
 	last := r.take(time.Now())
+	r.warn(last.Ledger)
 	last.Final = readErr == nil
 	r.out.finish(last)
 	writer.Wait()
@@ -126,7 +127,12 @@ func (r *relay) run(ctx context.Context) error {
 func (r *relay) second(at time.Time) {
 	frame := r.take(at)
 	r.out.put(frame)
-	if l := frame.Ledger; !r.warned && l.Malformed+l.Dropped+l.KernelDropped > 0 {
+	r.warn(frame.Ledger)
+}
+
+// warn tells of losses for the first time.
+func (r *relay) warn(l metrics.Received) {
+	if !r.warned && l.Malformed+l.Dropped+l.KernelDropped > 0 {
 		r.warned = true
 		r.logLosses(l)
 	}
@@ -142,7 +148,7 @@ func (r *relay) take(at time.Time) metrics.Frame {
 	return metrics.Frame{Time: at.UnixMilli(), Points: points, Ledger: ledger}
 }
 
-// logLosses tells of losses for the first time. All of them are in the ledger.
+// logLosses tells what is lost until now. The ledger has all of it in the end.
 func (r *relay) logLosses(l metrics.Received) {
 	var examples metrics.Notes
 	if l.Notes != nil {
