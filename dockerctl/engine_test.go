@@ -57,7 +57,7 @@ func mustBench(t *testing.T) *bench {
 	b := &bench{Engine: mustOpen(t, dockerctl.Options{}), t: t, name: dockertest.Name(t)}
 	file := filepath.Join(t.TempDir(), "image.tar")
 	ref := b.name + ":1"
-	if err := os.WriteFile(file, dockertest.Tar(t, dockertest.Image(t, probe, ref)), 0o600); err != nil {
+	if err := os.WriteFile(file, dockertest.Tar(t, dockertest.Image(t, probe, b.name, ref)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var err error

@@ -131,7 +131,18 @@ func (e *Engine) cantPull(ctx context.Context, name reference.Named, err error) 
 	if cause := unreachable(ctx, err); cause != nil {
 		return e.fail(ctx, err, "pull image %s", familiar(name))
 	}
-	return broker.Errorf(codeOf(err), "image %s is not on the machine at %s and can't be pulled: %s", familiar(name), e.ep.Host, words(err))
+	return broker.Errorf(pullCode(err), "image %s is not on the machine at %s and can't be pulled: %s", familiar(name), e.ep.Host, words(err))
+}
+
+// pullCode is codeOf, for errors out of the middle of a pull, which are only
+// words.
+func pullCode(err error) broker.Code {
+	for _, w := range []string{"manifest unknown", "not found", "does not exist"} {
+		if strings.Contains(err.Error(), w) {
+			return broker.ENotFound
+		}
+	}
+	return codeOf(err)
 }
 
 // load loads an archive in the docker save format, not compressed, and returns
