@@ -23,6 +23,7 @@ import (
 
 	"github.com/loads/loads/api"
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/metrics"
 )
 
 // imageTarball writes what docker save would, compressed, of an image with the
@@ -122,6 +123,7 @@ steps:
     cpus: 0.5
     memory: 64m
     stop_timeout: 7
+    docker_series: front
     ready: {health: true, timeout: 20}
     _capture_output: /out/all.log
 `, ref, files.URL, data, data)
@@ -153,6 +155,10 @@ steps:
 	if env := r.Run.Environment; env["SESSION_TOKEN"] != "***" || env["FILE"] != "image.tar.gz" {
 		t.Errorf("environment of the run: %v, want secrets masked", env)
 	}
+	marked, err := d.Series(t.Context(), run, metrics.Query{Metric: "sleep.ticks", Tags: []metrics.Tag{{Name: "type", Value: "front"}}})
+	if err != nil || len(marked) != 1 || len(marked[0].Buckets) == 0 {
+		t.Errorf("metrics of the series front: %v, %v; want those of the step", marked, err)
+	}
 	out, err := os.ReadFile(filepath.Join(d.dir, "loads.db.d", "runs", run, "output", "out", "all.log"))
 	if err != nil || !strings.Contains(string(out), "two words goodbye") {
 		t.Errorf("captured output %q, %v; want the words printed", out, err)
@@ -181,7 +187,7 @@ func checkContainer(t *testing.T, m api.Machine, run, data string) {
 	}
 	for _, want := range []string{
 		"RUN_ID=" + run, "STATSD_HOST=" + m.Address, "STATSD_PORT=8125", "PRIVATE_IP=" + m.Address,
-		"GREETING=goodbye", "WHERE=" + m.Address + "/goodbye", "API_TOKEN=t0psecret",
+		"FILE=image.tar.gz", "GREETING=goodbye", "WHERE=" + m.Address + "/goodbye", "API_TOKEN=t0psecret",
 	} {
 		if !slices.Contains(c.Config.Env, want) {
 			t.Errorf("environment lacks %s: %v", want, c.Config.Env)

@@ -120,6 +120,8 @@ func TestResolveInterpolatesAllFields(t *testing.T) {
 			{Name: "REGISTRY", Value: "registry.test:5000"},
 			{Name: "TAG", Value: "2.0"},
 			{Name: "PRICE", Value: "5$"},
+			{Name: "DATA", Value: "/srv/data"},
+			{Name: "EXTRA", Value: "--a 'b c' $literal"},
 		},
 		Args:    []string{"--url", "http://10.0.0.1:80", "--title=two words", "--a", "b c", "$literal"},
 		Ports:   []strategies.Port{{Container: 80, Host: 8000, Protocol: "tcp"}, {Container: 53, Host: 5353, Protocol: "udp"}},
