@@ -329,6 +329,9 @@ func (x *execution) startRelay(ctx context.Context, m *machine, names []byte) er
 		Labels:  x.labels(m, RoleRelay),
 		Network: "host",
 	}
+	if series := x.ref.Plan.Steps[m.Step].DockerSeries; series != "" {
+		spec.Command = append(spec.Command, "--series="+series)
+	}
 	if names != nil {
 		spec.Command = append(spec.Command, "--dns", net.JoinHostPort(m.Address, strconv.Itoa(dnsPort)), "--names", namesFile)
 		spec.Files = map[string][]byte{namesFile: names}

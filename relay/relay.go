@@ -38,6 +38,9 @@ type Config struct {
 	// MaxSeries bounds the metrics told apart; 0 is DefaultMaxSeries. Values of
 	// metrics beyond it are counted as dropped.
 	MaxSeries int
+	// Series is the tag type of all metrics that come without one; empty is
+	// none.
+	Series string
 	// Ready, when not nil, is called once with the address that is listened on.
 	Ready func(net.Addr)
 }
@@ -62,7 +65,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Ready != nil {
 		cfg.Ready(conn.LocalAddr())
 	}
-	r := &relay{cfg: cfg, received: newAggregate(cfg.MaxSeries), out: newOutbox()}
+	r := &relay{cfg: cfg, received: newAggregate(cfg.MaxSeries, cfg.Series), out: newOutbox()}
 	err = r.run(ctx, conn)
 	r.logEnd(err)
 	return err
