@@ -2,7 +2,10 @@ package dockerctl_test
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -87,5 +90,39 @@ func TestInfo_MeasuresTheClock(t *testing.T) {
 	// The engine's clock is ours, so that it is off by no more than the error.
 	if info.Error <= 0 || info.Error > time.Second || info.Offset.Abs() > info.Error {
 		t.Errorf("got offset %v, error %v; want the offset within the error", info.Offset, info.Error)
+	}
+}
+
+func TestEngine_SpeaksThroughSSH(t *testing.T) {
+	// In place of ssh, a program that notes what it is asked, and joins us to
+	// the engine here, as "docker system dial-stdio" does on the other host.
+	dir := t.TempDir()
+	noted := filepath.Join(dir, "arguments")
+	script := fmt.Sprintf("#!/bin/sh\necho \"$@\" > %s\nexec %s dial /var/run/docker.sock\n", noted, probe)
+	if err := os.WriteFile(filepath.Join(dir, "ssh"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	e, err := dockerctl.Open(broker.Endpoint{Host: "ssh://loads@gen.example:2222"}, dockerctl.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Info(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	args, err := os.ReadFile(noted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"BatchMode=yes", "ServerAliveInterval=15", "-l loads", "-p 2222", "gen.example", "docker system dial-stdio"} {
+		if !strings.Contains(string(args), want) {
+			t.Errorf("got ssh %q, want %q in it", args, want)
+		}
+	}
+	if strings.Contains(string(args), "StrictHostKeyChecking") {
+		t.Errorf("got ssh %q, want host keys checked as the user's own ssh does", args)
 	}
 }

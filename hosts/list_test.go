@@ -1,11 +1,15 @@
 package hosts_test
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"io"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -73,6 +77,7 @@ func TestList(t *testing.T) {
 	t.Run("a host that does not answer is passed over", func(t *testing.T) { testSilent(t, engines) })
 	t.Run("a stranger's certificate opens nothing", func(t *testing.T) { testStranger(t, engines) })
 	t.Run("containers reach other hosts, and are cleaned up", func(t *testing.T) { testContainers(t, engines) })
+	t.Run("streams end when their engine dies", func(t *testing.T) { testKilled(t, engines[0]) }) // the last: it stays dead
 }
 
 func testOneRunAtATime(t *testing.T, engines []hoststest.Host) {
@@ -251,4 +256,32 @@ func testContainers(t *testing.T, engines []hoststest.Host) {
 		t.Errorf("got %v, want nothing left", left)
 	}
 	wantCode(t, p.Discard(t.Context(), broker.Owned{Kind: "container", Placement: "list/none"}), broker.EInvalid)
+}
+
+func testKilled(t *testing.T, h hoststest.Host) {
+	e := mustOpen(t, h.Endpoint)
+	image := mustLoad(t, e, dockertest.Image(t, probe, "loads-test-killed"))
+	m := broker.Machine{Token: uuid.NewString()}
+	id := mustStart(t, e, spec("b", m, image, "sleep", "sleep"))
+	first, read := io.Pipe()
+	followed, waited := make(chan error, 1), make(chan error, 1)
+	go func() {
+		err := e.Logs(t.Context(), id, broker.LogOptions{Follow: true}, read, nil)
+		followed <- errors.Join(err, read.Close())
+	}()
+	go func() { waited <- e.Wait(t.Context(), id) }()
+	if line, err := bufio.NewReader(first).ReadString('\n'); err != nil || line != "asleep\n" {
+		t.Fatalf("got %q, %v; want the container's first line", line, err)
+	}
+	h.Kill()
+	for what, ended := range map[string]chan error{"following its output": followed, "waiting for its end": waited} {
+		select {
+		case err := <-ended:
+			if got := broker.CodeOf(err); got != broker.EUnavailable {
+				t.Errorf("%s: got %v, want it unavailable", what, err)
+			}
+		case <-time.After(time.Minute):
+			t.Errorf("%s went on for a minute without the engine", what)
+		}
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -203,6 +204,7 @@ func run(t testing.TB, h Host, ns, dir string, args ...string) (kill func(), end
 		"--net=/run/netns/" + ns, "dockerd",
 		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "x"), "--pidfile", filepath.Join(dir, "pid"),
 		"--containerd-namespace", ns, "--containerd-plugins-namespace", ns + "-plugins", "--config-file", config,
+		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", "/loads-test-" + ns,
 	}, args...)
 	cmd := exec.Command("nsenter", args...)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -227,8 +229,9 @@ func run(t testing.TB, h Host, ns, dir string, args ...string) (kill func(), end
 		case <-gone:
 		case <-time.After(20 * time.Second):
 		}
-		killBelow(t, dir)
+		killAll(t, h.Name, func() []int { return append(below(t, dir), members(ns)...) })
 		<-gone
+		removeCgroups(t, ns)
 		unmountBelow(t, dir)
 		if t.Failed() {
 			text, _ := os.ReadFile(log.Name())
@@ -241,26 +244,73 @@ func run(t testing.TB, h Host, ns, dir string, args ...string) (kill func(), end
 	}, gone
 }
 
-// killBelow kills the processes that name the folder in their command line:
-// the engine, its containerd, and the shims of its containers, which have left
-// the engine's process group.
-func killBelow(t testing.TB, dir string) {
+// killAll kills what find finds, until it finds no more.
+func killAll(t testing.TB, name string, find func() []int) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		pids := below(t, dir)
+		pids := find()
 		if len(pids) == 0 {
 			return
 		}
 		if time.Now().After(end) {
-			t.Errorf("processes %v of %s can't be killed", pids, dir)
+			t.Errorf("processes %v of %s can't be killed", pids, name)
 			return
 		}
 		for _, pid := range pids {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+			_ = syscall.Kill(pid, syscall.SIGKILL) // one that has ended is no matter
 		}
 	}
 }
 
+// cgroups returns the control groups of an engine's containers, in all
+// hierarchies, the innermost first.
+func cgroups(ns string) []string {
+	var out []string
+	for _, pattern := range []string{"/sys/fs/cgroup/loads-test-", "/sys/fs/cgroup/*/loads-test-"} {
+		roots, _ := filepath.Glob(pattern + ns) // the only error is a bad pattern
+		for _, root := range roots {
+			_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+				if err == nil && d.IsDir() {
+					out = append(out, path)
+				}
+				return nil // one that has gone meanwhile is no matter
+			})
+		}
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// members returns the processes in an engine's containers, which outlive an
+// engine that is killed.
+func members(ns string) []int {
+	var pids []int
+	for _, group := range cgroups(ns) {
+		list, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
+		if err != nil {
+			continue // gone
+		}
+		for f := range strings.FieldsSeq(string(list)) {
+			if pid, err := strconv.Atoi(f); err == nil && !slices.Contains(pids, pid) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+func removeCgroups(t testing.TB, ns string) {
+	t.Helper()
+	for _, group := range cgroups(ns) {
+		if err := os.Remove(group); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("clean up hosts: %v", err)
+		}
+	}
+}
+
+// below returns the processes that name the folder in their command line: the
+// engine, its containerd, and the shims of its containers, which have left the
+// engine's process group.
 func below(t testing.TB, dir string) []int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
@@ -269,8 +319,8 @@ func below(t testing.TB, dir string) []int {
 	}
 	var pids []int
 	for _, e := range entries {
-		var pid int
-		if _, err := fmt.Sscan(e.Name(), &pid); err != nil {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
 			continue
 		}
 		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
