@@ -42,11 +42,11 @@ func (b *Broker) deleteLogs(run string) error {
 func (x *execution) keepLog(ctx context.Context, m *machine, role, id string) error {
 	name := x.b.logFile(m.Machine, role)
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-		return fmt.Errorf("keep log: %w", err)
+		return diskError(fmt.Errorf("keep log: %w", err))
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), ".log-*")
 	if err != nil {
-		return fmt.Errorf("keep log: %w", err)
+		return diskError(fmt.Errorf("keep log: %w", err))
 	}
 	defer os.Remove(f.Name()) // fails when it was renamed, as it should be
 	w := &logFileWriter{w: bufio.NewWriter(f)}
@@ -56,12 +56,15 @@ func (x *execution) keepLog(ctx context.Context, m *machine, role, id string) er
 		return nil // nothing to keep, or it is kept already
 	}
 	if logErr != nil {
-		return logErr
+		return diskError(logErr)
 	}
 	if err != nil {
-		return fmt.Errorf("keep log: %w", err)
+		return diskError(fmt.Errorf("keep log: %w", err))
 	}
-	return os.Rename(f.Name(), name)
+	if err := os.Rename(f.Name(), name); err != nil {
+		return diskError(fmt.Errorf("keep log: %w", err))
+	}
+	return nil
 }
 
 // A logFileWriter writes the lines of both streams to one file.

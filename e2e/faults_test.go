@@ -35,15 +35,22 @@ type lab struct {
 // one can fail alone.
 type faults struct {
 	mu      sync.Mutex
-	silent  map[string]bool // endpoints that don't answer
-	cutLogs atomic.Bool     // followed logs break off after a few KB
-	cuts    atomic.Int64    // how often they did
+	silent  map[string]bool               // endpoints that don't answer
+	before  func(host, call string) error // called before Create, Start and Inspect; its error is theirs
+	cutLogs atomic.Bool                   // followed logs break off after a few KB
+	cuts    atomic.Int64                  // how often they did
 }
 
 func (f *faults) silence(host string, silent bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.silent[host] = silent
+}
+
+func (f *faults) intercept(before func(host, call string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.before = before
 }
 
 func (f *faults) isSilent(host string) bool {
@@ -117,6 +124,33 @@ func (s *shaky) answers() error {
 	return nil
 }
 
+// call fails as it was told for that call, or as a machine that is silent.
+func (s *shaky) call(name string) error {
+	s.faults.mu.Lock()
+	before := s.faults.before
+	s.faults.mu.Unlock()
+	if before != nil {
+		if err := before(s.host, name); err != nil {
+			return err
+		}
+	}
+	return s.answers()
+}
+
+func (s *shaky) Create(ctx context.Context, spec broker.ContainerSpec) (string, error) {
+	if err := s.call("Create"); err != nil {
+		return "", err
+	}
+	return s.Engine.Create(ctx, spec)
+}
+
+func (s *shaky) Start(ctx context.Context, id string) error {
+	if err := s.call("Start"); err != nil {
+		return err
+	}
+	return s.Engine.Start(ctx, id)
+}
+
 func (s *shaky) Info(ctx context.Context) (broker.EngineInfo, error) {
 	if err := s.answers(); err != nil {
 		return broker.EngineInfo{}, err
@@ -132,7 +166,7 @@ func (s *shaky) List(ctx context.Context, labels map[string]string) ([]broker.Co
 }
 
 func (s *shaky) Inspect(ctx context.Context, id string) (broker.Container, error) {
-	if err := s.answers(); err != nil {
+	if err := s.call("Inspect"); err != nil {
 		return broker.Container{}, err
 	}
 	return s.Engine.Inspect(ctx, id)
