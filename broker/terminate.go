@@ -8,7 +8,7 @@ import (
 )
 
 // relayStopTimeout is how long a relay may take to send its final frame, and
-// drainLimit how long terminate then waits for it.
+// drainLimit how long terminate then waits for each frame until that one.
 const (
 	relayStopTimeout = 10 * time.Second
 	drainLimit       = 30 * time.Second
@@ -35,6 +35,9 @@ func (x *execution) terminate(ctx context.Context) error {
 		return err
 	}
 	if err := x.endSteps(ctx); err != nil {
+		return err
+	}
+	if err := x.flushFrames(ctx); err != nil { // readers don't wait for a store that fails now
 		return err
 	}
 	if err := each(x.machines, func(m *machine) error { return x.stopRelay(ctx, m) }); err != nil {
@@ -160,6 +163,9 @@ func (x *execution) stopRelay(ctx context.Context, m *machine) error {
 	}
 	m.reader.cancel()
 	<-m.reader.done
+	if err := m.reader.passBroken(ctx); err != nil {
+		return err
+	}
 	if m.State != MachineLost {
 		if err := x.keepRelayLog(ctx, m); err != nil && ctx.Err() == nil {
 			x.log.Warn("keep the relay's log", "machine", m.ProviderID, "error", err)
@@ -173,15 +179,21 @@ func (x *execution) drain(ctx context.Context, m *machine) error {
 	if err := x.stopContainer(ctx, m, m.RelayID, relayStopTimeout); err != nil {
 		return err
 	}
-	patience := time.NewTimer(drainLimit)
+	patience := time.NewTicker(drainLimit)
 	defer patience.Stop()
-	select {
-	case <-m.reader.done:
-		return nil
-	case <-patience.C:
-		return fmt.Errorf("its last frames did not come within %s", drainLimit)
-	case <-ctx.Done():
-		return ctx.Err()
+	for passed := m.reader.passed.Load(); ; {
+		select {
+		case <-m.reader.done:
+			return nil
+		case <-patience.C:
+			now := m.reader.passed.Load()
+			if now == passed {
+				return fmt.Errorf("its last frames did not come: none within %s", drainLimit)
+			}
+			passed = now // there are many to come yet
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
