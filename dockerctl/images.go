@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/distribution/reference"
@@ -172,16 +173,13 @@ func (e *Engine) load(ctx context.Context, archive io.Reader, what string) ([]st
 		moved()
 		loaded = append(loaded, loadedImages(m.Stream)...)
 	}
-	if src.err != nil { // the engine may make do with half an archive
-		return nil, src.err
-	}
-	return loaded, nil
+	return loaded, src.failure() // the engine may make do with half an archive
 }
 
 // cantLoad prefers the error of the archive, which the engine's follows from.
 func (e *Engine) cantLoad(ctx context.Context, src *source, err error, what string) error {
-	if src.err != nil && ctx.Err() == nil {
-		return src.err
+	if broken := src.failure(); broken != nil && ctx.Err() == nil {
+		return broken
 	}
 	return e.fail(ctx, err, "load image %s", what)
 }
@@ -260,18 +258,30 @@ func watched(ctx context.Context, d time.Duration) (_ context.Context, moved, ca
 	return ctx, func() { timer.Reset(d) }, func() { timer.Stop(); stop(nil) }
 }
 
-// source tells of progress in reading, and remembers why reading failed.
+// source tells of progress in reading, and remembers why reading failed. The
+// transport reads it, maybe longer than its request lasts.
 type source struct {
 	r     io.Reader
 	moved func()
-	err   error
+
+	mu  sync.Mutex
+	err error
 }
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.moved()
 	if err != nil && !errors.Is(err, io.EOF) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.err = err
 	}
 	return n, err
+}
+
+// failure returns the error that reading came to, if any.
+func (s *source) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
 }

@@ -1,14 +1,19 @@
 package dockerctl_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/dockerctl"
 	"github.com/loads/loads/dockerctl/dockertest"
+	"github.com/loads/loads/hosts/hoststest"
 )
 
 func TestCreateNetwork_FindsTheFirstByName(t *testing.T) {
@@ -81,5 +86,44 @@ func TestRemoveNetwork_KeepsOneInUse(t *testing.T) {
 	}
 	if err := b.RemoveNetwork(t.Context(), n.ID); err != nil {
 		t.Errorf("after its container's removal: %v", err)
+	}
+}
+
+func TestCreateNetwork_GoesOnWhenTheEnginesOwnAddressesAreUsedUp(t *testing.T) {
+	const many = 40 // an engine has about 30
+	h := hoststest.StartEngines(t, 1)[0]
+	e, err := dockerctl.Open(h.Endpoint, dockerctl.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	var g errgroup.Group
+	g.SetLimit(4)
+	for i := range many {
+		g.Go(func() error {
+			_, err := e.CreateNetwork(t.Context(), fmt.Sprintf("net-%d", i), map[string]string{"n": strconv.Itoa(i)})
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	var seen []netip.Prefix
+	all, err := e.Networks(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range all {
+		p, err := netip.ParsePrefix(n.Subnet)
+		if err != nil {
+			continue // host and none have no addresses
+		}
+		if slices.ContainsFunc(seen, p.Overlaps) {
+			t.Errorf("%s of %s overlaps with another network", p, n.Name)
+		}
+		seen = append(seen, p)
+	}
+	if len(seen) != many+1 { // and the engine's default
+		t.Errorf("got %d networks with addresses, want %d", len(seen), many+1)
 	}
 }
