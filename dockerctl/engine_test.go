@@ -128,11 +128,15 @@ func (b *bench) output(id string) string {
 // await waits for the condition, a minute at most.
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !done(); {
-		if time.Now().After(end) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(time.Minute)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-limit:
 			t.Fatalf("%s: not within a minute", what)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 
