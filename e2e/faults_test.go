@@ -37,8 +37,10 @@ type faults struct {
 	mu      sync.Mutex
 	silent  map[string]bool               // endpoints that don't answer
 	before  func(host, call string) error // called before Create, Start and Inspect; its error is theirs
-	cutLogs atomic.Bool                   // followed logs break off after a few KB
-	cuts    atomic.Int64                  // how often they did
+	writes  func(n int) error             // called before the nth write of the store; its error is that of the write
+	written int
+	cutLogs atomic.Bool  // followed logs break off after a few KB
+	cuts    atomic.Int64 // how often they did
 }
 
 func (f *faults) silence(host string, silent bool) {
@@ -78,7 +80,7 @@ func (l *lab) open() {
 	l.store = store
 	pool := ownEndpoints{hosts.NewLocal(localEngine(l.t), broker.Endpoint{Host: "unix:///var/run/docker.sock"}, slog.New(slog.DiscardHandler))}
 	l.broker = broker.New(broker.Config{
-		Store: store, Pools: []broker.Pool{pool}, Dial: l.dial, Dir: filepath.Join(l.dir, "data"),
+		Store: &shakyStore{Store: store, faults: l.faults}, Pools: []broker.Pool{pool}, Dial: l.dial, Dir: filepath.Join(l.dir, "data"),
 		Log: slog.New(slog.DiscardHandler), Version: "test", LostAfter: 3 * time.Second,
 	})
 	if err := l.broker.Start(l.t.Context()); err != nil {
