@@ -2,7 +2,6 @@ package hoststest
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -13,8 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/moby/moby/client"
 )
 
 // killAll kills what find finds, until it finds no more.
@@ -122,28 +119,6 @@ func unmountBelow(t testing.TB, dir string) {
 	for _, p := range points {
 		if err := syscall.Unmount(p, syscall.MNT_DETACH); err != nil && !errors.Is(err, fs.ErrNotExist) && err != syscall.EINVAL {
 			t.Errorf("unmount %s: %v", p, err)
-		}
-	}
-}
-
-// removeContainers ends the containers of an engine, which would survive it.
-func removeContainers(t testing.TB, h Host) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
-	defer cancel()
-	c, err := client.New(client.WithHost(h.Socket))
-	if err != nil {
-		t.Errorf("clean up %s: %v", h.Name, err)
-		return
-	}
-	defer c.Close()
-	list, err := c.ContainerList(ctx, client.ContainerListOptions{All: true})
-	if err != nil {
-		t.Errorf("clean up %s: %v", h.Name, err)
-	}
-	for _, item := range list.Items {
-		if _, err := c.ContainerRemove(ctx, item.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
-			t.Errorf("clean up %s: %v", h.Name, err)
 		}
 	}
 }

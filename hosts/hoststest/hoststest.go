@@ -6,14 +6,15 @@ package hoststest
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/moby/moby/client"
 
 	"github.com/loads/loads/broker"
 )
@@ -129,11 +130,7 @@ func run(t testing.TB, h Host, ns, dir string, args ...string) (kill func(), end
 		close(gone)
 	}()
 	t.Cleanup(func() {
-		select {
-		case <-gone:
-		default:
-			removeContainers(t, h)
-		}
+		killAll(t, h.Name, func() []int { return members(ns) }) // else the engine waits for them
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-gone:
@@ -156,15 +153,10 @@ func run(t testing.TB, h Host, ns, dir string, args ...string) (kill func(), end
 
 func awaitEngine(t testing.TB, h Host) {
 	t.Helper()
-	c, err := client.New(client.WithHost(h.Socket))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
 	for {
-		_, err := c.Ping(ctx, client.PingOptions{})
+		err := ping(ctx, strings.TrimPrefix(h.Socket, "unix://"))
 		if err == nil {
 			return
 		}
@@ -176,4 +168,24 @@ func awaitEngine(t testing.TB, h Host) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+func ping(ctx context.Context, socket string) error {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/_ping", nil)
+	if err != nil {
+		return err
+	}
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("ping answered %s", res.Status)
+	}
+	return nil
 }
