@@ -15,8 +15,8 @@ import (
 	"github.com/loads/loads/broker"
 )
 
-// DefaultTimeout bounds each call that is neither a stream nor a wait.
-const DefaultTimeout = time.Minute
+// callTimeout bounds each call that is neither a stream nor a wait.
+const callTimeout = time.Minute
 
 // maxAnswer bounds what the client reads of one answer, in bytes.
 const maxAnswer = 256 << 20
@@ -47,7 +47,7 @@ type request struct {
 	query   url.Values
 	header  http.Header
 	body    []byte // nil is none
-	forever bool   // not bounded by DefaultTimeout
+	forever bool   // not bounded by callTimeout
 }
 
 // call makes the request and reads the JSON answer into out, unless out is nil.
@@ -55,7 +55,7 @@ type request struct {
 func (c *Client) call(ctx context.Context, r request, out any) (int, error) {
 	if !r.forever {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, DefaultTimeout)
+		ctx, cancel = context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 	}
 	resp, err := c.open(ctx, r)

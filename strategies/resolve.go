@@ -12,15 +12,15 @@ import (
 	"github.com/kballard/go-shellquote"
 )
 
-// Builtins returns the names of the built-in variables: RUN_ID is the run's,
+// builtins returns the names of the built-in variables: RUN_ID is the run's,
 // the others are the machine's.
-func Builtins() []string {
+func builtins() []string {
 	return []string{
 		"RUN_ID", "HOST_IP", "PRIVATE_IP", "STATSD_HOST", "STATSD_PORT", "CONTAINER_ID", "LOADS_START_AT",
 	}
 }
 
-func isBuiltin(name string) bool { return slices.Contains(Builtins(), name) }
+func isBuiltin(name string) bool { return slices.Contains(builtins(), name) }
 
 // Resolved is a step's interpolated fields, ready for one machine's engine.
 type Resolved struct {
@@ -84,7 +84,7 @@ func (x *expander) value(name string) (string, error) {
 	if v, ok := x.builtin(name); ok {
 		return v, nil
 	}
-	return "", &UnsetError{Name: name}
+	return "", unsetError(name)
 }
 
 func (x *expander) stepValue(name, raw string) (string, error) {

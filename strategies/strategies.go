@@ -26,12 +26,12 @@ type Plan struct {
 
 // Defaults of a step's fields, as in loads v2.
 const (
-	DefaultRunMaxTime     = 600
-	DefaultInstanceRegion = "us-west-2"
-	DefaultInstanceType   = "t3.micro"
-	DefaultInstanceCount  = 1
-	DefaultStopTimeout    = 15
-	DefaultReadyTimeout   = 60
+	defaultRunMaxTime     = 600
+	defaultInstanceRegion = "us-west-2"
+	defaultInstanceType   = "t3.micro"
+	defaultInstanceCount  = 1
+	defaultStopTimeout    = 15
+	defaultReadyTimeout   = 60
 )
 
 // StatsdPort is the port of every machine's statsd receiver.

@@ -51,7 +51,7 @@ type variableCheck struct {
 func newVariableCheck(c *checker, s Step, env Environment) variableCheck {
 	x := newExpander(s.EnvironmentData, env)
 	x.builtin = func(name string) (string, bool) { return "", isBuiltin(name) }
-	known := Builtins()
+	known := builtins()
 	for _, v := range append(s.EnvironmentData[:len(s.EnvironmentData):len(s.EnvironmentData)], env...) {
 		known = append(known, v.Name)
 	}
