@@ -40,7 +40,28 @@ func (x *execution) execute(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	if err := x.relaysRun(ctx); err != nil {
+		return err
+	}
 	return x.conclude(ctx, Pass, "")
+}
+
+// relaysRun fails the run when the relay of a machine does not run any more:
+// what it should have measured is lost, and if it went down with its engine,
+// so did the containers, however well they ended. A machine that does not
+// answer is not asked for longer.
+func (x *execution) relaysRun(ctx context.Context) error {
+	return each(x.machines, func(m *machine) error {
+		if m.State != MachinePrepared {
+			return nil
+		}
+		c, err := m.engine.Inspect(ctx, m.RelayID)
+		if ctx.Err() != nil || c.Running() || err != nil && CodeOf(err) != ENotFound {
+			return ctx.Err()
+		}
+		return x.fail(ctx, "The relay of machine %d of step %s ended before the run did, so its metrics are incomplete; see whether its engine was restarted.",
+			m.Index, x.ref.Plan.Steps[m.Step].Name)
+	})
 }
 
 // reattach connects to the machines of a run that an earlier broker began. A

@@ -242,7 +242,7 @@ func (x *execution) awaitEnd(ctx context.Context, m *machine) error {
 		case err == nil:
 			return x.saveEnd(ctx, m, c)
 		case waiting.Err() != nil:
-			return Errorf(EUnavailable, "machine %s has not answered for %s", m.ProviderID, x.b.cfg.LostAfter)
+			return Errorf(EUnavailable, "it has not answered for %s", x.b.cfg.LostAfter)
 		case isStoreError(err) || CodeOf(err) != EUnavailable:
 			return err
 		}

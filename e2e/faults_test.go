@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -346,6 +347,45 @@ steps:
 			}
 			if again, err := l.broker.Run(t.Context(), run); err != nil || again.Verdict != tt.verdict {
 				t.Errorf("verdict after the cleanup %s, %v; want %s still", again.Verdict, err, tt.verdict)
+			}
+		})
+	}
+}
+
+// TestRelayThatIsGone ends the relay of one machine behind the broker's back.
+func TestRelayThatIsGone(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		end     []string // arguments for docker, before the relay's id
+		verdict broker.Verdict
+	}{
+		{"killed", []string{"kill"}, broker.Errored},
+		{"stopped", []string{"stop"}, broker.Errored},
+		{"removed", []string{"rm", "--force"}, broker.Errored},
+		{"started again", []string{"restart"}, broker.Pass}, // with a ledger that says so
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t)
+			run := l.start(`
+name: relay gone
+steps:
+  - {name: pair, instance_count: 2, container_name: loads/node, additional_command_args: sleep 6s}
+`)
+			l.untilStarted(run)
+			ms, err := l.broker.Machines(t.Context(), run)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command("docker", append(tt.end, ms[1].RelayID)...).CombinedOutput(); err != nil {
+				t.Fatalf("docker %v: %v: %s", tt.end, err, out)
+			}
+			r := l.await(run)
+			if r.Run.Verdict != tt.verdict || r.Run.Cleanup != broker.CleanupDone {
+				t.Errorf("verdict %s (%s), cleanup %s; want %s, done", r.Run.Verdict, r.Run.Reason, r.Run.Cleanup, tt.verdict)
+			}
+			if r.Ledger.Balance || r.Ledger.Open+int(r.Ledger.Broken) == 0 {
+				t.Errorf("ledger %+v, want it to say that metrics are missing", r.Ledger)
 			}
 		})
 	}
