@@ -51,8 +51,7 @@ type request struct {
 }
 
 // call makes the request and reads the JSON answer into out, unless out is nil.
-// It returns the answer's status.
-func (c *Client) call(ctx context.Context, r request, out any) (int, error) {
+func (c *Client) call(ctx context.Context, r request, out any) error {
 	if !r.forever {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, callTimeout)
@@ -60,16 +59,16 @@ func (c *Client) call(ctx context.Context, r request, out any) (int, error) {
 	}
 	resp, err := c.open(ctx, r)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer resp.Body.Close()
 	if out == nil {
-		return resp.StatusCode, nil
+		return nil
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out); err != nil {
-		return 0, c.unreadable(ctx, err)
+		return c.unreadable(ctx, err)
 	}
-	return resp.StatusCode, nil
+	return nil
 }
 
 // open makes the request and returns an answer of status 2xx, whose body the
