@@ -46,10 +46,12 @@ test: build ## run every test, with the race detector
 
 .PHONY: lint
 lint: ## check format, vet, staticcheck, import directions, sizes and known vulnerabilities
+	@scripts/need.sh go gcc
 	@scripts/lint.sh
 
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=name, BENCHTIME=1s)
+	@scripts/need.sh go gcc
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...
 
 .PHONY: bench-relay
@@ -58,6 +60,7 @@ bench-relay: ## measure the relay side by side with other receivers of statsd (B
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for a while (FUZZTIME=20s)
+	@scripts/need.sh go gcc
 	@scripts/fuzz.sh
 
 .PHONY: serve

@@ -21,6 +21,7 @@ const (
 // put lines into it and the clock takes the seconds out.
 type aggregate struct {
 	maxSeries int
+	tagType   rawTag // see Config.Series
 
 	mu        sync.Mutex
 	received  metrics.Received
@@ -33,9 +34,10 @@ type aggregate struct {
 	key       []byte             // likewise
 }
 
-func newAggregate(maxSeries int) *aggregate {
+func newAggregate(maxSeries int, tagType string) *aggregate {
 	return &aggregate{
 		maxSeries: maxSeries,
+		tagType:   rawTag{name: []byte("type"), value: []byte(tagType)},
 		spellings: newSpellings(2 * maxSeries),
 		byName:    make(map[string]*series),
 	}
@@ -164,6 +166,7 @@ func (a *aggregate) find(l *line) *series {
 // lengths between them: no text can look like another series' parts.
 func (a *aggregate) findByName(l *line) *series {
 	a.tags.read(l.tags)
+	a.tags.add(a.tagType)
 	a.key = a.tags.appendKey(appendText(append(a.key[:0], l.kind...), l.name))
 	if s := a.byName[string(a.key)]; s != nil {
 		return s

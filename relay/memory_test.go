@@ -20,7 +20,7 @@ func TestPacketsAllocateNothingInTheSteadyState(t *testing.T) {
 		"ends of line of Windows": "hits:1|c\r\nlat:2|ms\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newAggregate(20)
+			a := newAggregate(20, "front")
 			if strings.Contains(name, "beyond") {
 				for i := range 20 {
 					a.packets([][]byte{fmt.Appendf(nil, "series%d:1|c", i)})
@@ -41,7 +41,7 @@ func TestPacketsAllocateNothingInTheSteadyState(t *testing.T) {
 // that never come again.
 func TestMemoryIsBoundedWhateverArrives(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	a := newAggregate(1000)
+	a := newAggregate(1000, "")
 	before := heap()
 	long := strings.Repeat("x", 3000)
 	for i := range 60_000 {
@@ -79,7 +79,7 @@ func heap() int64 {
 }
 
 func TestNotesKeepTheFirstAndStayPrintable(t *testing.T) {
-	a := newAggregate(1)
+	a := newAggregate(1, "")
 	for i := range 20 {
 		a.packets([][]byte{fmt.Appendf(nil, "a\x1b[31m%d\xff %s", i, strings.Repeat("é", 300)), fmt.Appendf(nil, "name%d:1|c", i)})
 	}

@@ -56,7 +56,7 @@ func over(t *testing.T, rnd *rand.Rand, lines []string, relays int) map[string]m
 	all := make([]*aggregate, relays)
 	seqs := make([]uint64, relays)
 	for i := range all {
-		all[i] = newAggregate(100)
+		all[i] = newAggregate(100, "")
 	}
 	flush := func(i int) {
 		points, received := all[i].take()

@@ -46,6 +46,9 @@ type Config struct {
 	// MaxSeries bounds the metrics told apart; 0 is DefaultMaxSeries. Values of
 	// metrics beyond it are counted as dropped.
 	MaxSeries int
+	// Series is the tag type of all metrics that come without one; empty is
+	// none.
+	Series string
 	// Ready, when not nil, is called once with the address that is listened on.
 	Ready func(net.Addr)
 }
@@ -69,7 +72,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Ready != nil {
 		cfg.Ready(in.address)
 	}
-	r := &relay{cfg: cfg, in: in, received: newAggregate(cfg.MaxSeries), out: newOutbox()}
+	r := &relay{cfg: cfg, in: in, received: newAggregate(cfg.MaxSeries, cfg.Series), out: newOutbox()}
 	err = errors.Join(r.run(ctx), in.close())
 	r.logEnd(err)
 	return err

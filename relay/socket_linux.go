@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"syscall"
@@ -82,6 +83,21 @@ func raiseReadBuffer(fd, bytes int) (int, error) {
 		return size, fmt.Errorf("raise socket buffer: %w", err)
 	}
 	return size, nil
+}
+
+// withRoom gives the socket as large a buffer as the kernel allows: what comes
+// in bursts, while other programs have the processor, is lost when the buffer
+// is full.
+func withRoom(conn syscall.Conn, log *slog.Logger) {
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		var raiseErr error
+		err = raw.Control(func(fd uintptr) { _, raiseErr = raiseReadBuffer(int(fd), DefaultReadBuffer) })
+		err = errors.Join(err, raiseErr)
+	}
+	if err != nil {
+		log.Warn("socket buffer stays as it is", "error", err)
+	}
 }
 
 // receive passes packets to take, some at a time, until ctx is done; then

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"time"
@@ -27,10 +28,15 @@ func newSocket(conn interface {
 	SetReadBuffer(bytes int) error
 }, cfg Config,
 ) (*socket, error) {
-	if err := conn.SetReadBuffer(min(cfg.ReadBuffer, 1<<20)); err != nil {
-		cfg.Log.Warn("socket buffer stays as it is", "error", err)
-	}
+	withRoom(conn, cfg.Log)
 	return &socket{conn: conn}, nil
+}
+
+// withRoom asks for a larger socket buffer; how large it is then is unknown.
+func withRoom(conn interface{ SetReadBuffer(bytes int) error }, log *slog.Logger) {
+	if err := conn.SetReadBuffer(1 << 20); err != nil {
+		log.Warn("socket buffer stays as it is", "error", err)
+	}
 }
 
 // receive passes packets to take until ctx is done; then those that have

@@ -47,6 +47,18 @@ func (t *tagList) read(text []byte) {
 	*t = kept
 }
 
+// add adds a tag where it belongs, unless its value is empty or the line has
+// one of its name.
+func (t *tagList) add(tag rawTag) {
+	if len(tag.value) == 0 {
+		return
+	}
+	at, found := slices.BinarySearchFunc(*t, tag, func(a, b rawTag) int { return bytes.Compare(a.name, b.name) })
+	if !found {
+		*t = slices.Insert(*t, at, tag)
+	}
+}
+
 func (t tagList) appendKey(key []byte) []byte {
 	for _, tag := range t {
 		key = appendText(appendText(key, tag.name), tag.text())

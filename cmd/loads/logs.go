@@ -47,11 +47,7 @@ func (c *logsCommand) run(cmd *cobra.Command, args []string) error {
 		c.query.Machine = &c.machine
 	}
 	ctx := cmd.Context()
-	client, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	id, err := findRun(ctx, client, args[0])
+	client, id, err := c.connectRun(ctx, args[0])
 	if err != nil {
 		return err
 	}
