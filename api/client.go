@@ -35,7 +35,7 @@ type Client struct {
 	// HTTP makes the calls; nil is http.DefaultClient. It must not have a
 	// Timeout, which would cut streams.
 	HTTP *http.Client
-	// Retrying, when not nil, is told by Events that the stream broke and how
+	// Retrying, when not nil, is told by Events and Logs that the stream broke and how
 	// long it waits before it asks again.
 	Retrying func(err error, wait time.Duration)
 }
