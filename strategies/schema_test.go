@@ -43,6 +43,7 @@ var around = map[string]string{
 	"Step":       `{"steps": [{%s}]}`,
 	"Ready":      `{"steps": [{"ready": {%s}}]}`,
 	"StartAfter": `{"steps": [{"start_after": [{%s}]}]}`,
+	"Criterion":  `{"steps": [], "criteria": [{%s}]}`,
 	"Ulimit":     `{"steps": [{"ulimits": {"core": {%s}}}]}`,
 }
 
