@@ -12,7 +12,8 @@ import (
 )
 
 // execute takes every step from its state on disk to its end, each in a
-// goroutine of its own, and ends when all steps are over or one has failed.
+// goroutine of its own, and ends when all steps are over, one has failed, or a
+// criterion ends the run.
 func (x *execution) execute(ctx context.Context) error {
 	if err := x.loadMachines(ctx); err != nil {
 		return err
@@ -20,8 +21,14 @@ func (x *execution) execute(ctx context.Context) error {
 	if err := x.reattach(ctx); err != nil {
 		return err
 	}
+	if r, stopped := x.stoppedBy(); stopped {
+		return x.conclude(ctx, Fail, r.String()) // an earlier broker knew
+	}
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var watching sync.WaitGroup
+	var watchErr error
+	watching.Go(func() { watchErr = x.watchCriteria(ctx, inner, cancel) })
 	errs := make([]error, len(x.ref.Plan.Steps))
 	var wg sync.WaitGroup
 	for i := range x.ref.Plan.Steps {
@@ -33,11 +40,16 @@ func (x *execution) execute(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
+	cancel()
+	watching.Wait()
 	if i, failed := x.firstFailed(); failed {
 		rec := x.step(i)
 		return x.fail(ctx, "Step %s failed: %s.", x.ref.Plan.Steps[i].Name, rec.Reason)
 	}
-	if err := errors.Join(errs...); err != nil {
+	if r, stopped := x.stoppedBy(); stopped {
+		return x.conclude(ctx, Fail, r.String())
+	}
+	if err := errors.Join(append(errs, watchErr)...); err != nil {
 		return err
 	}
 	return x.conclude(ctx, Pass, "")
