@@ -206,7 +206,7 @@ func (g *criterionGauge) result(over bool) CriterionResult {
 	long := g.criterion.For > 0
 	switch {
 	case g.seen == 0:
-		r.Detail = "nothing was measured"
+		r.Detail = "no such metric, nothing was measured at all"
 		if g.criterion.During != "" {
 			r.Detail = fmt.Sprintf("nothing was measured during step %s", g.criterion.During)
 		}
