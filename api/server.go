@@ -87,6 +87,7 @@ func (s *Server) routes() {
 	s.resultRoutes()
 	s.eventRoutes()
 	s.logRoutes()
+	s.junitRoutes()
 	s.instanceRoutes()
 }
 
