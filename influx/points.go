@@ -43,20 +43,21 @@ type sample struct {
 type samples map[string]*sample
 
 // pointsOf returns the points of all seconds that fresh has frames of, made
-// from these frames and those of before, which are written already. added says
-// how many of the points are not there yet.
-func pointsOf(run broker.Run, before, fresh map[int64][]frame) (points []*write.Point, added int) {
+// from these frames and those of before, which are written already: the points
+// that are new, and those that were written and now say more.
+func pointsOf(run broker.Run, before, fresh map[int64][]frame) (added, again []*write.Point) {
 	for _, second := range slices.Sorted(maps.Keys(fresh)) {
 		all := samplesOf(run, inOrder(before[second], fresh[second]))
-		added += len(all)
-		if len(before[second]) > 0 {
-			added -= len(samplesOf(run, before[second]))
-		}
+		old := samplesOf(run, before[second])
 		for _, key := range slices.Sorted(maps.Keys(all)) {
-			points = append(points, all[key].point(second))
+			if p := all[key].point(second); old[key] == nil {
+				added = append(added, p)
+			} else {
+				again = append(again, p)
+			}
 		}
 	}
-	return points, added
+	return added, again
 }
 
 // inOrder puts frames into the order of machines and numbers, so that of two

@@ -124,16 +124,20 @@ func (s *Sender) batch(ctx context.Context, e *broker.Export, machines []broker.
 			return err
 		}
 	}
-	points, added := pointsOf(e.Run, before, fresh)
-	refused, err := s.send(ctx, points)
+	added, again := pointsOf(e.Run, before, fresh)
+	// What is refused of the points written before was counted then.
+	if _, err := s.send(ctx, again); err != nil {
+		return err
+	}
+	refused, err := s.send(ctx, added)
 	if err != nil {
 		return err
 	}
 	s.recovered()
-	return s.saveBatch(ctx, e, stored, to, added, refused)
+	return s.saveBatch(ctx, e, stored, to, uint64(len(added)), refused)
 }
 
-func (s *Sender) saveBatch(ctx context.Context, e *broker.Export, stored []broker.StoredFrame, to int64, added int, refused rejection) error {
+func (s *Sender) saveBatch(ctx context.Context, e *broker.Export, stored []broker.StoredFrame, to int64, added uint64, refused rejection) error {
 	cursors := map[int64]uint64{}
 	for _, f := range stored {
 		cursors[f.MachineID] = max(cursors[f.MachineID], f.Seq)
@@ -141,11 +145,9 @@ func (s *Sender) saveBatch(ctx context.Context, e *broker.Export, stored []broke
 	next := *e
 	next.Newest = max(e.Newest, to)
 	next.Trouble, next.Detail = "", ""
-	// A point that was refused before and is refused again is counted again:
-	// which points of a request it was, the server does not say.
-	lost := min(refused.points, uint64(added))
+	lost := min(refused.points, added)
 	next.Refused += lost
-	next.Written += uint64(added) - lost
+	next.Written += added - lost
 	var notes []broker.Event
 	if e.Trouble != "" {
 		notes = append(notes, broker.Event{Kind: broker.EventNote, Text: "InfluxDB takes the run's points again."})
