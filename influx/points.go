@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
 	"github.com/influxdata/influxdb-client-go/v2/api/write"
@@ -15,14 +14,6 @@ import (
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/metrics"
 )
-
-// MergedSuffix ends the names of measurements that are merged over all
-// machines of a run; the others are of one machine. They are apart so that a
-// sum over a measurement counts nothing twice.
-const MergedSuffix = "_merged"
-
-// LedgerMeasurement holds what each machine's relay has received so far.
-const LedgerMeasurement = "loads_ledger"
 
 // ours are the tags that say where a point comes from. A metric's own tags of
 // these names are left out.
@@ -79,7 +70,7 @@ func samplesOf(run broker.Run, frames []frame) samples {
 		for i := range f.frame.Points {
 			each.add(sampleOf(&f.frame.Points[i], place))
 		}
-		each.add(sample{name: LedgerMeasurement, tags: place, ledger: f.frame.Ledger, seq: f.seq})
+		each.add(sample{name: metrics.LedgerMeasurement, tags: place, ledger: f.frame.Ledger, seq: f.seq})
 	}
 	for _, key := range slices.Sorted(maps.Keys(each)) {
 		if s := each[key]; s.kind != "" {
@@ -113,7 +104,7 @@ func sampleOf(p *metrics.Point, place []metrics.Tag) sample {
 		}
 	}
 	tags = append(tags, metrics.Tag{Name: "metric_type", Value: metricTypes[p.Kind]})
-	return sample{name: measurement(p.Name), tags: tidy(tags), kind: p.Kind, value: p.Value, sketch: p.Sketch}
+	return sample{name: metrics.Measurement(p.Name), tags: tidy(tags), kind: p.Kind, value: p.Value, sketch: p.Sketch}
 }
 
 // metricTypes are the values of Telegraf's tag metric_type.
@@ -121,15 +112,11 @@ var metricTypes = map[metrics.Kind]string{
 	metrics.Counter: "counter", metrics.Gauge: "gauge", metrics.Timer: "timing",
 }
 
-// measurement is a metric's name as Telegraf's statsd input writes it, with
-// its separator of parts, "_", for the dots.
-func measurement(name string) string { return printable(strings.ReplaceAll(name, ".", "_")) }
-
 // tidy makes tags that InfluxDB takes: sorted, distinct, none empty.
 func tidy(tags []metrics.Tag) []metrics.Tag {
 	kept := make([]metrics.Tag, 0, len(tags))
 	for _, t := range tags {
-		t = metrics.Tag{Name: tagName(t.Name), Value: printable(t.Value)}
+		t = metrics.Tag{Name: tagName(t.Name), Value: metrics.Printable(t.Value)}
 		if t.Value != "" {
 			kept = append(kept, t)
 		}
@@ -143,17 +130,7 @@ func tagName(name string) string {
 	if name == "time" || strings.HasPrefix(name, "_") {
 		name = "tag_" + strings.TrimLeft(name, "_")
 	}
-	return printable(name)
-}
-
-// printable replaces what the line protocol can't carry at every place.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\\' || r == unicode.ReplacementChar {
-			return '_'
-		}
-		return r
-	}, text)
+	return metrics.Printable(name)
 }
 
 func (s *sample) key() string {
@@ -181,7 +158,7 @@ func (all samples) add(s sample) {
 // merge takes in what came from one of the machines: the values of gauges add
 // up, as in a run's summary.
 func (all samples) merge(s *sample) {
-	whole := sample{name: s.name + MergedSuffix, kind: s.kind}
+	whole := sample{name: s.name + metrics.MergedSuffix, kind: s.kind}
 	for _, t := range s.tags {
 		if t.Name != "host" && t.Name != "step" && t.Name != "type" {
 			whole.tags = append(whole.tags, t)
