@@ -43,19 +43,14 @@ func (r machineRow) record() broker.Machine {
 // another machine has the token.
 func (d *DB) SaveMachine(ctx context.Context, run *broker.Run, m *broker.Machine, events ...broker.Event) error {
 	id := m.ID
-	var added []broker.Event
-	err := d.write(ctx, "save machine", func(ctx context.Context, t *tx) (err error) {
-		if id, err = saveMachine(ctx, t, run, *m); err != nil {
-			return err
-		}
-		added, err = addEvents(ctx, t, run.ID, events)
+	err := d.change(ctx, "save machine", run, events, func(ctx context.Context, t *tx) (err error) {
+		id, err = saveMachine(ctx, t, run, *m)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	m.ID, m.RunID, m.RunUUID = id, run.ID, run.UUID
-	copy(events, added)
 	return nil
 }
 

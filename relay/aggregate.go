@@ -13,6 +13,7 @@ import (
 // into it and another takes the seconds out.
 type aggregate struct {
 	maxSeries int
+	tagType   string // see Config.Series
 
 	mu       sync.Mutex
 	received metrics.Received
@@ -39,9 +40,10 @@ type series struct {
 	sketch *metrics.Sketch
 }
 
-func newAggregate(maxSeries int) *aggregate {
+func newAggregate(maxSeries int, tagType string) *aggregate {
 	return &aggregate{
 		maxSeries:  maxSeries,
+		tagType:    tagType,
 		bySpelling: make(map[string]*series),
 		byName:     make(map[string]*series),
 	}
@@ -129,7 +131,7 @@ func (a *aggregate) find(l *line) *series {
 }
 
 func (a *aggregate) findByName(l *line) *series {
-	tags := sortedTags(l.tags)
+	tags := withType(sortedTags(l.tags), a.tagType)
 	key := canonicalKey(l, tags)
 	if s := a.byName[key]; s != nil {
 		return s

@@ -132,7 +132,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, datagram []byte) {
 		before := bytes.Clone(datagram)
-		a := newAggregate(10)
+		a := newAggregate(10, "")
 		a.packets([][]byte{datagram})
 		a.packets([][]byte{datagram})
 		if !bytes.Equal(before, datagram) {
@@ -168,7 +168,7 @@ func BenchmarkPackets(b *testing.B) {
 			for i := range lines {
 				datagram = fmt.Appendf(datagram, "req.latency%d:%d.5|ms|#status:200\n", i%4, 10+i)
 			}
-			a := newAggregate(DefaultMaxSeries)
+			a := newAggregate(DefaultMaxSeries, "")
 			packets := [][]byte{datagram}
 			b.ReportAllocs()
 			for b.Loop() {

@@ -38,6 +38,9 @@ type Config struct {
 	// MaxSeries bounds the metrics told apart; 0 is DefaultMaxSeries. Values of
 	// metrics beyond it are counted as dropped.
 	MaxSeries int
+	// Series is the tag type of all metrics that come without one; empty is
+	// none.
+	Series string
 	// Ready, when not nil, is called once with the address that is listened on.
 	Ready func(net.Addr)
 }
@@ -62,7 +65,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Ready != nil {
 		cfg.Ready(conn.LocalAddr())
 	}
-	r := &relay{cfg: cfg, received: newAggregate(cfg.MaxSeries), out: newOutbox()}
+	r := &relay{cfg: cfg, received: newAggregate(cfg.MaxSeries, cfg.Series), out: newOutbox()}
 	err = r.run(ctx, conn)
 	r.logEnd(err)
 	return err
@@ -154,10 +157,18 @@ func listen(ctx context.Context, cfg Config) (*net.UDPConn, error) {
 		return nil, fmt.Errorf("listen for statsd on %s: %w", cfg.Listen, err)
 	}
 	udp := conn.(*net.UDPConn) // as the network is "udp"
-	size, err := raiseReadBuffer(udp)
-	if err != nil {
-		cfg.Log.Warn("socket buffer stays as it is", "error", err)
-	}
+	size := withRoom(udp, cfg.Log)
 	cfg.Log.Info("statsd is received", "address", udp.LocalAddr().String(), "socket_buffer", size)
 	return udp, nil
+}
+
+// withRoom gives the socket as large a buffer as the kernel allows, and returns
+// its size: what comes in bursts, while other programs have the processor, is
+// lost when the buffer is full.
+func withRoom(conn *net.UDPConn, log *slog.Logger) int {
+	size, err := raiseReadBuffer(conn)
+	if err != nil {
+		log.Warn("socket buffer stays as it is", "error", err)
+	}
+	return size
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -294,6 +295,21 @@ func TestRelayNamesTheAddressItCannotBind(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "listen for statsd on "+address) {
 			t.Errorf("%s: got %v, want an error that names it", address, err)
 		}
+	}
+}
+
+func TestRelayMarksMetricsWithTheirSeries(t *testing.T) {
+	r := mustRun(t, relay.Config{Series: "front"})
+	send(t, r.address, "hits:1|c\nhits:1|c|#zone:a\nhits:1|c|#app:x,zone:b\nhits:1|c|#type:own")
+	var got []string
+	for _, f := range r.end(t) {
+		for _, p := range f.Points {
+			got = append(got, fmt.Sprint(p.Tags))
+		}
+	}
+	want := []string{"[{type front}]", "[{type front} {zone a}]", "[{app x} {type front} {zone b}]", "[{type own}]"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got tags %v, want %v", got, want)
 	}
 }
 

@@ -40,3 +40,12 @@ func lastOfEach(sorted []metrics.Tag) []metrics.Tag {
 	}
 	return kept
 }
+
+// withType adds the tag type to sorted tags that lack it, unless it is empty.
+func withType(sorted []metrics.Tag, value string) []metrics.Tag {
+	at, found := slices.BinarySearchFunc(sorted, "type", func(t metrics.Tag, name string) int { return cmp.Compare(t.Name, name) })
+	if found || value == "" {
+		return sorted
+	}
+	return slices.Insert(sorted, at, metrics.Tag{Name: "type", Value: value})
+}

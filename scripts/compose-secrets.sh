@@ -16,6 +16,10 @@ for name in influxdb_password influxdb_token grafana_password; do
 	[[ -e secrets/$name ]] || random >"secrets/$name"
 done
 if [[ ! -e secrets/loads_token ]]; then
+	[[ -x bin/loads ]] || {
+		echo "bin/loads makes the broker's token and is not there. Run make build, and try again." >&2
+		exit 1
+	}
 	made=$(bin/loads --json token compose)
 	field() { grep -o "\"$1\": *\"[^\"]*\"" <<<"$made" | cut -d '"' -f 4; }
 	field line >secrets/loads_tokens

@@ -20,6 +20,7 @@ func runRelay(ctx context.Context, p program, args []string) error {
 	dns := relay.DNSConfig{Log: log.With("component", "dns")}
 	fs.StringVar(&cfg.Listen, "listen", "", "UDP `address` to receive statsd on")
 	fs.IntVar(&cfg.MaxSeries, "max-series", relay.DefaultMaxSeries, "most metrics told apart; others are dropped and counted")
+	fs.StringVar(&cfg.Series, "series", "", "`value` of the tag type on metrics that have none")
 	fs.StringVar(&dns.Listen, "dns", "", "`address` to resolve names on, UDP and TCP; empty for not at all")
 	fs.StringVar(&dns.NamesFile, "names", "/etc/loads/names.json", "`file` of names and addresses")
 	if _, err := p.parse(fs, args, 0); err != nil {
