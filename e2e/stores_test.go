@@ -22,6 +22,7 @@ steps:
     container_name: loads/node
     additional_command_args: serve --listen :8000
     run_max_time: 15
+    port_mapping: "8000:8000"
     dns_name: service.stores
     ready: {port: 8000, timeout: 40}
   - name: generator

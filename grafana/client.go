@@ -2,6 +2,7 @@ package grafana
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,20 +38,27 @@ type DataSource struct {
 // A Client publishes by Grafana's HTTP API. It may be used by many goroutines
 // at once.
 type Client struct {
-	base  string
-	token string
-	http  *http.Client
+	base   string
+	public string // where people find it
+	token  string
+	http   *http.Client
 }
 
-// NewClient makes a client of the Grafana at the address, with the token of a
-// service account that may edit dashboards and data sources. It gives EInvalid
-// for what is no address.
-func NewClient(base, token string) (*Client, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return nil, broker.Errorf(broker.EInvalid, "The address of Grafana is wrong; give one such as http://127.0.0.1:3000, without a user.")
+// NewClient makes a client of the Grafana at the address base, with the token
+// of a service account that may edit dashboards and data sources, or
+// user:password. People reach it at public, when that is not empty, else at
+// base. It gives EInvalid for what is no address.
+func NewClient(base, public, token string) (*Client, error) {
+	for _, address := range []string{base, cmp.Or(public, base)} {
+		u, err := url.Parse(address)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+			return nil, broker.Errorf(broker.EInvalid, "The address of Grafana is wrong; give one such as http://127.0.0.1:3000, without a user.")
+		}
 	}
-	return &Client{base: strings.TrimRight(base, "/"), token: token, http: &http.Client{Timeout: requestTimeout}}, nil
+	return &Client{
+		base: strings.TrimRight(base, "/"), public: strings.TrimRight(cmp.Or(public, base), "/"),
+		token: token, http: &http.Client{Timeout: requestTimeout},
+	}, nil
 }
 
 // A statusError is an answer that is no success.
@@ -91,7 +99,12 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if err != nil {
 		return fmt.Errorf("make request: %w", err)
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
+	// The token of a service account has no colon.
+	if user, password, ok := strings.Cut(c.token, ":"); ok {
+		req.SetBasicAuth(user, password)
+	} else {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	req.Header.Set("Accept", "application/json")
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -196,17 +209,17 @@ func (c *Client) PutDashboard(ctx context.Context, folder string, dashboard []by
 	return c.address(saved.URL), nil
 }
 
-// address makes a whole address of a path as Grafana gives it, which has the
-// path of its own address in it when it is served from below one.
+// address makes a whole address for people of a path as Grafana gives it,
+// which has the path of its own address in it when it is served from below one.
 func (c *Client) address(path string) string {
-	u, err := url.Parse(c.base)
+	u, err := url.Parse(c.public)
 	if err != nil {
-		return c.base + path
+		return c.public + path
 	}
 	if prefix := strings.TrimRight(u.Path, "/"); prefix != "" && strings.HasPrefix(path, prefix+"/") {
 		path = strings.TrimPrefix(path, prefix)
 	}
-	return c.base + path
+	return c.public + path
 }
 
 // storedAnnotation is an annotation as Grafana has it.

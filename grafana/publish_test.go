@@ -53,7 +53,7 @@ func mustBench(t *testing.T, token string) *bench {
 	b.run.State, b.run.StartedAt = broker.Running, &at
 	ok(t, store.SaveRun(t.Context(), &b.run))
 
-	client, err := grafana.NewClient(b.grafana.URL+"/", token)
+	client, err := grafana.NewClient(b.grafana.URL+"/", "", token)
 	ok(t, err)
 	p := grafana.NewPublisher(grafana.PublisherConfig{
 		Client: client, Store: store, Input: b.input, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
@@ -200,7 +200,7 @@ func TestAWrongTokenHarmsNothing(t *testing.T) {
 
 func TestPublishingTwiceChangesNothing(t *testing.T) {
 	server := grafanatest.Start(t)
-	c, err := grafana.NewClient(server.URL, grafanatest.Token)
+	c, err := grafana.NewClient(server.URL, "https://example.org/grafana/", grafanatest.Login)
 	ok(t, err)
 	in := sample()
 	in.DataSource = grafana.DataSourceUID
@@ -211,8 +211,10 @@ func TestPublishingTwiceChangesNothing(t *testing.T) {
 		t.Helper()
 		ok(t, c.EnsureDataSource(t.Context(), grafana.DataSource{URL: "http://influxdb:8086", Token: "secret", Database: "loads"}))
 		ok(t, c.EnsureFolder(t.Context(), run.ProjectUUID, run.ProjectName))
-		_, err := c.PutDashboard(t.Context(), run.ProjectUUID, text)
-		ok(t, err)
+		at, err := c.PutDashboard(t.Context(), run.ProjectUUID, text)
+		if ok(t, err); at != "https://example.org/grafana/d/"+run.UUID+"/run" {
+			t.Errorf("it is at %s, want it where people find it", at)
+		}
 		ok(t, c.PutAnnotations(t.Context(), run.UUID, grafana.Annotations(run)))
 		server.Look(func(s grafanatest.State) { writes = s.Writes })
 		return writes
@@ -240,7 +242,7 @@ func TestPublishingTwiceChangesNothing(t *testing.T) {
 
 func TestAddressesThatCantBeRightAreRefused(t *testing.T) {
 	for _, at := range []string{"", "grafana:3000", "ftp://h", "http://admin:hidden@h", "http://h\x00"} {
-		if _, err := grafana.NewClient(at, "x"); broker.CodeOf(err) != broker.EInvalid || strings.Contains(err.Error(), "hidden") {
+		if _, err := grafana.NewClient(at, "", "x"); broker.CodeOf(err) != broker.EInvalid || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%q: got %v, want it refused", at, err)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 type storeOptions struct {
 	influx, grafana secretOptions
 	org, bucket     string
+	grafanaPublic   string // where people reach Grafana
 }
 
 // secretOptions are how to reach a server that wants a token.
@@ -34,7 +35,8 @@ func (o *storeOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.org, "influx-org", "loads", "its organization")
 	f.StringVar(&o.bucket, "influx-bucket", "loads", "its bucket, or database/retention-policy for InfluxDB 1.8")
 	f.StringVar(&o.grafana.url, "grafana-url", "", "Grafana that gets a dashboard of each run, such as http://127.0.0.1:3000")
-	f.StringVar(&o.grafana.token, "grafana-token", "", "token of a service account of it (default $LOADS_GRAFANA_TOKEN)")
+	f.StringVar(&o.grafanaPublic, "grafana-public-url", "", "where people reach it (default: --grafana-url)")
+	f.StringVar(&o.grafana.token, "grafana-token", "", "token of a service account of it, or user:password (default $LOADS_GRAFANA_TOKEN)")
 	f.StringVar(&o.grafana.tokenFile, "grafana-token-file", "", "file that has the token")
 }
 
@@ -126,7 +128,7 @@ func (d *daemon) startStores(o daemonOptions, known elsewhere) error {
 	}
 	work := []func(context.Context){sender.Run}
 	if o.stores.grafana.url != "" {
-		client, err := grafana.NewClient(o.stores.grafana.url, o.stores.grafana.token)
+		client, err := grafana.NewClient(o.stores.grafana.url, o.stores.grafanaPublic, o.stores.grafana.token)
 		if err != nil {
 			return err
 		}
