@@ -25,7 +25,7 @@ const t0 = 1_790_000_000_000
 
 // A bench is a run in a real store, whose machines' frames the test makes.
 type bench struct {
-	*testing.T
+	testing.TB
 	store    *db.DB
 	run      broker.Run
 	machines []broker.Machine
@@ -50,14 +50,13 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
-// mustBench has one run under way, of a step on that many machines. The tests
-// run side by side: starting a server takes most of their time.
-func mustBench(t *testing.T, machines int) *bench {
+// mustBench has one run under way, of a step on that many machines.
+func mustBench(t testing.TB, machines int) *bench {
 	t.Helper()
 	store, err := db.Open(t.Context(), filepath.Join(t.TempDir(), "loads.db"))
 	ok(t, err)
 	t.Cleanup(func() { _ = store.Close() })
-	b := &bench{T: t, store: store, frames: make([]uint64, machines)}
+	b := &bench{TB: t, store: store, frames: make([]uint64, machines)}
 	b.run = b.newRun()
 	for i := range machines {
 		m := broker.Machine{Index: i, State: broker.MachinePrepared, Token: fmt.Sprint("token-", i), Address: fmt.Sprint("10.0.0.", i+1), RelayID: "relay"}
@@ -146,6 +145,8 @@ func (b *bench) send(url, token, bucket string) (stop func()) {
 	running.Go(func() { s.Run(ctx) })
 	stop = func() { cancel(); running.Wait() }
 	b.Cleanup(stop)
+	// The sender does so too, but a run of these tests may be over by then.
+	ok(b, b.store.BeginExports(b.Context()))
 	return stop
 }
 
