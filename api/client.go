@@ -131,7 +131,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	}
 	return &broker.Error{
 		Code:    broker.EUnavailable,
-		Message: fmt.Sprintf("The broker at %s can't be reached", c.BaseURL),
+		Message: fmt.Sprintf("The broker at %s can't be reached; see that it runs and that the address is right", c.BaseURL),
 		Err:     err,
 	}
 }

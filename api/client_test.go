@@ -344,7 +344,7 @@ func TestClientErrors(t *testing.T) {
 		code broker.Code
 		part string
 	}{
-		{"A broker that is not there can't be reached.", "http://" + unusedAddress(t), broker.EUnavailable, "can't be reached: dial tcp"},
+		{"A broker that is not there can't be reached.", "http://" + unusedAddress(t), broker.EUnavailable, "can't be reached; see that it runs and that the address is right: dial tcp"},
 		{"An address without a scheme is refused.", "127.0.0.1:8080", broker.EInvalid, "is not the address of a broker"},
 		{"An empty address is refused.", "", broker.EInvalid, "is not the address of a broker"},
 		{"A web page is no broker.", page.URL + "/html", broker.EUnavailable, "is it a broker?"},

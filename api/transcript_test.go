@@ -245,6 +245,20 @@ func TestOldFieldsAreThere(t *testing.T) {
 	}
 }
 
+// Clients of loads v2 tell a monitor step by whether it has the field.
+func TestOnlyMonitorStepsHaveTheField(t *testing.T) {
+	b := mustServe(t, nil)
+	made := b.do("POST", "/api/project", `{"name": "Shop", "plans": [{"name": "Watched", "steps": [
+		{"monitor": true, "instance_type": "m5.large", "dns_name": "metrics.shop.test", "environment_data": ["INFLUXDB_S3_BUCKET=shop"]},
+		{"name": "load", "container_name": "shop/load:7"}]}]}`).object(t)
+	steps := made["plans"].([]any)[0].(map[string]any)["steps"].([]any)
+	for i, want := range []any{true, nil} {
+		if got := steps[i].(map[string]any)["monitor"]; got != want {
+			t.Errorf("step %d: got monitor %v, want %v", i, got, want)
+		}
+	}
+}
+
 // The environment of a run is an object of anything that can be written as
 // text, whatever the content type says of it.
 func TestEnvironmentIsReadAsLoadsV2Did(t *testing.T) {

@@ -82,6 +82,9 @@ type Plan struct {
 // Step is a step as it is kept, with its executions.
 type Step struct {
 	strategies.Step
+	// Monitor is there for monitor steps only: clients of loads v2 look
+	// whether it is.
+	Monitor     bool         `json:"monitor,omitempty"`
 	PlanID      int64        `json:"plan_id"`
 	StepRecords []StepRecord `json:"step_records"`
 }

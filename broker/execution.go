@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -169,6 +170,7 @@ func (x *execution) conclude(ctx context.Context, v Verdict, reason string) erro
 	} else if stored.Aborted { // perhaps this very moment
 		v, reason = Aborted, abortReason
 	}
+	reason = oneLine(reason)
 	return x.update(ctx, func(run *Run) []Event {
 		if run.State >= Terminating {
 			return nil
@@ -183,6 +185,9 @@ func (x *execution) conclude(ctx context.Context, v Verdict, reason string) erro
 		return []Event{{Kind: EventRun, State: Terminating.String(), Text: text}}
 	})
 }
+
+// oneLine makes one line of joined errors: a reason is a sentence.
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
 
 // update changes the run and stores it with the events, if there are any.
 func (x *execution) update(ctx context.Context, change func(*Run) []Event) error {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -249,6 +250,7 @@ func (x *execution) armAgain(ctx context.Context, i int) error {
 
 // failStep ends the step as failed, for the first reason given.
 func (x *execution) failStep(ctx context.Context, i int, why string) error {
+	why = oneLine(why)
 	if x.step(i).Failed {
 		return nil
 	}
@@ -313,7 +315,7 @@ func (x *execution) replace(ctx context.Context, m *machine, spec ContainerSpec)
 func (x *execution) planSpec(m *machine, r strategies.Resolved, at time.Time) ContainerSpec {
 	step := x.ref.Plan.Steps[m.Step]
 	spec := ContainerSpec{
-		Name: x.containerName(m, RolePlan), Image: r.Image, Command: r.Args,
+		Name: x.containerName(m, RolePlan), Image: cmp.Or(m.ImageID, r.Image), Command: r.Args,
 		Labels: x.labels(m, RolePlan), Network: m.Network,
 		NanoCPUs: int64(step.CPUs * 1e9), Memory: int64(step.Memory),
 		StopTimeout: time.Duration(step.StopTimeout) * time.Second,

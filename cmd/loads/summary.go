@@ -145,7 +145,10 @@ func writeMachines(w io.Writer, r api.Report) error {
 func writeLedger(w io.Writer, r api.Report) error {
 	l := r.Ledger
 	word := "balanced"
-	if !l.Balance {
+	switch {
+	case !r.Run.Completed():
+		word = "more to come"
+	case !l.Balance:
 		word = "NOT balanced"
 	}
 	fmt.Fprintf(w, "frames: %d sent, %d stored, %d broken; %s\n", l.Sent, l.Stored, l.Broken, word)
