@@ -137,24 +137,27 @@ func (s *Sender) Run(ctx context.Context) {
 }
 
 // round writes what is there of all runs, and returns the pause before the
-// next round.
+// next round. A run that can't be read does not keep it from the others.
 func (s *Sender) round(ctx context.Context) time.Duration {
 	exports, err := s.cfg.Store.Exports(ctx)
 	if err != nil {
 		return s.storeFailed(ctx, err)
 	}
+	var unread error
 	for i := range exports {
 		err := s.run(ctx, &exports[i])
 		var failed *failure
 		switch {
-		case err == nil || broker.CodeOf(err) == broker.ENotFound: // deleted meanwhile
-			continue
 		case ctx.Err() != nil:
 			return 0
 		case errors.As(err, &failed):
 			return s.failed(ctx, failed, exports[i:])
+		case err != nil && broker.CodeOf(err) != broker.ENotFound: // deleted meanwhile
+			unread = errors.Join(unread, fmt.Errorf("run %s: %w", exports[i].Run.UUID, err))
 		}
-		return s.storeFailed(ctx, fmt.Errorf("run %s: %w", exports[i].Run.UUID, err))
+	}
+	if unread != nil {
+		return s.storeFailed(ctx, unread)
 	}
 	return s.cfg.Every
 }

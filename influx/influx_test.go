@@ -337,6 +337,27 @@ func fill(t *testing.T, name string) {
 	}
 }
 
+func TestARunThatCantBeReadHoldsNoOtherUp(t *testing.T) {
+	t.Parallel()
+	server := influxtest.Start(t)
+	bucket := server.CreateDatabase(t, "runs")
+	b := mustBench(t, 1)
+	unreadable := broker.StoredFrame{MachineID: b.machines[0].ID, Seq: 1, At: t0 + 1000, Body: []byte("no frame")}
+	ok(t, b.store.AddFrames(t.Context(), []broker.StoredFrame{unreadable}, nil))
+	b.run, b.machines = b.newRun(), nil
+	m := broker.Machine{State: broker.MachinePrepared, Token: "another", Address: "10.0.0.9"}
+	ok(t, b.store.SaveMachine(t.Context(), &b.run, &m))
+	b.machines = append(b.machines, m)
+	b.send(server.URL, server.Token, bucket)
+	b.seconds(0, 2)
+	b.complete()
+	b.until("the other run is done", func() bool { return b.export().Done })
+	b.wantAll(server, "runs", 2)
+	if said := b.log.String(); !strings.Contains(said, "decode frame 1") {
+		t.Errorf("got the log %q, want what can't be read", said)
+	}
+}
+
 func TestRunsThatWereOverBeforeStayAsTheyAre(t *testing.T) {
 	t.Parallel()
 	server := influxtest.Start(t)
