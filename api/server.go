@@ -91,6 +91,7 @@ func (s *Server) routes() {
 	s.elsewhereRoutes()
 	s.eventRoutes()
 	s.logRoutes()
+	s.junitRoutes()
 	s.instanceRoutes()
 }
 

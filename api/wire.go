@@ -77,6 +77,10 @@ type Plan struct {
 	ParentRun   string `json:"parent_run,omitempty" doc:"The run that this one was forked from."`
 	CreatedAt   *Time  `json:"created_at,omitempty"`
 	Frozen      bool   `json:"frozen" doc:"The plan has been run, so it never changes; fork it."`
+
+	Criteria  []strategies.Criterion `json:"criteria,omitempty" doc:"What a run must fulfil to pass."`
+	OnInvalid strategies.OnInvalid   `json:"on_invalid,omitempty" doc:"fail, when empty, or warn."`
+	MaxSkewMS int                    `json:"max_skew_ms,omitempty" doc:"Limit of a step's start skew; 0 is 10000."`
 }
 
 // Step is a step as it is kept, with its executions.
@@ -133,6 +137,9 @@ type Run struct {
 	Environment   map[string]string `json:"environment_data" doc:"Given at the trigger; secret values are masked."`
 	Versions      map[string]string `json:"versions,omitempty"`
 	Plan          *strategies.Plan  `json:"plan,omitempty" doc:"The plan exactly as it is run; only where one run is asked for."`
+
+	Criteria   []broker.CriterionResult `json:"criteria,omitempty" doc:"What became of the plan's criteria, as far as they are judged."`
+	Instrument []string                 `json:"instrument,omitempty" doc:"What was at fault with the instrument, if anything was."`
 }
 
 // Completed reports whether the run is over.
@@ -192,7 +199,7 @@ const (
 type Event struct {
 	Seq     int64            `json:"seq,omitempty" doc:"From 1 without gaps; 0 on metrics and end."`
 	At      Time             `json:"at"`
-	Kind    broker.EventKind `json:"kind" doc:"run, step, machine, note, metrics or end."`
+	Kind    broker.EventKind `json:"kind" doc:"run, step, machine, note, criterion, metrics or end."`
 	Step    string           `json:"step,omitempty"`
 	Machine *int             `json:"machine,omitempty"`
 	State   string           `json:"state,omitempty"`

@@ -162,8 +162,9 @@ func (x *execution) state() RunState {
 	return x.run.State
 }
 
-// conclude stores the verdict and moves the run to Terminating. The first
-// conclusion stands.
+// conclude moves the run to Terminating, and stores the verdict that it has for
+// certain then: PASS, FAIL and INVALID are judge's to give, when all metrics
+// are home. The first conclusion stands.
 func (x *execution) conclude(ctx context.Context, v Verdict, reason string) error {
 	if stored, err := x.b.cfg.Store.Run(ctx, x.ref.UUID); err != nil {
 		return fmt.Errorf("read run: %w", err)
@@ -176,11 +177,12 @@ func (x *execution) conclude(ctx context.Context, v Verdict, reason string) erro
 			return nil
 		}
 		run.State = Terminating
-		run.Verdict = v
 		text := "All steps are over; stopping."
 		if v != Pass {
-			run.Reason = reason
-			text = reason
+			run.Reason, text = reason, reason
+		}
+		if v == Errored || v == Aborted {
+			run.Verdict = v
 		}
 		return []Event{{Kind: EventRun, State: Terminating.String(), Text: text}}
 	})

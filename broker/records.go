@@ -42,7 +42,7 @@ func (s RunState) String() string {
 // Verdict is the judgement on a run; empty while there is none.
 type Verdict string
 
-// The verdicts. Fail and Invalid are given once plans have criteria.
+// The verdicts.
 const (
 	Pass    Verdict = "PASS"
 	Fail    Verdict = "FAIL"    // a criterion failed
@@ -88,8 +88,10 @@ type Run struct {
 	Cleanup       Cleanup `db:"cleanup"`
 	CleanupDetail string  `db:"cleanup_detail"`
 	// Versions are those of the broker, the engines and the node image.
-	Versions    map[string]string `db:"-"`
-	StepRecords []StepRecord      `db:"-"` // in the order of Plan.Steps
+	Versions map[string]string `db:"-"`
+	// Judgement is what the verdict rests on, as far as it is known.
+	Judgement   Judgement    `db:"-"`
+	StepRecords []StepRecord `db:"-"` // in the order of Plan.Steps
 }
 
 // StepState is where a step of a run stands.

@@ -49,6 +49,9 @@ func (x *execution) terminate(ctx context.Context) error {
 	if err := x.noteLedger(ctx); err != nil {
 		return err
 	}
+	if err := x.judge(ctx); err != nil {
+		return err
+	}
 	err := each(x.machines, func(m *machine) error { return x.release(ctx, m) })
 	if err != nil {
 		return err

@@ -20,12 +20,16 @@ type result struct {
 	Influx   *api.Exported   `json:"influx,omitempty"`
 	Verdict  broker.Verdict  `json:"verdict"`
 	ExitCode int             `json:"exit_code"`
+
+	Criteria   []broker.CriterionResult `json:"criteria,omitempty"`
+	Instrument []string                 `json:"instrument,omitempty"`
 }
 
 func newResult(r api.Report) result {
 	return result{
 		Kind: "result", Run: r.Run, Machines: r.Machines, Summary: r.Summary, Ledger: r.Ledger,
 		Influx: r.Influx, Verdict: r.Run.Verdict, ExitCode: exitCode(r.Run.Verdict),
+		Criteria: r.Run.Criteria, Instrument: r.Run.Instrument,
 	}
 }
 
@@ -38,6 +42,9 @@ func writeReport(w io.Writer, r api.Report) error {
 			return err
 		}
 		fmt.Fprintln(w)
+	}
+	if err := writeCriteria(w, r.Run); err != nil {
+		return err
 	}
 	return writeVerdict(w, r.Run)
 }
