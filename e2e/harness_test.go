@@ -52,7 +52,7 @@ func testMain(m *testing.M) int {
 	}
 	// The tests wait for most of their time.
 	flag.Parse()
-	if err := flag.Set("test.parallel", strconv.Itoa(max(6, runtime.GOMAXPROCS(0)))); err != nil {
+	if err := flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -198,9 +198,17 @@ func (d *daemon) clean(r api.Report) {
 	if l := r.Ledger; l.Sent != l.Stored || l.Open != 0 || l.Broken != 0 {
 		d.t.Errorf("ledger %+v does not balance", l)
 	}
-	for _, left := range leftovers(d.t, map[string]string{broker.LabelRun: r.Run.UUID}) {
-		d.t.Errorf("left in the engine: %s", left)
-	}
+	nothingLeft(d.t, r.Run.UUID)
+}
+
+// nothingLeft fails the test unless nothing of the run is left in the local
+// engine. What an engine under load was still making when a broker was killed
+// may come up after the run's end: then the broker's next look must find it.
+func nothingLeft(t *testing.T, run string) {
+	t.Helper()
+	until(t, "nothing of run "+run+" is left in the engine", 90*time.Second, func() bool {
+		return len(leftovers(t, map[string]string{broker.LabelRun: run})) == 0
+	})
 }
 
 // leftovers lists the containers and networks of the local engine that carry
