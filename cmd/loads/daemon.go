@@ -221,7 +221,9 @@ func (d *daemon) importInitial(ctx context.Context, files []string) error {
 // serve starts the server and leaves the URL beside the database, where later
 // commands look for it.
 func (d *daemon) serve(o daemonOptions, tokens *api.Tokens, ln net.Listener) error {
-	server, err := api.NewServer(api.Config{Broker: d.broker, Tokens: tokens, Log: o.log})
+	server, err := api.NewServer(api.Config{
+		Broker: d.broker, Tokens: tokens, Log: o.log, Reports: reportForms(), Comparisons: comparisonForms(),
+	})
 	if err != nil {
 		return err
 	}
