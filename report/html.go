@@ -40,18 +40,28 @@ type page struct {
 	LeftOut   int // events not shown
 }
 
+// hms is the time of day, for tables on a page that has the date.
+func hms(t *time.Time) string {
+	if t == nil {
+		return dash
+	}
+	return clock(*t)
+}
+
+func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
+
 // HTML writes the report as one page that holds all it needs: no script, no
 // fonts, nothing to load. It follows the reader's choice of light or dark, and
 // fits a phone's width.
 func HTML(w io.Writer, d broker.Dossier) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
-		"instant": instant, "length": length, "ms": ms, "orDash": orDash, "figure": figure, "short": short,
+		"instant": instant, "hms": hms, "length": length, "ms": ms, "orDash": orDash, "figure": figure, "short": short,
 		"step":      func(index int) string { return stepName(d.Run, index) },
 		"machine":   func(m broker.Machine) string { return machineName(d.Run, m) },
 		"exitCode":  exitCode,
 		"lastFrame": lastFrame,
 		"value":     criterionValue,
-		"clock":     func(t time.Time) string { return t.UTC().Format("15:04:05.000") },
+		"clock":     clock,
 		"offset":    func(m broker.Machine) string { x := offsetMS(m); return ms(&x) },
 		"lower":     strings.ToLower,
 	}).Parse(pageHTML)
