@@ -15,8 +15,8 @@ import (
 	"github.com/loads/loads/broker"
 )
 
-// DefaultTimeout bounds each call that is neither a stream nor a wait.
-const DefaultTimeout = time.Minute
+// callTimeout bounds each call that is neither a stream nor a wait.
+const callTimeout = time.Minute
 
 // maxAnswer bounds what the client reads of one answer, in bytes.
 const maxAnswer = 256 << 20
@@ -35,7 +35,7 @@ type Client struct {
 	// HTTP makes the calls; nil is http.DefaultClient. It must not have a
 	// Timeout, which would cut streams.
 	HTTP *http.Client
-	// Retrying, when not nil, is told by Events that the stream broke and how
+	// Retrying, when not nil, is told by Events and Logs that the stream broke and how
 	// long it waits before it asks again.
 	Retrying func(err error, wait time.Duration)
 }
@@ -47,29 +47,28 @@ type request struct {
 	query   url.Values
 	header  http.Header
 	body    []byte // nil is none
-	forever bool   // not bounded by DefaultTimeout
+	forever bool   // not bounded by callTimeout
 }
 
 // call makes the request and reads the JSON answer into out, unless out is nil.
-// It returns the answer's status.
-func (c *Client) call(ctx context.Context, r request, out any) (int, error) {
+func (c *Client) call(ctx context.Context, r request, out any) error {
 	if !r.forever {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, DefaultTimeout)
+		ctx, cancel = context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 	}
 	resp, err := c.open(ctx, r)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer resp.Body.Close()
 	if out == nil {
-		return resp.StatusCode, nil
+		return nil
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out); err != nil {
-		return 0, c.unreadable(ctx, err)
+		return c.unreadable(ctx, err)
 	}
-	return resp.StatusCode, nil
+	return nil
 }
 
 // open makes the request and returns an answer of status 2xx, whose body the
@@ -132,7 +131,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	}
 	return &broker.Error{
 		Code:    broker.EUnavailable,
-		Message: fmt.Sprintf("The broker at %s can't be reached", c.BaseURL),
+		Message: fmt.Sprintf("The broker at %s can't be reached; see that it runs and that the address is right", c.BaseURL),
 		Err:     err,
 	}
 }

@@ -11,7 +11,7 @@ import (
 // 0 leaves the number to the broker.
 func (c *Client) Info(ctx context.Context, limit, offset int) (Info, error) {
 	var a infoAnswer
-	_, err := c.call(ctx, get("/api", page(url.Values{}, limit, offset)), &a)
+	err := c.call(ctx, get("/api", page(url.Values{}, limit, offset)), &a)
 	return a.Info, err
 }
 
@@ -29,28 +29,27 @@ func page(q url.Values, limit, offset int) url.Values {
 // Projects returns all projects with their plans.
 func (c *Client) Projects(ctx context.Context) ([]Project, error) {
 	var a projectsAnswer
-	_, err := c.call(ctx, get("/api/project", nil), &a)
+	err := c.call(ctx, get("/api/project", nil), &a)
 	return a.Projects, err
 }
 
 // Project returns one project with its plans.
 func (c *Client) Project(ctx context.Context, uuid string) (Project, error) {
 	var a struct{ Project Project }
-	_, err := c.call(ctx, get("/api/project/"+url.PathEscape(uuid), nil), &a)
+	err := c.call(ctx, get("/api/project/"+url.PathEscape(uuid), nil), &a)
 	return a.Project, err
 }
 
 // CreateProject makes a project of a project file, in YAML or JSON.
 func (c *Client) CreateProject(ctx context.Context, data []byte) (Project, error) {
 	var a createdProject
-	_, err := c.call(ctx, textRequest(http.MethodPost, "/api/project", nil, data), &a)
+	err := c.call(ctx, textRequest(http.MethodPost, "/api/project", nil, data), &a)
 	return a.Project, err
 }
 
 // DeleteProject deletes a project with its plans and their runs.
 func (c *Client) DeleteProject(ctx context.Context, uuid string) error {
-	_, err := c.call(ctx, request{method: http.MethodDelete, path: "/api/project/" + url.PathEscape(uuid)}, nil)
-	return err
+	return c.call(ctx, request{method: http.MethodDelete, path: "/api/project/" + url.PathEscape(uuid)}, nil)
 }
 
 // Import brings a project file, or a file of one plan, to the broker. Projects
@@ -66,7 +65,7 @@ func (c *Client) Import(ctx context.Context, name string, data []byte, update bo
 		q.Set("update", "1")
 	}
 	var a struct{ Project Project }
-	_, err := c.call(ctx, textRequest(http.MethodPost, "/api/import", q, data), &a)
+	err := c.call(ctx, textRequest(http.MethodPost, "/api/import", q, data), &a)
 	return a.Project, err
 }
 
@@ -78,7 +77,7 @@ func (c *Client) Validate(ctx context.Context, name string, data []byte, env []s
 		q.Set("name", name)
 	}
 	var a validationAnswer
-	_, err := c.call(ctx, textRequest(http.MethodPost, "/api/validate", q, data), &a)
+	err := c.call(ctx, textRequest(http.MethodPost, "/api/validate", q, data), &a)
 	return a.Validation, err
 }
 
@@ -90,14 +89,14 @@ func (c *Client) Plans(ctx context.Context, project string) ([]Plan, error) {
 		q.Set("project", project)
 	}
 	var a plansAnswer
-	_, err := c.call(ctx, get("/api/plan", q), &a)
+	err := c.call(ctx, get("/api/plan", q), &a)
 	return a.Plans, err
 }
 
 // Plan returns one plan with its runs.
 func (c *Client) Plan(ctx context.Context, uuid string) (Plan, error) {
 	var a planAnswer
-	_, err := c.call(ctx, get(planPath(uuid), nil), &a)
+	err := c.call(ctx, get(planPath(uuid), nil), &a)
 	return a.Plan, err
 }
 
@@ -105,7 +104,7 @@ func (c *Client) Plan(ctx context.Context, uuid string) (Plan, error) {
 // A plan that has been run gives EConflict.
 func (c *Client) ReplacePlan(ctx context.Context, uuid string, data []byte) (Plan, error) {
 	var a planAnswer
-	_, err := c.call(ctx, textRequest(http.MethodPut, planPath(uuid), nil, data), &a)
+	err := c.call(ctx, textRequest(http.MethodPut, planPath(uuid), nil, data), &a)
 	return a.Plan, err
 }
 
@@ -125,7 +124,7 @@ func (c *Client) fork(ctx context.Context, path string, f ForkRequest) (Plan, er
 		return Plan{}, err
 	}
 	var a planAnswer
-	_, err = c.call(ctx, r, &a)
+	err = c.call(ctx, r, &a)
 	return a.Plan, err
 }
 
@@ -134,28 +133,27 @@ func planPath(uuid string) string { return "/api/plan/" + url.PathEscape(uuid) }
 // Instances returns the machines of all pools by their ids.
 func (c *Client) Instances(ctx context.Context) (map[string]Instance, error) {
 	var a instancesAnswer
-	_, err := c.call(ctx, get("/api/instances", nil), &a)
+	err := c.call(ctx, get("/api/instances", nil), &a)
 	return a.Instances, err
 }
 
 // Instance returns one machine.
 func (c *Client) Instance(ctx context.Context, id string) (Instance, error) {
 	var a instanceAnswer
-	_, err := c.call(ctx, get("/api/instances/"+url.PathEscape(id), nil), &a)
+	err := c.call(ctx, get("/api/instances/"+url.PathEscape(id), nil), &a)
 	return a.Instance, err
 }
 
 // DeleteInstance ends one machine.
 func (c *Client) DeleteInstance(ctx context.Context, id string) error {
-	_, err := c.call(ctx, request{
+	return c.call(ctx, request{
 		method: http.MethodDelete, path: "/api/instances/" + url.PathEscape(id), forever: true,
 	}, nil)
-	return err
 }
 
 // DeleteInstances ends all machines and returns their ids.
 func (c *Client) DeleteInstances(ctx context.Context) ([]string, error) {
 	var a terminatedAnswer
-	_, err := c.call(ctx, request{method: http.MethodDelete, path: "/api/instances", forever: true}, &a)
+	err := c.call(ctx, request{method: http.MethodDelete, path: "/api/instances", forever: true}, &a)
 	return a.Terminated, err
 }

@@ -37,7 +37,7 @@ func (c *Client) Start(ctx context.Context, plan string, o StartOptions) (string
 		return "", err
 	}
 	var a startedAnswer
-	_, err = c.call(ctx, r, &a)
+	err = c.call(ctx, r, &a)
 	return a.RunID, err
 }
 
@@ -45,14 +45,14 @@ func (c *Client) Start(ctx context.Context, plan string, o StartOptions) (string
 // running.
 func (c *Client) Abort(ctx context.Context, run string) (bool, error) {
 	var a Envelope
-	_, err := c.call(ctx, request{method: http.MethodDelete, path: "/api/orchestrate/" + url.PathEscape(run)}, &a)
+	err := c.call(ctx, request{method: http.MethodDelete, path: "/api/orchestrate/" + url.PathEscape(run)}, &a)
 	return a.Success, err
 }
 
 // Run returns one run, with the plan as it is run.
 func (c *Client) Run(ctx context.Context, run string) (Run, error) {
 	var a runAnswer
-	_, err := c.call(ctx, get(runPath(run), nil), &a)
+	err := c.call(ctx, get(runPath(run), nil), &a)
 	return a.Run, err
 }
 
@@ -79,7 +79,7 @@ func (c *Client) Runs(ctx context.Context, q RunQuery) ([]Run, error) {
 		}
 	}
 	var a runsAnswer
-	_, err := c.call(ctx, get("/api/run", page(v, q.Limit, q.Offset)), &a)
+	err := c.call(ctx, get("/api/run", page(v, q.Limit, q.Offset)), &a)
 	return a.Runs, err
 }
 
@@ -95,7 +95,7 @@ func (c *Client) DeleteRun(ctx context.Context, run string, purge, terminate boo
 		q.Set("terminate", "1")
 	}
 	var a deletedRunAnswer
-	_, err := c.call(ctx, request{
+	err := c.call(ctx, request{
 		method: http.MethodDelete, path: runPath(run), query: q, forever: true,
 	}, &a)
 	return a.DeletedRun, err
@@ -128,28 +128,28 @@ func (c *Client) waitOnce(ctx context.Context, run string, timeout time.Duration
 	r := get(runPath(run)+"/wait", q)
 	r.forever = true
 	var a runAnswer
-	_, err := c.call(ctx, r, &a)
+	err := c.call(ctx, r, &a)
 	return a.Run, err
 }
 
 // RunPlan returns the plan exactly as the run used it.
 func (c *Client) RunPlan(ctx context.Context, run string) (strategies.Plan, error) {
 	var a runPlanAnswer
-	_, err := c.call(ctx, get(runPath(run)+"/plan", nil), &a)
+	err := c.call(ctx, get(runPath(run)+"/plan", nil), &a)
 	return a.Plan, err
 }
 
 // Machines returns the run's machines, by step and index.
 func (c *Client) Machines(ctx context.Context, run string) ([]Machine, error) {
 	var a machinesAnswer
-	_, err := c.call(ctx, get(runPath(run)+"/machines", nil), &a)
+	err := c.call(ctx, get(runPath(run)+"/machines", nil), &a)
 	return a.Machines, err
 }
 
 // Report returns the run with its metrics so far and its account.
 func (c *Client) Report(ctx context.Context, run string) (Report, error) {
 	var a reportAnswer
-	_, err := c.call(ctx, get(runPath(run)+"/summary", nil), &a)
+	err := c.call(ctx, get(runPath(run)+"/summary", nil), &a)
 	return a.Report, err
 }
 
@@ -170,15 +170,15 @@ func (c *Client) Series(ctx context.Context, run string, q metrics.Query) ([]met
 		v.Add("tag", tag.Name+":"+tag.Value)
 	}
 	var a seriesAnswer
-	_, err := c.call(ctx, get(runPath(run)+"/series", v), &a)
+	err := c.call(ctx, get(runPath(run)+"/series", v), &a)
 	return a.Series, err
 }
 
-// Dashboard says where to look at the run.
-func (c *Client) Dashboard(ctx context.Context, run string) (Dashboard, error) {
-	var a dashboardAnswer
-	_, err := c.call(ctx, get("/dashboards/run/"+url.PathEscape(run)+"/", nil), &a)
-	return a.Dashboard, err
+// Links says where to look at the run.
+func (c *Client) Links(ctx context.Context, run string) (Links, error) {
+	var a linksAnswer
+	err := c.call(ctx, get(runPath(run)+"/links", nil), &a)
+	return a.Links, err
 }
 
 func runPath(run string) string { return "/api/run/" + url.PathEscape(run) }

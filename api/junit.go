@@ -44,7 +44,7 @@ func (s *Server) junit(ctx context.Context, in *uuidInput) (func(*stream) error,
 
 // JUnit returns the verdict of a run that is over in JUnit's XML.
 func (c *Client) JUnit(ctx context.Context, run string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	resp, err := c.open(ctx, get(runPath(run)+"/junit", nil))
 	if err != nil {

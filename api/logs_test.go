@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -81,7 +82,9 @@ func (p *tape) Logs(ctx context.Context, id string, o broker.LogOptions, stdout,
 func (b *bench) mustLog(lines ...string) broker.Run {
 	b.Helper()
 	run := b.mustStore(b.mustPlan())
-	m := broker.Machine{State: broker.MachinePrepared, RelayID: "relay", ContainerID: "plan"}
+	m := broker.Machine{
+		State: broker.MachinePrepared, RelayID: "relay", ContainerID: "plan", StartedAt: new(time.Now()),
+	}
 	if err := b.store.SaveMachine(b.Context(), &run, &m); err != nil {
 		b.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func (s *Server) orchestrateRoutes() {
 	registerBody(s, huma.Operation{
 		OperationID: "start", Method: http.MethodPost, Path: "/api/orchestrate/{uuid}", Tags: []string{"runs"},
 		Summary: "Start a run of a plan",
-		Description: "The body is an object of the environment for interpolation. run_uuid in it fixes the run's id, " +
+		Description: "The body is an object of the environment, for interpolation and for the containers. run_uuid in it fixes the run's id, " +
 			"owner says whose run it is. Values that are null are left out.",
 		RequestBody: &huma.RequestBody{Content: map[string]*huma.MediaType{contentJSON: {
 			Schema: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true},

@@ -42,7 +42,7 @@ func (s *Server) planRoutes() {
 	registerBody(s, huma.Operation{
 		OperationID: "replace-plan", Method: http.MethodPut, Path: "/api/plan/{uuid}", Tags: tags,
 		Summary:     "Give a plan that has not been run new fields and steps",
-		RequestBody: planBody("A plan, in JSON or YAML.", "FilePlan", true),
+		RequestBody: planBody("A plan, in JSON or YAML.", "FilePlan"),
 	}, s.replacePlan)
 	registerBody(s, huma.Operation{
 		OperationID: "fork-plan", Method: http.MethodPost, Path: "/api/plan/{uuid}/fork", Tags: tags,
@@ -56,7 +56,7 @@ func (s *Server) planRoutes() {
 		OperationID: "validate", Method: http.MethodPost, Path: "/api/validate", Tags: tags,
 		Summary:     "Check a plan file without keeping it",
 		Description: "Answers 200 also for a file with mistakes: the call did what was asked. See valid and faults.",
-		RequestBody: planBody("A project file or a plan file, in JSON or YAML.", "FileProject", true),
+		RequestBody: planBody("A project file or a plan file, in JSON or YAML.", "FileProject"),
 
 		RejectUnknownQueryParameters: true,
 	}, s.validate)

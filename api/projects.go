@@ -44,7 +44,7 @@ func (s *Server) projectRoutes() {
 	registerBody(s, huma.Operation{
 		OperationID: "create-project", Method: http.MethodPost, Path: "/api/project", Tags: tags,
 		Summary:     "Make a project of a project file",
-		RequestBody: planBody("A project file, in JSON or YAML.", "FileProject", true),
+		RequestBody: planBody("A project file, in JSON or YAML.", "FileProject"),
 	}, s.createProject)
 	register(s, huma.Operation{
 		OperationID: "project", Method: http.MethodGet, Path: "/api/project/{uuid}", Tags: tags,
@@ -59,7 +59,7 @@ func (s *Server) projectRoutes() {
 		Summary: "Bring a project file, or a file of one plan; projects and plans are matched by name",
 		Description: "Without update, plans of a name that the project has stay as they are. " +
 			"The plans answered are those of the file, in its order.",
-		RequestBody:                  planBody("A project file or a plan file, in JSON or YAML.", "FileProject", true),
+		RequestBody:                  planBody("A project file or a plan file, in JSON or YAML.", "FileProject"),
 		RejectUnknownQueryParameters: true,
 	}, s.importProject)
 }

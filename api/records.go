@@ -39,7 +39,7 @@ func planOf(rec broker.PlanRecord, runs []broker.Run) Plan {
 		Criteria: rec.Plan.Criteria, OnInvalid: rec.Plan.OnInvalid, MaxSkewMS: rec.Plan.MaxSkewMS,
 	}
 	for i, step := range rec.Plan.Steps {
-		p.Steps[i] = Step{Step: step, PlanID: rec.ID, StepRecords: []StepRecord{}}
+		p.Steps[i] = Step{Step: step, Monitor: step.Monitor, PlanID: rec.ID, StepRecords: []StepRecord{}}
 	}
 	for i, run := range runs {
 		p.Runs[i] = runOf(run)

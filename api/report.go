@@ -135,7 +135,7 @@ func (c *Client) WriteComparison(ctx context.Context, runs []string, format stri
 
 // copyTo copies the body of an answer.
 func (c *Client) copyTo(ctx context.Context, r request, w io.Writer) error {
-	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	resp, err := c.open(ctx, r)
 	if err != nil {

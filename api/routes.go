@@ -177,11 +177,11 @@ func schemaRef(name string) *huma.Schema {
 
 // planBody describes a body that package strategies reads. The content type
 // is not looked at: YAML holds JSON.
-func planBody(description, schema string, required bool) *huma.RequestBody {
+func planBody(description, schema string) *huma.RequestBody {
 	media := &huma.MediaType{Schema: schemaRef(schema)}
 	return &huma.RequestBody{
 		Description: description,
-		Required:    required,
+		Required:    true,
 		Content:     map[string]*huma.MediaType{contentJSON: media, "application/yaml": media},
 	}
 }

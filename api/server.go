@@ -34,6 +34,8 @@ type Config struct {
 	// Tokens are accepted, and one is demanded, when it is not nil. Without
 	// them the server serves programs on its own machine only.
 	Tokens *Tokens
+	// Elsewhere knows of runs in other programs; nil knows nothing.
+	Elsewhere Elsewhere
 	// Log takes what goes wrong inside; nil is nowhere.
 	Log *slog.Logger
 	// Reports and Comparisons are the forms that can be had, by their names. A
@@ -44,11 +46,12 @@ type Config struct {
 
 // A Server serves the broker over HTTP.
 type Server struct {
-	broker *broker.Broker
-	tokens *Tokens
-	log    *slog.Logger
-	api    huma.API
-	mux    *http.ServeMux
+	broker    *broker.Broker
+	elsewhere Elsewhere
+	tokens    *Tokens
+	log       *slog.Logger
+	api       huma.API
+	mux       *http.ServeMux
 
 	reports     map[string]ReportForm
 	comparisons map[string]ComparisonForm
@@ -73,7 +76,7 @@ func NewServer(cfg Config) (*Server, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		broker: cfg.Broker, tokens: cfg.Tokens, log: log.With("component", "api"),
+		broker: cfg.Broker, elsewhere: cfg.Elsewhere, tokens: cfg.Tokens, log: log.With("component", "api"),
 		mux: http.NewServeMux(), heartbeat: heartbeat,
 		reports: cfg.Reports, comparisons: cfg.Comparisons,
 	}
@@ -93,6 +96,7 @@ func (s *Server) routes() {
 	s.planRoutes()
 	s.runRoutes()
 	s.resultRoutes()
+	s.elsewhereRoutes()
 	s.eventRoutes()
 	s.logRoutes()
 	s.junitRoutes()

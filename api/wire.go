@@ -86,6 +86,9 @@ type Plan struct {
 // Step is a step as it is kept, with its executions.
 type Step struct {
 	strategies.Step
+	// Monitor is there for monitor steps only: clients of loads v2 look
+	// whether it is.
+	Monitor     bool         `json:"monitor,omitempty"`
 	PlanID      int64        `json:"plan_id"`
 	StepRecords []StepRecord `json:"step_records"`
 }
@@ -220,6 +223,17 @@ type Report struct {
 	Machines []Machine       `json:"machines"`
 	Summary  metrics.Summary `json:"summary"`
 	Ledger   metrics.Ledger  `json:"ledger"`
+	// Influx is set when the run's metrics go to InfluxDB too.
+	Influx *Exported `json:"influx,omitempty"`
+}
+
+// Exported says how far a run's metrics have come in InfluxDB.
+type Exported struct {
+	Written uint64         `json:"points_written"`
+	Refused uint64         `json:"points_refused" doc:"InfluxDB will never take them."`
+	Waiting uint64         `json:"frames_waiting" doc:"Frames whose points are still to be written."`
+	Trouble broker.Trouble `json:"trouble,omitempty" doc:"unreachable or refused, while nothing can be written."`
+	Detail  string         `json:"detail,omitempty" doc:"What InfluxDB said."`
 }
 
 // ForkRequest asks for a changed copy of a plan.
@@ -244,8 +258,8 @@ type DeletedRun struct {
 	Purged         bool     `json:"purged,omitempty" doc:"With purge: the record is gone."`
 }
 
-// Dashboard says where to look at a run.
-type Dashboard struct {
+// Links say where to look at a run.
+type Links struct {
 	UUID      string            `json:"uuid"`
 	PlanName  string            `json:"plan_name"`
 	StateName string            `json:"state_name"`

@@ -46,7 +46,7 @@ type StartRequest struct {
 	PlanUUID    string
 	RunUUID     string // fixed id of the run; empty makes one
 	Owner       string
-	Environment strategies.Environment // for interpolation; wins over the steps'
+	Environment strategies.Environment // for interpolation and the containers; wins over the steps'
 }
 
 // Edits change a plan on its way to a fork.
@@ -134,11 +134,10 @@ func (b *Broker) Start(ctx context.Context) error {
 // are on disk and on their machines; the next Start goes on with them.
 func (b *Broker) Close() error {
 	b.mu.Lock()
-	stop := b.stop
-	b.mu.Unlock()
-	if stop != nil {
-		stop()
+	if b.stop != nil {
+		b.stop() // under the lock, so that no run is launched from now on
 	}
+	b.mu.Unlock()
 	b.wg.Wait()
 	return nil
 }
@@ -156,14 +155,16 @@ func (b *Broker) launch(run Run) {
 	b.wg.Go(func() {
 		x.drive(b.ctx)
 		b.mu.Lock()
-		delete(b.runs, run.UUID)
+		if b.runs[run.UUID] == x { // not a later run of that id
+			delete(b.runs, run.UUID)
+		}
 		b.mu.Unlock()
 		b.hub.notify(run.UUID)
 	})
 }
 
 // StartRun starts a run of a plan. It gives ENotFound for an unknown plan,
-// EInvalid when a variable of the plan is not set, and EConflict for a
+// EInvalid when a variable of the plan is not set or one given can't be, and EConflict for a
 // RunUUID in use.
 func (b *Broker) StartRun(ctx context.Context, req StartRequest) (Run, error) {
 	plan, err := b.cfg.Store.Plan(ctx, req.PlanUUID)
@@ -229,6 +230,7 @@ func (b *Broker) DeleteRun(ctx context.Context, uuid string) error {
 	if err := b.cfg.Store.DeleteRun(ctx, uuid); err != nil {
 		return err
 	}
+	b.cache.remove(uuid)
 	return b.deleteLogs(uuid)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +28,10 @@ type execution struct {
 	mu      sync.Mutex
 	run     Run
 	changed chan struct{} // closed and replaced at each change of a step
+
+	// leads are how far ahead the start of each step is fixed; each belongs to
+	// its step's goroutine.
+	leads []time.Duration
 
 	machines []*machine // set by loadMachines; the slice does not change after
 	engines  engines
@@ -54,6 +59,7 @@ func newExecution(b *Broker, run Run) *execution {
 		changed: make(chan struct{}),
 		frames:  make(chan frameItem, 1024),
 		series:  metrics.NewSeries(),
+		leads:   make([]time.Duration, len(run.Plan.Steps)),
 	}
 	x.engines.dial = b.cfg.Dial
 	if run.Aborted {
@@ -108,6 +114,9 @@ func (x *execution) phase(ctx context.Context, state RunState) error {
 	}
 }
 
+// abortReason is the reason of the verdict ABORTED.
+const abortReason = "The run was aborted."
+
 // errStop ends a phase; the outcome that conclude stored says why.
 var errStop = errors.New("the run is to end")
 
@@ -131,7 +140,7 @@ func (x *execution) abortable(ctx context.Context, phase func(context.Context) e
 	case ctx.Err() != nil:
 		return nil // the broker stops; the run stays as it is on disk
 	case x.isAborted():
-		return x.conclude(ctx, Aborted, "The run was aborted.")
+		return x.conclude(ctx, Aborted, abortReason)
 	case errors.Is(err, errStop):
 		return nil
 	}
@@ -160,8 +169,9 @@ func (x *execution) conclude(ctx context.Context, v Verdict, reason string) erro
 	if stored, err := x.b.cfg.Store.Run(ctx, x.ref.UUID); err != nil {
 		return fmt.Errorf("read run: %w", err)
 	} else if stored.Aborted { // perhaps this very moment
-		v, reason = Aborted, "The run was aborted."
+		v, reason = Aborted, abortReason
 	}
+	reason = oneLine(reason)
 	return x.update(ctx, func(run *Run) []Event {
 		if run.State >= Terminating {
 			return nil
@@ -178,6 +188,9 @@ func (x *execution) conclude(ctx context.Context, v Verdict, reason string) erro
 	})
 }
 
+// oneLine makes one line of joined errors: a reason is a sentence.
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
+
 // update changes the run and stores it with the events, if there are any.
 func (x *execution) update(ctx context.Context, change func(*Run) []Event) error {
 	x.mu.Lock()
@@ -189,7 +202,7 @@ func (x *execution) update(ctx context.Context, change func(*Run) []Event) error
 	}
 	if err := x.b.cfg.Store.SaveRun(ctx, &x.run, events...); err != nil {
 		x.run = before
-		return fmt.Errorf("store run: %w", err)
+		return &storeError{fmt.Errorf("store run: %w", err)}
 	}
 	for _, e := range events {
 		x.log.Info(e.Text, "state", x.run.State)
@@ -214,7 +227,7 @@ func (x *execution) updateStep(ctx context.Context, i int, text string, change f
 	change(&rec)
 	e := Event{Kind: EventStep, Step: x.ref.Plan.Steps[i].Name, State: string(rec.State), Text: text}
 	if err := x.b.cfg.Store.SaveStep(ctx, &x.run, &rec, e); err != nil {
-		return fmt.Errorf("store step: %w", err)
+		return &storeError{fmt.Errorf("store step: %w", err)}
 	}
 	x.run.StepRecords[i] = rec
 	close(x.changed)
@@ -224,27 +237,28 @@ func (x *execution) updateStep(ctx context.Context, i int, text string, change f
 	return nil
 }
 
-// saveMachine stores the machine, with an event when text is not empty.
-func (x *execution) saveMachine(ctx context.Context, m *machine, text string) error {
+// updateMachine stores the machine as change makes it, with an event when text
+// is not empty, and then changes it. Fields that change leaves alone are not
+// written, as others may be reading them.
+func (x *execution) updateMachine(ctx context.Context, m *machine, text string, change func(*Machine)) error {
+	after := m.Machine
+	change(&after)
 	var events []Event
 	if text != "" {
-		events = append(events, x.machineEvent(m, text))
-		x.log.Info(text, "step", events[0].Step, "machine", m.Index, "state", m.State)
+		events = append(events, Event{
+			Kind: EventMachine, Step: x.ref.Plan.Steps[m.Step].Name, Machine: &after.Index,
+			State: string(after.State), Text: text,
+		})
 	}
-	if err := x.b.cfg.Store.SaveMachine(ctx, x.ref, &m.Machine, events...); err != nil {
-		return fmt.Errorf("store machine: %w", err)
+	if err := x.b.cfg.Store.SaveMachine(ctx, x.ref, &after, events...); err != nil {
+		return &storeError{fmt.Errorf("store machine: %w", err)}
 	}
+	change(&m.Machine)
 	if text != "" {
+		x.log.Info(text, "step", events[0].Step, "machine", m.Index, "state", m.State)
 		x.b.hub.notify(m.RunUUID)
 	}
 	return nil
-}
-
-func (x *execution) machineEvent(m *machine, text string) Event {
-	return Event{
-		Kind: EventMachine, Step: x.ref.Plan.Steps[m.Step].Name, Machine: &m.Index,
-		State: string(m.State), Text: text,
-	}
 }
 
 // note stores an event that changes nothing.

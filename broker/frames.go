@@ -5,15 +5,17 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/loads/loads/metrics"
 )
 
-// maxFrameLine is the size in bytes over which a line of a relay's output is
-// no frame.
+// maxFrameLine is the size in bytes after which a line of a container's output
+// is cut off. It is far more than a frame may have.
 const maxFrameLine = 16 << 20
 
 // rereadMargin is how far before the last stored frame reading begins again
@@ -21,8 +23,9 @@ const maxFrameLine = 16 << 20
 // frames.
 const rereadMargin = 3 * time.Second
 
-// frameItem is a frame on its way to the store, or a number of broken lines,
-// or neither: stored is then closed when all before it is stored.
+// frameItem is a frame on its way to the store, with the number of broken lines
+// before it, which is stored together with it; or such a number alone, when
+// body is nil; or neither: stored is then closed when all before it is stored.
 type frameItem struct {
 	stored  chan struct{}
 	id      int64 // of the machine
@@ -50,7 +53,8 @@ type frameReader struct {
 	last      uint64 // number of the last frame passed on
 	lastTime  int64
 	final     bool
-	lenient   bool // the next broken line may be the rest of one that was cut
+	broken    uint64        // lines after it that are no frame
+	passed    atomic.Uint64 // frames passed on
 	stderr    tail
 }
 
@@ -74,6 +78,7 @@ func (x *execution) follow(ctx context.Context, m *machine) {
 		defer close(r.done)
 		defer cancel()
 		r.read(reading)
+		r.tellEarlyEnd(reading)
 	})
 }
 
@@ -115,8 +120,8 @@ func (r *frameReader) read(ctx context.Context) {
 // and reports whether it has ended.
 func (r *frameReader) readOnce(ctx context.Context) (ended bool, err error) {
 	opts := LogOptions{Follow: true}
-	r.lenient = r.lastTime > 0
-	if r.lenient {
+	r.broken = 0 // they come again
+	if r.lastTime > 0 {
 		opts.Since = time.UnixMilli(r.lastTime).Add(-rereadMargin)
 	}
 	// Asked first: if it had ended before the log was read, the log is complete.
@@ -131,33 +136,62 @@ func (r *frameReader) readOnce(ctx context.Context) (ended bool, err error) {
 	return c.Started() && !c.Running(), nil
 }
 
-// take passes a frame on to the store.
+// take passes a frame on to the store. A line that is no frame is counted with
+// the next frame: so the count is stored once, and a line that comes again
+// after a break, perhaps torn, is told by the frame after it.
 func (r *frameReader) take(ctx context.Context, line []byte) error {
-	item := frameItem{id: r.id, machine: r.index, step: r.step}
 	f, err := metrics.Decode(line)
 	switch {
-	case err != nil && r.lenient:
-		r.lenient = false
+	case err != nil || f.Seq > math.MaxInt64:
+		r.broken++
 		return nil
-	case err != nil:
-		item.broken = 1
+	case f.Seq <= r.last && f.Time <= r.lastTime:
+		r.broken = 0 // the frame has come before, and so has what was before it
+		return nil
 	case f.Seq <= r.last:
-		r.lenient = false
+		r.broken++ // of a relay that was started again; its numbers mean nothing
 		return nil
-	default:
-		item.frame, item.body = f, bytes.Clone(line)
 	}
+	// A relay that ends before it is asked to leaves metrics out from then on:
+	// what it takes for its last frame is not the machine's.
+	f.Final = f.Final && r.x.state() >= Terminating
+	item := frameItem{id: r.id, machine: r.index, step: r.step, frame: f, body: bytes.Clone(line), broken: r.broken}
 	select {
 	case r.x.frames <- item:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	r.lenient = false
-	if item.broken == 0 {
-		r.last, r.lastTime, r.final = f.Seq, f.Time, f.Final
-		r.firstOnce.Do(func() { close(r.first) })
-	}
+	r.last, r.lastTime, r.final, r.broken = f.Seq, f.Time, f.Final, 0
+	r.passed.Add(1)
+	r.firstOnce.Do(func() { close(r.first) })
 	return nil
+}
+
+// passBroken passes on the number of broken lines after the last frame. It is
+// called once the reading is over, and no more after what it says is stored.
+func (r *frameReader) passBroken(ctx context.Context) error {
+	if r.broken == 0 {
+		return nil
+	}
+	select {
+	case r.x.frames <- frameItem{id: r.id, broken: r.broken}:
+		r.broken = 0
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// tellEarlyEnd notes that the relay has ended though nobody asked it to.
+func (r *frameReader) tellEarlyEnd(ctx context.Context) {
+	if ctx.Err() != nil || r.x.state() != Running {
+		return
+	}
+	text := fmt.Sprintf("The relay of machine %d of step %s ended before the run did; metrics sent to it from now on are lost. Its last words: %s",
+		r.index, r.step, r.stderr.String())
+	if err := r.x.note(ctx, text); err != nil && ctx.Err() == nil {
+		r.x.log.Error("note the end of a relay", "step", r.step, "machine", r.index, "error", err)
+	}
 }
 
 // storeFrames stores what the readers pass on, many frames at once, until ctx
@@ -192,11 +226,10 @@ func (x *execution) storeBatch(ctx context.Context, items []frameItem) {
 	var frames []StoredFrame
 	broken := map[int64]uint64{}
 	for _, it := range items {
-		switch {
-		case it.stored != nil:
-			continue
-		case it.broken > 0:
+		if it.broken > 0 {
 			broken[it.id] += it.broken
+		}
+		if it.body == nil {
 			continue
 		}
 		frames = append(frames, StoredFrame{
@@ -219,7 +252,7 @@ func (x *execution) storeBatch(ctx context.Context, items []frameItem) {
 		switch {
 		case it.stored != nil:
 			close(it.stored)
-		case it.broken == 0:
+		case it.body != nil:
 			x.series.Add(it.step, it.machine, it.frame)
 		}
 	}
@@ -279,7 +312,8 @@ func (b *Broker) readSeries(ctx context.Context, run *Run) (*metrics.Series, err
 }
 
 // A lineWriter calls line for every line written to it, without its end. What
-// follows the last line end is kept until more comes.
+// follows the last line end is kept until more comes. A line is cut off after
+// maxFrameLine bytes.
 type lineWriter struct {
 	line func([]byte) error
 	rest []byte
@@ -295,19 +329,21 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		}
 		line := p[:i]
 		if len(w.rest) > 0 {
-			line = append(w.rest, line...)
-			w.rest = w.rest[:0]
+			w.keep(line)
+			line, w.rest = w.rest, w.rest[:0]
 		}
 		if err := w.line(line); err != nil {
 			return 0, err
 		}
 		p = p[i+1:]
 	}
-	if len(w.rest)+len(p) > maxFrameLine {
-		return 0, Errorf(EInternal, "a line of over %d bytes", maxFrameLine)
-	}
-	w.rest = append(w.rest, p...)
+	w.keep(p)
 	return n, nil
+}
+
+// keep adds to the line that has not ended, as far as there is room.
+func (w *lineWriter) keep(p []byte) {
+	w.rest = append(w.rest, p[:min(len(p), maxFrameLine-len(w.rest))]...)
 }
 
 // tail keeps the end of what is written to it, to say why a program ended.

@@ -10,9 +10,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/loads/loads/strategies"
 )
 
 // maxLog is the number of bytes of a container's output that is kept.
@@ -39,11 +42,11 @@ func (b *Broker) deleteLogs(run string) error {
 func (x *execution) keepLog(ctx context.Context, m *machine, role, id string) error {
 	name := x.b.logFile(m.Machine, role)
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-		return fmt.Errorf("keep log: %w", err)
+		return diskError(fmt.Errorf("keep log: %w", err))
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), ".log-*")
 	if err != nil {
-		return fmt.Errorf("keep log: %w", err)
+		return diskError(fmt.Errorf("keep log: %w", err))
 	}
 	defer os.Remove(f.Name()) // fails when it was renamed, as it should be
 	w := &logFileWriter{w: bufio.NewWriter(f)}
@@ -53,12 +56,15 @@ func (x *execution) keepLog(ctx context.Context, m *machine, role, id string) er
 		return nil // nothing to keep, or it is kept already
 	}
 	if logErr != nil {
-		return logErr
+		return diskError(logErr)
 	}
 	if err != nil {
-		return fmt.Errorf("keep log: %w", err)
+		return diskError(fmt.Errorf("keep log: %w", err))
 	}
-	return os.Rename(f.Name(), name)
+	if err := os.Rename(f.Name(), name); err != nil {
+		return diskError(fmt.Errorf("keep log: %w", err))
+	}
+	return nil
 }
 
 // A logFileWriter writes the lines of both streams to one file.
@@ -159,15 +165,7 @@ func eachKeptLine(file string, yield func(LogLine) error) error {
 // containers. yield is never called by two goroutines at once; its error ends
 // the call and is returned.
 func (b *Broker) Logs(ctx context.Context, runUUID string, q LogQuery, yield func(LogLine) error) error {
-	run, err := b.cfg.Store.Run(ctx, runUUID)
-	if err != nil {
-		return err
-	}
-	machines, err := b.cfg.Store.Machines(ctx, runUUID)
-	if err != nil {
-		return err
-	}
-	selected, err := q.selectFrom(run, machines)
+	run, selected, err := b.logMachines(ctx, runUUID, q)
 	if err != nil {
 		return err
 	}
@@ -207,6 +205,43 @@ func (b *Broker) Logs(ctx context.Context, runUUID string, q LogQuery, yield fun
 	return errors.Join(errs...)
 }
 
+// logMachines returns the run and those of its machines that the query selects.
+// A run that has just begun has no machines yet; following waits for them.
+func (b *Broker) logMachines(ctx context.Context, runUUID string, q LogQuery) (Run, []Machine, error) {
+	changed, cancel := b.Watch(runUUID)
+	defer cancel()
+	for {
+		run, err := b.cfg.Store.Run(ctx, runUUID)
+		if err != nil {
+			return Run{}, nil, err
+		}
+		machines, err := b.cfg.Store.Machines(ctx, runUUID)
+		if err != nil {
+			return Run{}, nil, err
+		}
+		if !q.Follow || run.State == Completed || len(machines) >= machinesOf(run.Plan) {
+			selected, err := q.selectFrom(run, machines)
+			return run, selected, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return Run{}, nil, ctx.Err()
+		}
+	}
+}
+
+// machinesOf is how many machines a run of the plan takes.
+func machinesOf(plan strategies.Plan) int {
+	n := 0
+	for _, step := range plan.Steps {
+		if !step.Monitor {
+			n += step.InstanceCount
+		}
+	}
+	return n
+}
+
 func (q LogQuery) selectFrom(run Run, machines []Machine) ([]Machine, error) {
 	var selected []Machine
 	known := q.Step == ""
@@ -229,6 +264,12 @@ func (q LogQuery) selectFrom(run Run, machines []Machine) ([]Machine, error) {
 
 // machineLog reads one container's log, from its engine or its file.
 func (b *Broker) machineLog(ctx context.Context, m Machine, q LogQuery, yield func(LogLine) error) error {
+	if q.Follow {
+		var err error
+		if m, err = b.awaitContainer(ctx, m, q.Relay); err != nil {
+			return err
+		}
+	}
 	role, id := RolePlan, m.ContainerID
 	if q.Relay {
 		role, id = RoleRelay, m.RelayID
@@ -237,14 +278,7 @@ func (b *Broker) machineLog(ctx context.Context, m Machine, q LogQuery, yield fu
 	if _, err := os.Stat(file); err == nil {
 		return tailOf(file, q.Tail, yield)
 	}
-	if id == "" {
-		next, err := b.nextContainer(ctx, m, q)
-		if next == nil || err != nil {
-			return err
-		}
-		return b.machineLog(ctx, *next, q, yield)
-	}
-	if m.State == MachineReleased {
+	if id == "" || m.State == MachineReleased {
 		return nil
 	}
 	eng, err := b.cfg.Dial(m.Endpoint)
@@ -267,36 +301,33 @@ func (b *Broker) machineLog(ctx context.Context, m Machine, q LogQuery, yield fu
 	return err
 }
 
-// nextContainer waits, when following, until the machine has its container; it
-// returns nil when there will be none.
-func (b *Broker) nextContainer(ctx context.Context, m Machine, q LogQuery) (*Machine, error) {
-	if !q.Follow {
-		return nil, nil
-	}
+// awaitContainer waits until the machine's container runs, or never will: the
+// log of one that is only created ends at once, however it is followed.
+func (b *Broker) awaitContainer(ctx context.Context, m Machine, relay bool) (Machine, error) {
 	changed, cancel := b.Watch(m.RunUUID)
 	defer cancel()
 	for {
 		machines, err := b.cfg.Store.Machines(ctx, m.RunUUID)
 		if err != nil {
-			return nil, err
+			return Machine{}, err
 		}
-		for _, now := range machines {
-			id := now.ContainerID
-			if q.Relay {
-				id = now.RelayID
-			}
-			switch {
-			case now.ID != m.ID:
-			case id != "":
-				return &now, nil
-			case now.State == MachineReleased || now.State == MachineLost:
-				return nil, nil
+		k := slices.IndexFunc(machines, func(now Machine) bool { return now.ID == m.ID })
+		if k < 0 {
+			return Machine{}, Errorf(ENotFound, "The run was deleted.")
+		}
+		now := machines[k]
+		switch now.State {
+		case MachineLost, MachineReleasing, MachineReleased:
+			return now, nil
+		case MachinePrepared:
+			if relay || now.StartedAt != nil {
+				return now, nil
 			}
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return Machine{}, ctx.Err()
 		}
 	}
 }

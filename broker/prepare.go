@@ -140,9 +140,12 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 			continue
 		}
 		g := got[k]
-		m.Pool, m.ProviderID, m.Address, m.PublicIP = g.Pool, g.ProviderID, g.Address, g.PublicIP
-		m.Network, m.Endpoint, m.State = g.Network, g.Endpoint, MachineReady
-		if err := x.saveMachine(ctx, m, fmt.Sprintf("Machine %s is there, at %s.", m.ProviderID, m.Address)); err != nil {
+		text := fmt.Sprintf("Machine %s is there, at %s.", g.ProviderID, g.Address)
+		err := x.updateMachine(ctx, m, text, func(m *Machine) {
+			m.Pool, m.ProviderID, m.Address, m.PublicIP = g.Pool, g.ProviderID, g.Address, g.PublicIP
+			m.Network, m.Endpoint, m.State = g.Network, g.Endpoint, MachineReady
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -200,11 +203,14 @@ func (x *execution) prepareMachines(ctx context.Context) error {
 // it when it does not answer and the step allows that, else it fails.
 func (x *execution) notPrepared(ctx context.Context, m *machine, cause error) error {
 	step := x.ref.Plan.Steps[m.Step]
+	if isStoreError(cause) {
+		return cause
+	}
 	if CodeOf(cause) != EUnavailable || !step.PruneRunning {
 		return x.fail(ctx, "Step %s, machine %d can't be used: %v", step.Name, m.Index, cause)
 	}
-	m.State, m.Reason = MachineLost, cause.Error()
-	return x.saveMachine(ctx, m, fmt.Sprintf("Machine %s does not answer; going on without it: %v", m.ProviderID, cause))
+	text := fmt.Sprintf("Machine %s does not answer; going on without it: %v", m.ProviderID, cause)
+	return x.updateMachine(ctx, m, text, func(m *Machine) { m.State, m.Reason = MachineLost, cause.Error() })
 }
 
 // enoughMachines fails the run when a step has no machine left.
@@ -269,7 +275,7 @@ func (x *execution) prepare(ctx context.Context, m *machine, names []byte, image
 	if err := x.pin(ctx, m, info, node, image); err != nil {
 		return err
 	}
-	return x.startRelay(ctx, m, names)
+	return x.startRelay(ctx, m, node, image, names)
 }
 
 // connect opens the machine's engine.
@@ -283,14 +289,12 @@ func (x *execution) connect(m *machine) error {
 }
 
 // answer waits, no longer than LostAfter, until the machine's engine answers.
-func (x *execution) answer(ctx context.Context, m *machine) (EngineInfo, error) {
-	until := time.Now().Add(x.b.cfg.LostAfter)
-	for {
-		info, err := m.engine.Info(ctx)
-		if CodeOf(err) != EUnavailable || time.Now().After(until) || !sleep(ctx, time.Second) {
-			return info, err
-		}
-	}
+func (x *execution) answer(ctx context.Context, m *machine) (info EngineInfo, err error) {
+	err = patiently(ctx, x.b.cfg.LostAfter, func() error {
+		info, err = m.engine.Info(ctx)
+		return err
+	})
+	return info, err
 }
 
 // pin stores what exactly runs: versions with the run, the image's id with the
@@ -306,42 +310,54 @@ func (x *execution) pin(ctx context.Context, m *machine, info EngineInfo, node, 
 	}
 	maps.Copy(merged, versions)
 	if !maps.Equal(merged, x.run.Versions) {
-		x.run.Versions = merged
-		if err := x.b.cfg.Store.SaveRun(ctx, &x.run); err != nil {
-			return err
+		run := x.run
+		run.Versions = merged
+		if err := x.b.cfg.Store.SaveRun(ctx, &run); err != nil {
+			return &storeError{fmt.Errorf("store run: %w", err)}
 		}
+		x.run.Versions = merged
 	}
-	rec := &x.run.StepRecords[m.Step]
+	rec := x.run.StepRecords[m.Step]
 	if rec.ImageDigest == image {
 		return nil
 	}
 	rec.ImageDigest = image
-	return x.b.cfg.Store.SaveStep(ctx, &x.run, rec)
+	if err := x.b.cfg.Store.SaveStep(ctx, &x.run, &rec); err != nil {
+		return &storeError{fmt.Errorf("store step: %w", err)}
+	}
+	x.run.StepRecords[m.Step] = rec
+	return nil
 }
 
 // startRelay starts the machine's relay and waits for its first frame: from
 // then on no metric sent to the machine can be missed.
-func (x *execution) startRelay(ctx context.Context, m *machine, names []byte) error {
+func (x *execution) startRelay(ctx context.Context, m *machine, node, image string, names []byte) error {
 	spec := ContainerSpec{
 		Name:    x.containerName(m, RoleRelay),
-		Image:   NodeImage,
+		Image:   node,
 		Command: []string{"relay", "--listen", net.JoinHostPort(m.Address, strconv.Itoa(strategies.StatsdPort))},
 		Labels:  x.labels(m, RoleRelay),
 		Network: "host",
+	}
+	if series := x.ref.Plan.Steps[m.Step].DockerSeries; series != "" {
+		spec.Command = append(spec.Command, "--series="+series)
 	}
 	if names != nil {
 		spec.Command = append(spec.Command, "--dns", net.JoinHostPort(m.Address, strconv.Itoa(dnsPort)), "--names", namesFile)
 		spec.Files = map[string][]byte{namesFile: names}
 	}
-	id, err := m.engine.Create(ctx, spec)
+	var id string
+	err := patiently(ctx, x.b.cfg.LostAfter, func() (err error) {
+		id, err = m.engine.Create(ctx, spec)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	m.RelayID = id
-	if err := x.saveMachine(ctx, m, ""); err != nil {
+	if err := x.updateMachine(ctx, m, "", func(m *Machine) { m.RelayID, m.ImageID = id, image }); err != nil {
 		return err
 	}
-	if err := m.engine.Start(ctx, id); err != nil {
+	if err := patiently(ctx, x.b.cfg.LostAfter, func() error { return m.engine.Start(ctx, id) }); err != nil {
 		return err
 	}
 	x.follow(ctx, m)
@@ -351,8 +367,8 @@ func (x *execution) startRelay(ctx context.Context, m *machine, names []byte) er
 	if m.State == MachinePrepared {
 		return nil // by an earlier broker
 	}
-	m.State = MachinePrepared
-	return x.saveMachine(ctx, m, "The machine is prepared: images are loaded, its relay runs.")
+	const text = "The machine is prepared: images are loaded, its relay runs."
+	return x.updateMachine(ctx, m, text, func(m *Machine) { m.State = MachinePrepared })
 }
 
 // containerName is the same for the same machine and role, so that creating

@@ -18,6 +18,10 @@ import (
 // readyEvery is the pause between two looks at whether a machine is ready.
 const readyEvery = 200 * time.Millisecond
 
+// readyGrace is the least time for a step to show that it is ready, also when
+// its limit has passed while no broker was looking.
+const readyGrace = 5 * time.Second
+
 // awaitReady waits until every machine of the step is ready, and stores it. It
 // fails the step when that takes too long.
 func (s *supervision) awaitReady(ctx context.Context) {
@@ -26,6 +30,9 @@ func (s *supervision) awaitReady(ctx context.Context) {
 		return
 	}
 	limit := s.x.step(s.i).StartedAt.Add(time.Duration(ready.Timeout) * time.Second)
+	if soonest := time.Now().Add(readyGrace); limit.Before(soonest) {
+		limit = soonest
+	}
 	inTime, cancel := context.WithDeadline(ctx, limit)
 	defer cancel()
 	errs := make([]error, len(s.machines))
@@ -70,24 +77,34 @@ func machineReady(ctx context.Context, m *machine, r *strategies.Ready) error {
 
 // portAnswers waits until the port takes a connection and keeps it: a proxy of
 // the engine in front of a program that does not listen yet takes it as well,
-// but closes it at once.
+// but closes it at once. The machine's own address may be one that only its
+// neighbours can reach; then the public one is tried.
 func portAnswers(ctx context.Context, m *machine, port int) error {
-	addr := net.JoinHostPort(m.Address, strconv.Itoa(port))
-	var dialer net.Dialer
 	for {
-		c, err := dialer.DialContext(ctx, "tcp", addr)
-		if err == nil {
-			// Closing can tell nothing more than reading did.
-			kept := staysOpen(c)
-			_ = c.Close()
-			if kept {
-				return nil
-			}
+		if answersAt(ctx, m.Address, port) || m.PublicIP != m.Address && answersAt(ctx, m.PublicIP, port) {
+			return nil
 		}
 		if !sleep(ctx, readyEvery) {
 			return fmt.Errorf("port %d of machine %d does not answer", port, m.Index)
 		}
 	}
+}
+
+// dialLimit bounds one attempt: an address that can't be reached from here may
+// swallow packets.
+const dialLimit = 2 * time.Second
+
+func answersAt(ctx context.Context, host string, port int) bool {
+	if host == "" {
+		return false
+	}
+	dialer := net.Dialer{Timeout: dialLimit}
+	c, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	defer c.Close() // which can tell nothing more than reading does
+	return staysOpen(c)
 }
 
 func staysOpen(c net.Conn) bool {

@@ -185,6 +185,9 @@ type Machine struct {
 
 	RelayID     string `db:"relay_id"`     // container id of the relay
 	ContainerID string `db:"container_id"` // container id of the plan's container
+	// ImageID is what the plan's container is made from (sha256:…): a name may
+	// come to mean another image between loading it and using it.
+	ImageID string `db:"image_id"`
 	// Environment is what the plan's container got, in the order it got it;
 	// stores keep secret values masked.
 	Environment strategies.Environment `db:"-"`

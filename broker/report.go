@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/loads/loads/metrics"
@@ -55,6 +56,14 @@ func (c *seriesCache) add(uuid string, s *metrics.Series) {
 		delete(c.byRun, c.order[0])
 		c.order = c.order[1:]
 	}
+}
+
+// remove forgets a run that is deleted.
+func (c *seriesCache) remove(uuid string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.byRun, uuid)
+	c.order = slices.DeleteFunc(c.order, func(u string) bool { return u == uuid })
 }
 
 // Report returns the run with its machines, its metrics so far, merged over

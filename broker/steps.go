@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,27 @@ func (x *execution) execute(ctx context.Context) error {
 	if err := errors.Join(append(errs, watchErr)...); err != nil {
 		return err
 	}
+	if err := x.relaysRun(ctx); err != nil {
+		return err
+	}
 	return x.conclude(ctx, Pass, "")
+}
+
+// relaysRun notes a fault of the instrument when the relay of a machine does
+// not run any more: what it should have measured is lost, and if it went down
+// with its engine, so did the containers, however well they ended. A machine
+// that does not answer is not asked for longer.
+func (x *execution) relaysRun(ctx context.Context) error {
+	return each(x.machines, func(m *machine) error {
+		if m.State != MachinePrepared {
+			return nil
+		}
+		c, err := m.engine.Inspect(ctx, m.RelayID)
+		if ctx.Err() != nil || c.Running() || err != nil && CodeOf(err) != ENotFound {
+			return ctx.Err()
+		}
+		return x.noteFault(ctx, relayFault(x.ref.Plan, m.Machine))
+	})
 }
 
 // reattach connects to the machines of a run that an earlier broker began. A
@@ -72,8 +93,8 @@ func (x *execution) reattach(ctx context.Context) error {
 
 // lose gives up a machine.
 func (x *execution) lose(ctx context.Context, m *machine, cause error) error {
-	m.State, m.Reason = MachineLost, cause.Error()
-	return x.saveMachine(ctx, m, fmt.Sprintf("Machine %s is lost: %v", m.ProviderID, cause))
+	text := fmt.Sprintf("Machine %s is lost: %v", m.ProviderID, cause)
+	return x.updateMachine(ctx, m, text, func(m *Machine) { m.State, m.Reason = MachineLost, cause.Error() })
 }
 
 func (x *execution) firstFailed() (int, bool) {
@@ -205,17 +226,20 @@ func (x *execution) beginArming(ctx context.Context, i int, at time.Time) error 
 func (x *execution) arm(ctx context.Context, i int) error {
 	step, rec := x.ref.Plan.Steps[i], x.step(i)
 	if time.Now().After(rec.StartAt.Add(startLead)) {
-		return x.beginArming(ctx, i, time.Now().Add(startLead).UTC())
+		return x.armAgain(ctx, i)
 	}
+	began := time.Now()
 	err := each(x.of(i), func(m *machine) error {
 		if m.State != MachinePrepared {
 			return nil
 		}
 		err := x.create(ctx, m, *rec.StartAt)
-		if err == nil || ctx.Err() != nil {
+		switch {
+		case err == nil || ctx.Err() != nil:
 			return ctx.Err()
-		}
-		if CodeOf(err) == EUnavailable && step.PruneRunning {
+		case isStoreError(err):
+			return err
+		case CodeOf(err) == EUnavailable && step.PruneRunning:
 			return x.lose(ctx, m, err)
 		}
 		return x.failStep(ctx, i, fmt.Sprintf("machine %d can't create its container: %v", m.Index, err))
@@ -223,12 +247,21 @@ func (x *execution) arm(ctx context.Context, i int) error {
 	if err != nil || x.step(i).Failed {
 		return err
 	}
+	x.leads[i] = 2 * time.Since(began)
 	text := fmt.Sprintf("Step %s: all containers are created and checked.", step.Name)
 	return x.updateStep(ctx, i, text, func(rec *StepRecord) { rec.State = StepStarting })
 }
 
+// armAgain fixes a new start for a step whose start has passed before its
+// containers were created: far enough ahead for what creating them has taken,
+// since they may have to be made anew for it.
+func (x *execution) armAgain(ctx context.Context, i int) error {
+	return x.beginArming(ctx, i, time.Now().Add(max(startLead, x.leads[i])).UTC())
+}
+
 // failStep ends the step as failed, for the first reason given.
 func (x *execution) failStep(ctx context.Context, i int, why string) error {
+	why = oneLine(why)
 	if x.step(i).Failed {
 		return nil
 	}
@@ -256,19 +289,21 @@ func (x *execution) create(ctx context.Context, m *machine, first time.Time) err
 	if err != nil {
 		return err
 	}
-	m.Environment = strategies.Environment(r.Env).Masked(x.ref.Environment...)
 	spec := x.planSpec(m, r, at)
-	id, err := m.engine.Create(ctx, spec)
-	if CodeOf(err) == EConflict {
-		if id, err = x.replace(ctx, m, spec); err != nil {
-			return err
+	var id string
+	err = patiently(ctx, x.b.cfg.LostAfter, func() (err error) {
+		if id, err = m.engine.Create(ctx, spec); CodeOf(err) == EConflict {
+			id, err = x.replace(ctx, m, spec)
 		}
-	}
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	m.ContainerID = id
-	return x.saveMachine(ctx, m, "")
+	return x.updateMachine(ctx, m, "", func(m *Machine) {
+		m.Environment = strategies.Environment(r.Env).Masked(x.ref.Environment...)
+		m.ContainerID = id
+	})
 }
 
 func (x *execution) replace(ctx context.Context, m *machine, spec ContainerSpec) (string, error) {
@@ -291,7 +326,7 @@ func (x *execution) replace(ctx context.Context, m *machine, spec ContainerSpec)
 func (x *execution) planSpec(m *machine, r strategies.Resolved, at time.Time) ContainerSpec {
 	step := x.ref.Plan.Steps[m.Step]
 	spec := ContainerSpec{
-		Name: x.containerName(m, RolePlan), Image: r.Image, Command: r.Args,
+		Name: x.containerName(m, RolePlan), Image: cmp.Or(m.ImageID, r.Image), Command: r.Args,
 		Labels: x.labels(m, RolePlan), Network: m.Network,
 		NanoCPUs: int64(step.CPUs * 1e9), Memory: int64(step.Memory),
 		StopTimeout: time.Duration(step.StopTimeout) * time.Second,

@@ -25,6 +25,9 @@ func (x *execution) supervise(ctx context.Context, i int) error {
 			s.machines = append(s.machines, m)
 		}
 	}
+	if len(s.machines) == 0 {
+		return x.failStep(ctx, i, "all its machines were lost")
+	}
 	ended := make(chan struct{})
 	wg.Go(func() {
 		defer close(ended)
@@ -57,7 +60,7 @@ func (x *execution) rearm(ctx context.Context, i int) (bool, error) {
 			return false, ctx.Err() // to be dealt with by what starts or follows it
 		}
 	}
-	return true, x.beginArming(ctx, i, time.Now().Add(startLead).UTC())
+	return true, x.armAgain(ctx, i)
 }
 
 // A supervision is one supervise call's work on a step.
@@ -113,6 +116,10 @@ func (s *supervision) followOne(ctx context.Context, m *machine) {
 		return
 	}
 	step := s.x.ref.Plan.Steps[s.i]
+	if isStoreError(err) {
+		s.fail(err)
+		return
+	}
 	if CodeOf(err) != EUnavailable || !step.PruneRunning {
 		s.failStep(ctx, "machine %d: %v", m.Index, err)
 		return
@@ -140,8 +147,15 @@ func (s *supervision) lifetime(ctx context.Context, m *machine) error {
 	if inTime.Err() == nil || ctx.Err() != nil {
 		return err
 	}
+	if isStoreError(err) {
+		return err
+	}
 	if err := s.x.stopContainer(ctx, m, m.ContainerID, s.x.stopTimeout(m)); err != nil {
 		return err
+	}
+	c, err := s.x.inspect(ctx, m)
+	if err != nil || !c.Started() {
+		return err // one that was never started has no end to wait for
 	}
 	return s.x.awaitEnd(ctx, m)
 }
@@ -163,13 +177,17 @@ func (s *supervision) afterStopping(ctx context.Context, f func()) func() {
 // stopContainer asks a container to end, and kills it after the timeout. A
 // machine that does not answer for LostAfter is given up.
 func (x *execution) stopContainer(ctx context.Context, m *machine, id string, timeout time.Duration) error {
-	until := time.Now().Add(timeout + x.b.cfg.LostAfter)
-	for {
-		err := m.engine.Stop(ctx, id, timeout)
-		if err == nil || CodeOf(err) != EUnavailable || time.Now().After(until) || !sleep(ctx, time.Second) {
-			return err
-		}
-	}
+	return patiently(ctx, timeout+x.b.cfg.LostAfter, func() error { return m.engine.Stop(ctx, id, timeout) })
+}
+
+// inspect looks at the machine's container. A machine that does not answer for
+// LostAfter is given up.
+func (x *execution) inspect(ctx context.Context, m *machine) (c Container, err error) {
+	err = patiently(ctx, x.b.cfg.LostAfter, func() error {
+		c, err = m.engine.Inspect(ctx, m.ContainerID)
+		return err
+	})
+	return c, err
 }
 
 func (s *supervision) oneStarted() {
@@ -190,15 +208,15 @@ func (s *supervision) start(ctx context.Context, m *machine) error {
 	if !sleep(ctx, time.Until(at)) {
 		return ctx.Err()
 	}
-	if err := m.engine.Start(ctx, m.ContainerID); err != nil {
+	err := patiently(ctx, s.x.b.cfg.LostAfter, func() error { return m.engine.Start(ctx, m.ContainerID) })
+	if err != nil {
 		return fmt.Errorf("start its container: %w", err)
 	}
-	c, err := m.engine.Inspect(ctx, m.ContainerID)
+	c, err := s.x.inspect(ctx, m)
 	if err != nil {
 		return err
 	}
-	m.StartedAt = new(c.StartedAt.UTC())
-	return s.x.saveMachine(ctx, m, "The container was started.")
+	return s.x.updateMachine(ctx, m, "The container was started.", func(m *Machine) { m.StartedAt = new(c.StartedAt.UTC()) })
 }
 
 // awaitEnd waits until the machine's container has ended, and stores how and
@@ -208,47 +226,57 @@ func (x *execution) awaitEnd(ctx context.Context, m *machine) error {
 	if m.FinishedAt != nil {
 		return nil
 	}
-	silent := time.Time{}
+	waiting, giveUp := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer giveUp()
+	watch.Go(func() {
+		defer giveUp()
+		x.untilSilent(waiting, m)
+	})
 	for {
-		err := m.engine.Wait(ctx, m.ContainerID)
-		if err == nil {
-			return x.saveEnd(ctx, m)
-		}
-		if ctx.Err() != nil || CodeOf(err) != EUnavailable {
-			return err
-		}
-		if _, pingErr := m.engine.Info(ctx); pingErr == nil {
-			silent = time.Time{} // the wait broke, the machine did not
-		} else if silent.IsZero() {
-			silent = time.Now()
-		} else if time.Since(silent) > x.b.cfg.LostAfter {
-			return err
-		}
-		if !sleep(ctx, time.Second) {
+		c, err := x.ended(waiting, m)
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case err == nil:
+			return x.saveEnd(ctx, m, c)
+		case waiting.Err() != nil:
+			return Errorf(EUnavailable, "it has not answered for %s", x.b.cfg.LostAfter)
+		case isStoreError(err) || CodeOf(err) != EUnavailable:
+			return err
 		}
+		sleep(waiting, time.Second) // the wait broke, perhaps not the machine
 	}
 }
 
-// saveEnd keeps the log of a container that has ended, and stores how it did.
-func (x *execution) saveEnd(ctx context.Context, m *machine) error {
+// ended waits until the machine's container has ended, and keeps its log.
+func (x *execution) ended(ctx context.Context, m *machine) (Container, error) {
+	if err := m.engine.Wait(ctx, m.ContainerID); err != nil {
+		return Container{}, err
+	}
 	c, err := m.engine.Inspect(ctx, m.ContainerID)
 	if err != nil {
-		return err
+		return Container{}, err
 	}
-	if err := x.keepLog(ctx, m, RolePlan, m.ContainerID); err != nil {
-		return err
-	}
-	if m.StartedAt == nil && c.Started() {
-		m.StartedAt = new(c.StartedAt.UTC())
-	}
-	m.FinishedAt, m.ExitCode = new(c.FinishedAt.UTC()), new(c.ExitCode)
+	return c, x.keepLog(ctx, m, RolePlan, m.ContainerID)
+}
+
+// saveEnd stores how a container has ended.
+func (x *execution) saveEnd(ctx context.Context, m *machine, c Container) error {
 	text := fmt.Sprintf("The container has ended with code %d.", c.ExitCode)
 	if c.OOMKilled {
-		m.Reason = "out of memory"
 		text = "The container was killed: it was out of memory."
 	}
-	return x.saveMachine(ctx, m, text)
+	return x.updateMachine(ctx, m, text, func(m *Machine) {
+		if m.StartedAt == nil && c.Started() {
+			m.StartedAt = new(c.StartedAt.UTC())
+		}
+		m.FinishedAt, m.ExitCode = new(c.FinishedAt.UTC()), new(c.ExitCode)
+		if c.OOMKilled {
+			m.Reason = "out of memory"
+		}
+	})
 }
 
 func (x *execution) stopTimeout(m *machine) time.Duration {
@@ -295,13 +323,18 @@ func (s *supervision) keepTime(ctx context.Context, ended <-chan struct{}) {
 // deadline is when the step's run_max_time is over: now, when it was over for
 // an earlier broker.
 func (s *supervision) deadline() time.Time {
+	if s.x.step(s.i).State == StepStopping {
+		return time.Now()
+	}
+	return s.planned()
+}
+
+// planned is when the step's run_max_time is over.
+func (s *supervision) planned() time.Time {
 	rec := s.x.step(s.i)
 	from := rec.StartAt
 	if rec.StartedAt != nil {
 		from = rec.StartedAt
-	}
-	if rec.State == StepStopping {
-		return time.Now()
 	}
 	return from.Add(time.Duration(s.x.ref.Plan.Steps[s.i].RunMaxTime) * time.Second)
 }
@@ -387,7 +420,9 @@ func (s *supervision) end(ctx context.Context) error {
 	if rec := s.x.step(s.i); rec.ReadyAt == nil && s.x.ref.Plan.Steps[s.i].Ready != nil {
 		return s.x.failStep(ctx, s.i, "it ended before it was ready")
 	}
-	if err := s.x.captureOutput(s.i); err != nil {
+	if err := diskError(s.x.captureOutput(s.i)); isStoreError(err) {
+		return err
+	} else if err != nil {
 		return s.x.failStep(ctx, s.i, fmt.Sprintf("its output can't be kept: %v", err))
 	}
 	text := fmt.Sprintf("Step %s has ended.", s.x.ref.Plan.Steps[s.i].Name)
@@ -400,13 +435,26 @@ func (s *supervision) end(ctx context.Context) error {
 func (s *supervision) misfortune(m *machine, stopped bool) string {
 	switch {
 	case m.StartedAt == nil && stopped:
-		return "" // the step's time was over before it was this machine's turn
+		step := s.x.ref.Plan.Steps[s.i]
+		return fmt.Sprintf("machine %d: its container was not started within the step's time of %d s; make run_max_time longer, or node_delay, which is %d s, shorter",
+			m.Index, step.RunMaxTime, step.NodeDelay)
 	case m.Reason != "":
 		return fmt.Sprintf("machine %d: %s", m.Index, m.Reason)
 	case m.ExitCode == nil:
 		return fmt.Sprintf("machine %d: its container vanished", m.Index)
-	case *m.ExitCode != 0 && !stopped:
+	case *m.ExitCode != 0 && !(stopped && s.wasStopped(m)):
 		return fmt.Sprintf("machine %d: its container ended with code %d", m.Index, *m.ExitCode)
 	}
 	return ""
+}
+
+// stopSlack is how far the clocks of a machine and of the broker may have
+// moved apart since they were compared.
+const stopSlack = 500 * time.Millisecond
+
+// wasStopped reports whether the machine's container ended because the step's
+// time was over, not before.
+func (s *supervision) wasStopped(m *machine) bool {
+	ended := m.FinishedAt.Add(-m.ClockOffset)
+	return ended.After(s.planned().Add(-m.ClockError - stopSlack))
 }

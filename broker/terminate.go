@@ -8,7 +8,7 @@ import (
 )
 
 // relayStopTimeout is how long a relay may take to send its final frame, and
-// drainLimit how long terminate then waits for it.
+// drainLimit how long terminate then waits for each frame until that one.
 const (
 	relayStopTimeout = 10 * time.Second
 	drainLimit       = 30 * time.Second
@@ -25,6 +25,9 @@ func (x *execution) terminate(ctx context.Context) error {
 	if err := x.loadMachines(ctx); err != nil {
 		return err
 	}
+	if err := x.settleAbort(ctx); err != nil {
+		return err
+	}
 	if err := x.reattach(ctx); err != nil {
 		return err
 	}
@@ -32,6 +35,9 @@ func (x *execution) terminate(ctx context.Context) error {
 		return err
 	}
 	if err := x.endSteps(ctx); err != nil {
+		return err
+	}
+	if err := x.flushFrames(ctx); err != nil { // readers don't wait for a store that fails now
 		return err
 	}
 	if err := each(x.machines, func(m *machine) error { return x.stopRelay(ctx, m) }); err != nil {
@@ -51,6 +57,22 @@ func (x *execution) terminate(ctx context.Context) error {
 		return err
 	}
 	return x.complete(ctx)
+}
+
+// settleAbort gives the verdict ABORTED to a run that was asked to abort in
+// the moment of its conclusion. From here on no abort is taken any more.
+func (x *execution) settleAbort(ctx context.Context) error {
+	stored, err := x.b.cfg.Store.Run(ctx, x.ref.UUID)
+	if err != nil {
+		return fmt.Errorf("read run: %w", err)
+	}
+	return x.update(ctx, func(run *Run) []Event {
+		if !stored.Aborted || run.Verdict == Aborted {
+			return nil
+		}
+		run.Verdict, run.Reason = Aborted, abortReason
+		return []Event{{Kind: EventRun, State: Terminating.String(), Text: abortReason}}
+	})
 }
 
 // reachable reports whether there is an engine to talk to.
@@ -74,21 +96,40 @@ func (x *execution) stopPlan(ctx context.Context, m *machine) error {
 	if m.FinishedAt != nil {
 		return nil
 	}
-	c, err := m.engine.Inspect(ctx, m.ContainerID)
+	c, err := x.inspect(ctx, m)
 	if err != nil || !c.Started() {
-		return ctx.Err()
+		return x.given(ctx, m, err)
 	}
 	err = x.stopContainer(ctx, m, m.ContainerID, x.stopTimeout(m))
 	if err == nil {
-		err = x.saveEnd(ctx, m)
+		err = x.awaitEnd(ctx, m)
 	}
-	if err == nil {
-		return nil
+	if err == nil || isStoreError(err) {
+		return err
 	}
 	if ctx.Err() == nil {
 		x.log.Warn("container could not be stopped in order; it is removed", "machine", m.ProviderID, "error", err)
 	}
-	return ctx.Err()
+	return x.given(ctx, m, err)
+}
+
+// given gives up a machine that does not answer, so that what follows does not
+// wait for it again. Other errors of its engine are none of the run's end.
+func (x *execution) given(ctx context.Context, m *machine, err error) error {
+	if ctx.Err() != nil || CodeOf(err) != EUnavailable {
+		return ctx.Err()
+	}
+	return x.lose(ctx, m, err)
+}
+
+// anyStarted reports whether a container of step i was started.
+func (x *execution) anyStarted(i int) bool {
+	for _, m := range x.of(i) {
+		if m.StartedAt != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // endSteps closes the records of steps that are not over.
@@ -99,7 +140,7 @@ func (x *execution) endSteps(ctx context.Context) error {
 			continue
 		}
 		text, state := fmt.Sprintf("Step %s was stopped with the run.", step.Name), StepEnded
-		if rec.StartedAt == nil && rec.State != StepStopping {
+		if rec.StartedAt == nil && rec.State != StepStopping && !x.anyStarted(i) {
 			text, state = fmt.Sprintf("Step %s was not started.", step.Name), StepSkipped
 		}
 		if err := x.captureOutput(i); err != nil {
@@ -125,6 +166,9 @@ func (x *execution) stopRelay(ctx context.Context, m *machine) error {
 	if m.State != MachineLost {
 		if err := x.drain(ctx, m); err != nil {
 			x.log.Warn("stop relay", "machine", m.ProviderID, "error", err)
+			if err := x.given(ctx, m, err); err != nil {
+				return err
+			}
 		}
 	}
 	if ctx.Err() != nil {
@@ -132,6 +176,9 @@ func (x *execution) stopRelay(ctx context.Context, m *machine) error {
 	}
 	m.reader.cancel()
 	<-m.reader.done
+	if err := m.reader.passBroken(ctx); err != nil {
+		return err
+	}
 	if m.State != MachineLost {
 		if err := x.keepRelayLog(ctx, m); err != nil && ctx.Err() == nil {
 			x.log.Warn("keep the relay's log", "machine", m.ProviderID, "error", err)
@@ -145,15 +192,21 @@ func (x *execution) drain(ctx context.Context, m *machine) error {
 	if err := x.stopContainer(ctx, m, m.RelayID, relayStopTimeout); err != nil {
 		return err
 	}
-	patience := time.NewTimer(drainLimit)
+	patience := time.NewTicker(drainLimit)
 	defer patience.Stop()
-	select {
-	case <-m.reader.done:
-		return nil
-	case <-patience.C:
-		return fmt.Errorf("its last frames did not come within %s", drainLimit)
-	case <-ctx.Done():
-		return ctx.Err()
+	for passed := m.reader.passed.Load(); ; {
+		select {
+		case <-m.reader.done:
+			return nil
+		case <-patience.C:
+			now := m.reader.passed.Load()
+			if now == passed {
+				return fmt.Errorf("its last frames did not come: none within %s", drainLimit)
+			}
+			passed = now // there are many to come yet
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
@@ -177,27 +230,29 @@ func (x *execution) release(ctx context.Context, m *machine) error {
 	if m.State == MachineReleased {
 		return nil
 	}
+	tries := releaseTries
+	if m.State == MachineLost {
+		tries = 1 // it may take each try minutes to fail
+	}
 	if m.State != MachineReleasing {
-		m.State = MachineReleasing
-		if err := x.saveMachine(ctx, m, ""); err != nil {
+		if err := x.updateMachine(ctx, m, "", func(m *Machine) { m.State = MachineReleasing }); err != nil {
 			return err
 		}
 	}
 	var err error
-	for try := range releaseTries {
+	for try := range tries {
 		if try > 0 && !sleep(ctx, time.Duration(try)*time.Second) {
 			return ctx.Err()
 		}
 		if err = x.b.giveBack(ctx, m.Machine); err == nil {
-			m.State = MachineReleased
-			return x.saveMachine(ctx, m, "The machine was released.")
+			return x.updateMachine(ctx, m, "The machine was released.", func(m *Machine) { m.State = MachineReleased })
 		}
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	m.Reason = err.Error()
-	return x.saveMachine(ctx, m, fmt.Sprintf("The machine could not be released; it is tried again: %v", err))
+	text := fmt.Sprintf("The machine could not be released; it is tried again: %v", err)
+	return x.updateMachine(ctx, m, text, func(m *Machine) { m.Reason = err.Error() })
 }
 
 // giveBack removes the run's containers from a machine and releases it.

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/loads/loads/metrics"
@@ -111,9 +112,15 @@ func (x *execution) judge(ctx context.Context) error {
 		return nil
 	}
 	j := Judgement{Done: true, Criteria: x.judgeCriteria(records, before)}
-	var err error
-	if j.Instrument, err = x.instrumentFaults(ctx, records); err != nil {
+	found, err := x.instrumentFaults(ctx, records)
+	if err != nil {
 		return err
+	}
+	j.Instrument = slices.Clone(before.Instrument)
+	for _, fault := range found {
+		if !slices.Contains(j.Instrument, fault) {
+			j.Instrument = append(j.Instrument, fault)
+		}
 	}
 	return x.update(ctx, func(run *Run) []Event {
 		run.Judgement = j
@@ -122,7 +129,7 @@ func (x *execution) judge(ctx context.Context) error {
 		for _, r := range j.Criteria {
 			events = append(events, criterionEvent(r))
 		}
-		for _, fault := range j.Instrument {
+		for _, fault := range j.Instrument[len(before.Instrument):] {
 			events = append(events, Event{Kind: EventNote, Text: "The instrument was at fault: " + fault + "."})
 		}
 		return append(events, Event{
@@ -154,6 +161,21 @@ func (x *execution) instrumentFaults(ctx context.Context, records []StepRecord) 
 	return append(faults, skewFaults(plan, records)...), nil
 }
 
+func relayFault(plan strategies.Plan, m Machine) string {
+	return fmt.Sprintf("the relay of %s/%d ended before the run did", plan.Steps[m.Step].Name, m.Index)
+}
+
+// noteFault stores a fault of the instrument that is found before the end.
+func (x *execution) noteFault(ctx context.Context, fault string) error {
+	return x.update(ctx, func(run *Run) []Event {
+		if slices.Contains(run.Judgement.Instrument, fault) {
+			return nil
+		}
+		run.Judgement.Instrument = append(slices.Clone(run.Judgement.Instrument), fault)
+		return []Event{{Kind: EventNote, Text: "The instrument was at fault: " + fault + "."}}
+	})
+}
+
 // ledgerFaults tells when metrics are missing. The last frames of lost
 // machines are not expected: how many of them may be lost is the quorum's
 // business.
@@ -168,11 +190,17 @@ func ledgerFaults(plan strategies.Plan, l metrics.Ledger, machines []Machine) []
 			open--
 			continue
 		}
-		faults = append(faults, fmt.Sprintf("the relay of %s/%d died before its last frame", plan.Steps[m.Step].Name, m.Index))
+		faults = append(faults, relayFault(plan, m))
 	}
 	if open > 0 || l.Sent != l.Stored || l.Broken > 0 || !l.Balance && l.Open == 0 {
 		faults = append(faults, fmt.Sprintf("the ledger does not balance: %d frames sent, %d stored (%d missing), %d broken, %d machines without their last frame",
 			l.Sent, l.Stored, int64(l.Sent)-int64(l.Stored), l.Broken, l.Open))
+	}
+	if l.KernelDropped > 0 {
+		faults = append(faults, fmt.Sprintf("%d datagrams were lost, as a machine's socket buffer was full", l.KernelDropped))
+	}
+	if l.Refused > 0 {
+		faults = append(faults, fmt.Sprintf("%d TCP connections for metrics were refused", l.Refused))
 	}
 	if l.Dropped > 0 {
 		faults = append(faults, fmt.Sprintf("%d values were dropped, as there were too many series", l.Dropped))

@@ -17,19 +17,28 @@ type eventRow struct {
 // AddEvents adds the events to the run's history; it sets their Seq, and
 // their At if that is zero.
 func (d *DB) AddEvents(ctx context.Context, run *broker.Run, events ...broker.Event) error {
+	return d.change(ctx, "add events", run, events, func(ctx context.Context, t *tx) error {
+		return runExists(ctx, t, run)
+	})
+}
+
+// change makes a change of the run's records and adds its events, both or
+// neither. The Seq and At of the events are set once that is on disk.
+func (d *DB) change(
+	ctx context.Context, what string, run *broker.Run, events []broker.Event, do func(context.Context, *tx) error,
+) error {
 	var added []broker.Event
-	err := d.write(ctx, "add events", func(ctx context.Context, t *tx) (err error) {
-		if err := runExists(ctx, t, run); err != nil {
+	err := d.write(ctx, what, func(ctx context.Context, t *tx) (err error) {
+		if err := do(ctx, t); err != nil {
 			return err
 		}
 		added, err = addEvents(ctx, t, run.ID, events)
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		copy(events, added)
 	}
-	copy(events, added)
-	return nil
+	return err
 }
 
 // Events returns the run's events with Seq > after, in their order.

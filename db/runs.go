@@ -125,20 +125,15 @@ func (d *DB) RequestAbort(ctx context.Context, uuid string) (asked bool, err err
 // run would get another verdict. With the state Completed it masks the secret
 // values of the environment, on disk and in run.
 func (d *DB) SaveRun(ctx context.Context, run *broker.Run, events ...broker.Event) error {
-	var added []broker.Event
 	var env strategies.Environment
-	err := d.write(ctx, "save run", func(ctx context.Context, t *tx) (err error) {
-		if env, err = saveRun(ctx, t, *run); err != nil {
-			return err
-		}
-		added, err = addEvents(ctx, t, run.ID, events)
+	err := d.change(ctx, "save run", run, events, func(ctx context.Context, t *tx) (err error) {
+		env, err = saveRun(ctx, t, *run)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	run.Environment = env
-	copy(events, added)
 	return nil
 }
 

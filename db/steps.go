@@ -42,19 +42,9 @@ func (r stepRecordRow) record() broker.StepRecord {
 // SaveStep stores all of the step record but its ids, Index and CreatedAt, and
 // adds the events, whose Seq (and At, if zero) it sets.
 func (d *DB) SaveStep(ctx context.Context, run *broker.Run, step *broker.StepRecord, events ...broker.Event) error {
-	var added []broker.Event
-	err := d.write(ctx, "save step", func(ctx context.Context, t *tx) (err error) {
-		if err := saveStep(ctx, t, run, *step); err != nil {
-			return err
-		}
-		added, err = addEvents(ctx, t, run.ID, events)
-		return err
+	return d.change(ctx, "save step", run, events, func(ctx context.Context, t *tx) error {
+		return saveStep(ctx, t, run, *step)
 	})
-	if err != nil {
-		return err
-	}
-	copy(events, added)
-	return nil
 }
 
 func saveStep(ctx context.Context, t *tx, run *broker.Run, step broker.StepRecord) error {

@@ -28,8 +28,8 @@ const (
 	stallLimit  = 5 * time.Minute  // without progress, of a pull or a load
 )
 
-// DefaultMaxTarball is the size limit of an image tarball, unpacked.
-const DefaultMaxTarball = 10 << 30
+// maxTarball is the size limit of an image tarball, unpacked.
+const maxTarball = 10 << 30
 
 // Options are what engines have in common.
 type Options struct {
@@ -40,7 +40,7 @@ type Options struct {
 	CAFile string
 	// HTTP fetches tarballs; nil is a client with sensible limits.
 	HTTP *http.Client
-	// MaxTarball limits tarballs, in bytes unpacked; 0 is DefaultMaxTarball.
+	// MaxTarball limits tarballs, in bytes unpacked; 0 is 10 GiB.
 	MaxTarball int64
 	// RegistryConfig is the file with the logins for registries; empty is
 	// config.json in $DOCKER_CONFIG or ~/.docker.
@@ -94,7 +94,7 @@ func open(ep broker.Endpoint, opts Options, loading chan struct{}) (*Engine, err
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	if opts.MaxTarball <= 0 {
-		opts.MaxTarball = DefaultMaxTarball
+		opts.MaxTarball = maxTarball
 	}
 	if opts.HTTP == nil {
 		opts.HTTP = newDownloader()

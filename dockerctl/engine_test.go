@@ -57,7 +57,7 @@ func mustBench(t *testing.T) *bench {
 	b := &bench{Engine: mustOpen(t, dockerctl.Options{}), t: t, name: dockertest.Name(t)}
 	file := filepath.Join(t.TempDir(), "image.tar")
 	ref := b.name + ":1"
-	if err := os.WriteFile(file, dockertest.Tar(t, dockertest.Image(t, probe, ref)), 0o600); err != nil {
+	if err := os.WriteFile(file, dockertest.Tar(t, dockertest.Image(t, probe, b.name, ref)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var err error
@@ -128,11 +128,15 @@ func (b *bench) output(id string) string {
 // await waits for the condition, a minute at most.
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !done(); {
-		if time.Now().After(end) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(time.Minute)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-limit:
 			t.Fatalf("%s: not within a minute", what)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 

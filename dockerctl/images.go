@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/distribution/reference"
@@ -131,7 +132,18 @@ func (e *Engine) cantPull(ctx context.Context, name reference.Named, err error) 
 	if cause := unreachable(ctx, err); cause != nil {
 		return e.fail(ctx, err, "pull image %s", familiar(name))
 	}
-	return broker.Errorf(codeOf(err), "image %s is not on the machine at %s and can't be pulled: %s", familiar(name), e.ep.Host, words(err))
+	return broker.Errorf(pullCode(err), "image %s is not on the machine at %s and can't be pulled: %s", familiar(name), e.ep.Host, words(err))
+}
+
+// pullCode is codeOf, for errors out of the middle of a pull, which are only
+// words.
+func pullCode(err error) broker.Code {
+	for _, w := range []string{"manifest unknown", "not found", "does not exist"} {
+		if strings.Contains(err.Error(), w) {
+			return broker.ENotFound
+		}
+	}
+	return codeOf(err)
 }
 
 // load loads an archive in the docker save format, not compressed, and returns
@@ -161,16 +173,13 @@ func (e *Engine) load(ctx context.Context, archive io.Reader, what string) ([]st
 		moved()
 		loaded = append(loaded, loadedImages(m.Stream)...)
 	}
-	if src.err != nil { // the engine may make do with half an archive
-		return nil, src.err
-	}
-	return loaded, nil
+	return loaded, src.failure() // the engine may make do with half an archive
 }
 
 // cantLoad prefers the error of the archive, which the engine's follows from.
 func (e *Engine) cantLoad(ctx context.Context, src *source, err error, what string) error {
-	if src.err != nil && ctx.Err() == nil {
-		return src.err
+	if broken := src.failure(); broken != nil && ctx.Err() == nil {
+		return broken
 	}
 	return e.fail(ctx, err, "load image %s", what)
 }
@@ -249,18 +258,30 @@ func watched(ctx context.Context, d time.Duration) (_ context.Context, moved, ca
 	return ctx, func() { timer.Reset(d) }, func() { timer.Stop(); stop(nil) }
 }
 
-// source tells of progress in reading, and remembers why reading failed.
+// source tells of progress in reading, and remembers why reading failed. The
+// transport reads it, maybe longer than its request lasts.
 type source struct {
 	r     io.Reader
 	moved func()
-	err   error
+
+	mu  sync.Mutex
+	err error
 }
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.moved()
 	if err != nil && !errors.Is(err, io.EOF) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.err = err
 	}
 	return n, err
+}
+
+// failure returns the error that reading came to, if any.
+func (s *source) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
 }

@@ -15,8 +15,9 @@ import (
 )
 
 // Logs copies the container's output to the writers, either of which may be
-// nil, until its end, or the container's when following. An error of a writer
-// ends it and is returned as it is.
+// nil, until its end, or the container's when following. The output of one that
+// was never started is empty and ends at once, however it is followed. An error
+// of a writer ends it and is returned as it is.
 func (e *Engine) Logs(ctx context.Context, id string, opts broker.LogOptions, stdout, stderr io.Writer) error {
 	ctx, cancel := logContext(ctx, opts.Follow)
 	defer cancel()

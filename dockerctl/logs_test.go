@@ -146,3 +146,12 @@ func TestLogs_ReturnsTheWritersError(t *testing.T) {
 		t.Errorf("got %v, want %v", err, want)
 	}
 }
+
+func TestLogs_EndsAtOnceBeforeTheStart(t *testing.T) {
+	b := mustBench(t)
+	id := b.create(b.spec("later", "both", "1"))
+	var out bytes.Buffer
+	if err := b.Logs(t.Context(), id, broker.LogOptions{Follow: true}, &out, nil); err != nil || out.Len() > 0 {
+		t.Errorf("got %q, %v; want nothing", out.String(), err)
+	}
+}

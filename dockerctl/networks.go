@@ -106,8 +106,12 @@ func (e *Engine) networks(ctx context.Context, f client.Filters) ([]broker.Netwo
 func toNetwork(n network.Network) broker.Network {
 	out := broker.Network{ID: n.ID, Name: n.Name, Labels: n.Labels, Created: n.Created.UTC()}
 	for _, c := range n.IPAM.Config {
-		if c.Gateway.Is4() && out.Gateway == "" {
-			out.Gateway, out.Subnet = c.Gateway.String(), c.Subnet.String()
+		if !c.Subnet.Addr().Is4() || out.Subnet != "" {
+			continue
+		}
+		out.Subnet = c.Subnet.String()
+		if c.Gateway.IsValid() { // the default network may not tell it
+			out.Gateway = c.Gateway.String()
 		}
 	}
 	return out

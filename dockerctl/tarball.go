@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -116,13 +118,37 @@ func redact(address string) string {
 	return u.Redacted()
 }
 
-// tarball is an image tarball being unpacked.
+// tarball is an image tarball being unpacked. It may be closed under a reader:
+// the transport of a request that was answered early reads on for a while.
 type tarball struct {
-	io.Reader
-	close func() error
+	raw  io.Closer
+	free func()
+
+	mu     sync.Mutex // one reads; the decompressors are for one at a time
+	in     io.Reader
+	closed bool
 }
 
-func (t *tarball) Close() error { return t.close() }
+func (t *tarball) Read(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return 0, fs.ErrClosed
+	}
+	return t.in.Read(p)
+}
+
+// Close closes the source first, which ends a read that waits for it.
+func (t *tarball) Close() error {
+	err := t.raw.Close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.closed = true
+		t.free()
+	}
+	return err
+}
 
 // unpack returns the tar in raw, no matter how it is compressed, as long as it
 // has no more than limit bytes. Closing it closes raw.
@@ -147,7 +173,7 @@ func unpack(raw io.ReadCloser, name string, limit int64) (*tarball, error) {
 		return nil, broker.Errorf(broker.EInvalid,
 			"%s is not an image tarball; make one with: docker save IMAGE | gzip > FILE", name)
 	}
-	return &tarball{Reader: out, close: func() error { free(); return raw.Close() }}, nil
+	return &tarball{raw: raw, free: free, in: out}, nil
 }
 
 const tarBlock = 512

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -36,16 +37,25 @@ type lab struct {
 // one can fail alone.
 type faults struct {
 	mu      sync.Mutex
-	silent  map[string]bool // endpoints that don't answer
-	cutLogs atomic.Bool     // followed logs break off after a few KB
-	garble  atomic.Bool     // a byte of a followed log is changed on its way
-	cuts    atomic.Int64    // how often they did
+	silent  map[string]bool               // endpoints that don't answer
+	before  func(host, call string) error // called before Create, Start and Inspect; its error is theirs
+	writes  func(n int) error             // called before the nth write of the store; its error is that of the write
+	written int
+	garble  atomic.Bool  // a byte of a followed log is changed on its way
+	cutLogs atomic.Bool  // followed logs break off after a few KB
+	cuts    atomic.Int64 // how often they did
 }
 
 func (f *faults) silence(host string, silent bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.silent[host] = silent
+}
+
+func (f *faults) intercept(before func(host, call string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.before = before
 }
 
 func (f *faults) isSilent(host string) bool {
@@ -86,7 +96,7 @@ func (l *lab) serve(store broker.Store) {
 	l.t.Helper()
 	pool := ownEndpoints{hosts.NewLocal(localEngine(l.t), broker.Endpoint{Host: "unix:///var/run/docker.sock"}, slog.New(slog.DiscardHandler))}
 	l.broker = broker.New(broker.Config{
-		Store: store, Pools: []broker.Pool{pool}, Dial: l.dial, Dir: filepath.Join(l.dir, "data"),
+		Store: &shakyStore{Store: store, faults: l.faults}, Pools: []broker.Pool{pool}, Dial: l.dial, Dir: filepath.Join(l.dir, "data"),
 		Log: slog.New(slog.DiscardHandler), Version: "test", LostAfter: 3 * time.Second,
 	})
 	if err := l.broker.Start(l.t.Context()); err != nil {
@@ -132,6 +142,33 @@ func (s *shaky) answers() error {
 	return nil
 }
 
+// call fails as it was told for that call, or as a machine that is silent.
+func (s *shaky) call(name string) error {
+	s.faults.mu.Lock()
+	before := s.faults.before
+	s.faults.mu.Unlock()
+	if before != nil {
+		if err := before(s.host, name); err != nil {
+			return err
+		}
+	}
+	return s.answers()
+}
+
+func (s *shaky) Create(ctx context.Context, spec broker.ContainerSpec) (string, error) {
+	if err := s.call("Create"); err != nil {
+		return "", err
+	}
+	return s.Engine.Create(ctx, spec)
+}
+
+func (s *shaky) Start(ctx context.Context, id string) error {
+	if err := s.call("Start"); err != nil {
+		return err
+	}
+	return s.Engine.Start(ctx, id)
+}
+
 func (s *shaky) Info(ctx context.Context) (broker.EngineInfo, error) {
 	if err := s.answers(); err != nil {
 		return broker.EngineInfo{}, err
@@ -147,7 +184,7 @@ func (s *shaky) List(ctx context.Context, labels map[string]string) ([]broker.Co
 }
 
 func (s *shaky) Inspect(ctx context.Context, id string) (broker.Container, error) {
-	if err := s.answers(); err != nil {
+	if err := s.call("Inspect"); err != nil {
 		return broker.Container{}, err
 	}
 	return s.Engine.Inspect(ctx, id)
@@ -350,6 +387,45 @@ steps:
 			}
 			if again, err := l.broker.Run(t.Context(), run); err != nil || again.Verdict != tt.verdict {
 				t.Errorf("verdict after the cleanup %s, %v; want %s still", again.Verdict, err, tt.verdict)
+			}
+		})
+	}
+}
+
+// TestRelayThatIsGone ends the relay of one machine behind the broker's back.
+func TestRelayThatIsGone(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		end     []string // arguments for docker, before the relay's id
+		verdict broker.Verdict
+	}{
+		{"killed", []string{"kill"}, broker.Invalid},
+		{"stopped", []string{"stop"}, broker.Invalid},
+		{"removed", []string{"rm", "--force"}, broker.Invalid},
+		{"started again", []string{"restart"}, broker.Invalid},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t)
+			run := l.start(`
+name: relay gone
+steps:
+  - {name: pair, instance_count: 2, container_name: loads/node, additional_command_args: sleep 6s}
+`)
+			l.untilStarted(run)
+			ms, err := l.broker.Machines(t.Context(), run)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command("docker", append(tt.end, ms[1].RelayID)...).CombinedOutput(); err != nil {
+				t.Fatalf("docker %v: %v: %s", tt.end, err, out)
+			}
+			r := l.await(run)
+			if r.Run.Verdict != tt.verdict || r.Run.Cleanup != broker.CleanupDone {
+				t.Errorf("verdict %s (%s), cleanup %s; want %s, done", r.Run.Verdict, r.Run.Reason, r.Run.Cleanup, tt.verdict)
+			}
+			if r.Ledger.Balance || r.Ledger.Open+int(r.Ledger.Broken) == 0 {
+				t.Errorf("ledger %+v, want it to say that metrics are missing", r.Ledger)
 			}
 		})
 	}

@@ -1,8 +1,10 @@
 package hosts
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -58,33 +60,54 @@ func shown(n *yaml.Node) string {
 	return n.Value
 }
 
-// document returns the root of the file.
+// document returns the root of the file, which must hold one document.
 func (f *faults) document(data []byte) (node, bool) {
-	var doc yaml.Node
-	if err := yaml.Load(data, &doc); err != nil {
-		fault := strategies.Fault{File: f.file, What: "not valid YAML: " + err.Error(), Want: "see docs for the form of a list of hosts"}
-		var e *yaml.LoadError
-		if errors.As(err, &e) {
-			fault.What = "not valid YAML: " + strings.TrimPrefix(e.Message, "yaml: ")
-			fault.Line, fault.Column = e.Mark.Line, e.Mark.Column
-		}
-		f.list = append(f.list, fault)
+	var doc, second yaml.Node
+	loader, err := yaml.NewLoader(bytes.NewReader(data))
+	if err == nil {
+		err = loader.Load(&doc)
+	}
+	if errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
+		f.whole(1, 1, "the file is empty", "write hosts:, and a list of them")
 		return node{}, false
 	}
-	if len(doc.Content) == 0 {
-		f.list = append(f.list, strategies.Fault{File: f.file, Line: 1, Column: 1, What: "the file is empty", Want: "write hosts:, and a list of them"})
+	if err == nil && !errors.Is(loader.Load(&second), io.EOF) {
+		f.whole(second.Line, second.Column, "more follows the list", "put one list in a file")
+		return node{}, false
+	}
+	if err != nil {
+		f.syntax(err)
 		return node{}, false
 	}
 	return node{Node: doc.Content[0]}, true
 }
 
-// fields returns the fields of a map; those not known are faults.
-func (f *faults) fields(n node, known ...string) map[string]node {
-	out := map[string]node{}
-	if n.Kind != yaml.MappingNode {
-		f.add(n, "is no map", "a map of "+strings.Join(known, ", "))
-		return out
+// whole adds a fault of the whole file.
+func (f *faults) whole(line, column int, what, want string) {
+	f.list = append(f.list, strategies.Fault{File: f.file, Line: line, Column: column, What: what, Want: want})
+}
+
+func (f *faults) syntax(err error) {
+	var e *yaml.LoadError
+	what, line, column := err.Error(), 0, 0
+	if errors.As(err, &e) {
+		what, line, column = strings.TrimPrefix(e.Message, "yaml: "), e.Mark.Line, e.Mark.Column
 	}
+	f.whole(line, column, "not valid YAML: "+what, "see that quotes, brackets and indentation are right")
+}
+
+// fields returns the fields of a map; those not known are faults. ok is false
+// for what is no map.
+func (f *faults) fields(n node, known ...string) (_ map[string]node, ok bool) {
+	if n.Kind != yaml.MappingNode {
+		what := "is no map"
+		if n.path == "" {
+			what = "the file is no map"
+		}
+		f.add(n, what, "a map of "+strings.Join(known, ", "))
+		return nil, false
+	}
+	out := map[string]node{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
 		field := node{Node: n.Content[i+1], path: join(n.path, key.Value)}
@@ -96,15 +119,13 @@ func (f *faults) fields(n node, known ...string) map[string]node {
 			out[key.Value] = field
 		}
 	}
-	return out
+	return out, true
 }
 
-// items returns the members of a list that must have some; parent has the list.
-func (f *faults) items(n, parent node) []node {
+// items returns the members of a list that must be there and have some.
+func (f *faults) items(n, missing node) []node {
 	if n.Node == nil {
-		if parent.Kind == yaml.MappingNode {
-			f.missing(parent.sub("hosts"), "a list of hosts")
-		}
+		f.missing(missing, "a list of hosts")
 		return nil
 	}
 	if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {

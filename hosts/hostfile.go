@@ -71,8 +71,11 @@ func (p *hostParser) parse(data []byte) []Host {
 	if !ok {
 		return nil
 	}
-	fields := p.fields(root, "hosts")
-	items := p.items(fields["hosts"], root)
+	fields, ok := p.fields(root, "hosts")
+	if !ok {
+		return nil
+	}
+	items := p.items(fields["hosts"], root.sub("hosts"))
 	p.names = map[string]string{}
 	out := make([]Host, 0, len(items))
 	for _, item := range items {
@@ -85,7 +88,10 @@ func (p *hostParser) parse(data []byte) []Host {
 var hostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 func (p *hostParser) host(n node) Host {
-	f := p.fields(n, "name", "endpoint", "tls", "address", "public_address", "labels")
+	f, ok := p.fields(n, "name", "endpoint", "tls", "address", "public_address", "labels")
+	if !ok {
+		return Host{}
+	}
 	h := Host{Labels: p.stringMap(f["labels"])}
 	if name, ok := p.text(f["name"], n.sub("name")); ok {
 		h.Name = name.Value
@@ -143,7 +149,10 @@ func isLoopback(host string) bool {
 }
 
 func (p *hostParser) certificates(n node) (ca, cert, key string) {
-	f := p.fields(n, "ca", "cert", "key")
+	f, ok := p.fields(n, "ca", "cert", "key")
+	if !ok {
+		return "", "", ""
+	}
 	return p.path(f["ca"], n.sub("ca")), p.path(f["cert"], n.sub("cert")), p.path(f["key"], n.sub("key"))
 }
 

@@ -23,9 +23,9 @@ import (
 // Names of the metrics that Run sends; each has the tag status: the HTTP
 // status, timeout or error, and for requests that were never sent unsent.
 const (
-	MetricLatency = "req.latency" // timer of all requests that were sent
-	MetricCount   = "req.count"   // counter of all requests that were due
-	MetricErrors  = "req.errors"  // counter of those without a status below 400
+	metricLatency = "req.latency" // timer of all requests that were sent
+	metricCount   = "req.count"   // counter of all requests that were due
+	metricErrors  = "req.errors"  // counter of those without a status below 400
 )
 
 // Config says what load to generate.
@@ -63,6 +63,9 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	g := &generator{cfg: cfg, client: newClient(cfg)}
 	g.result.Planned = int(math.Ceil(cfg.Rate*cfg.Duration.Seconds() - 1e-9))
 	g.result.Latency = metrics.NewSketch()
+	// So that the metric is there when no request fails: no errors, or no
+	// measuring of them, would look the same.
+	cfg.Statsd.Count(metricErrors, 0)
 	var workers sync.WaitGroup
 	for range min(cfg.Connections, g.result.Planned) {
 		workers.Go(func() { g.work(ctx) })
@@ -176,10 +179,10 @@ func failure(err error) string {
 
 func (g *generator) sent(status string, ok bool, latency time.Duration) {
 	tag := "status:" + status
-	g.cfg.Statsd.Time(MetricLatency, latency, tag)
-	g.cfg.Statsd.Count(MetricCount, 1, tag)
+	g.cfg.Statsd.Time(metricLatency, latency, tag)
+	g.cfg.Statsd.Count(metricCount, 1, tag)
 	if !ok {
-		g.cfg.Statsd.Count(MetricErrors, 1, tag)
+		g.cfg.Statsd.Count(metricErrors, 1, tag)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -191,8 +194,8 @@ func (g *generator) sent(status string, ok bool, latency time.Duration) {
 }
 
 func (g *generator) unsent() {
-	g.cfg.Statsd.Count(MetricCount, 1, "status:unsent")
-	g.cfg.Statsd.Count(MetricErrors, 1, "status:unsent")
+	g.cfg.Statsd.Count(metricCount, 1, "status:unsent")
+	g.cfg.Statsd.Count(metricErrors, 1, "status:unsent")
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.result.Unsent++

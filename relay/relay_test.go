@@ -8,10 +8,13 @@ import (
 	"io"
 	"math"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/loads/loads/metrics"
 	"github.com/loads/loads/relay"
@@ -155,10 +158,11 @@ func TestRelayCountsAllThatArrived(t *testing.T) {
 	if got["users"].Value != 6.5 || got["lat"].Max != packets {
 		t.Errorf("users %v, greatest latency %v, want 6.5, %d", got["users"].Value, got["lat"].Max, packets)
 	}
-	ledger := frames[len(frames)-1].Ledger
-	want := metrics.Received{Datagrams: n + 2, Values: 5*n + 3, Malformed: 2}
-	if ledger != want {
-		t.Errorf("ledger: got %+v, want %+v", ledger, want)
+	want := metrics.Received{Datagrams: n + 2, Values: 5*n + 3, Malformed: 2, Notes: &metrics.Notes{Malformed: []string{
+		"what is this: type is unknown", "bad:x|c: value is no finite number",
+	}}}
+	if diff := cmp.Diff(want, frames[len(frames)-1].Ledger); diff != "" {
+		t.Errorf("ledger (-want +got):\n%s", diff)
 	}
 }
 
@@ -294,6 +298,21 @@ func TestRelayNamesTheAddressItCannotBind(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "listen for statsd on "+address) {
 			t.Errorf("%s: got %v, want an error that names it", address, err)
 		}
+	}
+}
+
+func TestRelayMarksMetricsWithTheirSeries(t *testing.T) {
+	r := mustRun(t, relay.Config{Series: "front"})
+	send(t, r.address, "hits:1|c\nhits:1|c|#zone:a\nhits:1|c|#app:x,zone:b\nhits:1|c|#type:own")
+	var got []string
+	for _, f := range r.end(t) {
+		for _, p := range f.Points {
+			got = append(got, fmt.Sprint(p.Tags))
+		}
+	}
+	want := []string{"[{type front}]", "[{type front} {zone a}]", "[{app x} {type front} {zone b}]", "[{type own}]"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got tags %v, want %v", got, want)
 	}
 }
 

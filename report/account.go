@@ -17,6 +17,8 @@ type count struct{ Name, Value string }
 func ledgerLines(l metrics.Ledger) []count {
 	lines := []count{
 		{"datagrams received", strconv.FormatUint(l.Datagrams, 10)},
+		{"packets dropped by kernels", strconv.FormatUint(l.KernelDropped, 10)},
+		{"connections refused", strconv.FormatUint(l.Refused, 10)},
 		{"values taken in", strconv.FormatUint(l.Values, 10)},
 		{"lines malformed", strconv.FormatUint(l.Malformed, 10)},
 		{"values dropped", strconv.FormatUint(l.Dropped, 10)},
@@ -27,6 +29,21 @@ func ledgerLines(l metrics.Ledger) []count {
 		{"machines without their last frame", strconv.Itoa(l.Open)},
 	}
 	return lines
+}
+
+// notes are the first examples of what relays could not take in.
+func notes(l metrics.Ledger) []string {
+	var list []string
+	if l.Notes == nil {
+		return nil
+	}
+	for _, line := range l.Notes.Malformed {
+		list = append(list, "malformed: "+line)
+	}
+	for _, name := range l.Notes.Dropped {
+		list = append(list, "dropped, as there were too many series: "+name)
+	}
+	return list
 }
 
 // balance says whether the ledger balances, and by how much it does not.

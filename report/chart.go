@@ -79,6 +79,9 @@ type reading struct {
 func chartsOf(line metrics.Line, s span) []chart {
 	rate := reading{"rate", "c1", func(b metrics.Bucket) float64 { return b.Rate }}
 	switch line.Kind {
+	case metrics.Set:
+		distinct := reading{"distinct", "c1", func(b metrics.Bucket) float64 { return b.Count }}
+		return []chart{draw(line.Name+", distinct values in a second", line, s, mean, distinct)}
 	case metrics.Counter:
 		return []chart{draw(line.Name+", a second", line, s, mean, rate)}
 	case metrics.Gauge:

@@ -51,7 +51,7 @@ type Difference struct {
 	Run    string       `json:"run"` // uuid of the run set against the first
 	Metric string       `json:"metric"`
 	Kind   metrics.Kind `json:"kind"`
-	Figure string       `json:"figure"` // rate, value, mean, p50, p95 or p99
+	Figure string       `json:"figure"` // rate, mean, p50, p95, p99 or distinct
 	// Before and After are the figure over the whole of the first run, and of
 	// the other (of a gauge, the mean of its seconds); absent where a run does not have the metric.
 	Before *float64 `json:"before"`

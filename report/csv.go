@@ -53,7 +53,7 @@ func csvRow(d broker.Dossier, name string, kind metrics.Kind, scope string, b me
 			row[8+i] = number(x)
 		}
 		row[6] = number(b.Rate)
-	default:
+	case metrics.Counter:
 		row[6] = number(b.Rate)
 	}
 	return row

@@ -20,6 +20,11 @@ func figuresOf(k metrics.Kind) []metricFigure {
 		func(m metrics.MetricSummary) float64 { return m.Rate }, func(b metrics.Bucket) float64 { return b.Rate },
 	}
 	switch k {
+	case metrics.Set:
+		return []metricFigure{{
+			"distinct", false,
+			func(m metrics.MetricSummary) float64 { return m.Count }, func(b metrics.Bucket) float64 { return b.Count },
+		}}
 	case metrics.Counter:
 		return []metricFigure{rate}
 	case metrics.Gauge:

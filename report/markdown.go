@@ -62,12 +62,13 @@ func metricHead() []string {
 // metricCells are the figures of a metric, as metricHead names them.
 func metricCells(m metrics.MetricSummary) []string {
 	cells := []string{m.Name, kindName(m.Kind), figure(m.Count), dash, dash, dash, dash, dash, dash, dash, dash}
-	if m.Kind == metrics.Gauge {
+	switch m.Kind {
+	case metrics.Gauge:
 		cells[4] = figure(m.Value)
-		return cells
-	}
-	cells[3] = figure(m.Rate)
-	if m.Kind == metrics.Timer {
+	case metrics.Counter:
+		cells[3] = figure(m.Rate)
+	case metrics.Timer:
+		cells[3] = figure(m.Rate)
 		for i, x := range []float64{m.Mean, m.P50, m.P90, m.P95, m.P99, m.Max} {
 			cells[5+i] = figure(x)
 		}
@@ -83,6 +84,8 @@ func kindName(k metrics.Kind) string {
 		return "gauge"
 	case metrics.Timer:
 		return "timer"
+	case metrics.Set:
+		return "set"
 	}
 	return string(k)
 }
@@ -133,6 +136,12 @@ func markdownLedger(out *errWriter, l metrics.Ledger) {
 		rows = append(rows, []string{line.Name, line.Value})
 	}
 	out.table("Ledger: "+balance(l), rows, 1)
+	if list := notes(l); len(list) > 0 {
+		out.printf("\n")
+		for _, note := range list {
+			out.printf("* %s\n", plain(note))
+		}
+	}
 }
 
 // table writes rows, the first of which is the head; columns from right on are

@@ -49,12 +49,15 @@ func measure(l load) *metrics.Series {
 			for range l.rate / 2 {
 				sketch.Add(l.latency*math.Exp(0.4*source.NormFloat64()), 1)
 			}
+			users := &metrics.Distinct{}
+			users.Add([]byte(fmt.Sprint("user", second%5)))
 			f := metrics.Frame{
 				Version: metrics.Version, Seq: uint64(second), Time: at(float64(10 + second)).UnixMilli(), Final: second == l.seconds,
 				Points: []metrics.Point{
 					{Kind: metrics.Timer, Name: "req.latency", Sketch: sketch},
 					{Kind: metrics.Counter, Name: "requests", Value: float64(l.rate / 2)},
 					{Kind: metrics.Gauge, Name: "=open|conns", Value: float64(20 + second%7), Count: 1},
+					{Kind: metrics.Set, Name: "users", Distinct: users},
 				},
 			}
 			series.Add("load", machine, f)
@@ -110,7 +113,7 @@ func dossierOf(l load) broker.Dossier {
 				{Step: 1, Index: 1, State: broker.MachineLost, Reason: "It stopped answering.", Pool: "local", ProviderID: "net-2", Address: "172.22.0.1", StartedAt: at(10.1125), FrameSeq: frames - 3},
 			},
 			Ledger: metrics.Ledger{
-				Received: metrics.Received{Datagrams: 36000, Values: 36360, Malformed: 2},
+				Received: metrics.Received{Datagrams: 36000, Values: 36360, Malformed: 2, KernelDropped: 7, Notes: &metrics.Notes{Malformed: []string{"<i>:x|c: not a number"}, Dropped: []string{"user.4711"}}},
 				Sent:     3 * frames, Stored: 3*frames - 3, Open: 1,
 			},
 		},
@@ -190,8 +193,8 @@ func TestReportsHideSecretsAndEscapeWhatIsForeign(t *testing.T) {
 		t.Error("the dossier was changed")
 	}
 	rows, err := csv.NewReader(bytes.NewReader(mustWrite(t, CSV, d))).ReadAll()
-	if err != nil || len(rows) != 1+3*31 {
-		t.Fatalf("got %d rows, %v; want the head, and 31 for each of three metrics", len(rows), err)
+	if err != nil || len(rows) != 1+4*31 {
+		t.Fatalf("got %d rows, %v; want the head, and 31 for each of four metrics", len(rows), err)
 	}
 	for _, row := range rows[1:] {
 		if strings.HasPrefix(row[1], "=") {

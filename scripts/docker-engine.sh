@@ -83,6 +83,8 @@ wait_for() {
 }
 
 start() {
+	# Without Go nothing could ask the engine, and it would seem not to be there.
+	scripts/need.sh go
 	answers && return
 	case ${DOCKER_HOST:-unix://} in
 	unix://*) ;;

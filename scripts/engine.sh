@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+scripts/need.sh go
 mkdir -p .build/tools
 CGO_ENABLED=0 go build -buildvcs=false -o .build/tools/engine ./scripts/engine
 exec .build/tools/engine "$@"

@@ -30,9 +30,9 @@ const DefaultMaxSkewMS = 10_000
 // A Criterion is what a run must fulfil to pass. In a file the bare text of an
 // expression stands for one that has nothing else.
 type Criterion struct {
-	Expr   string  `json:"expr" doc:"What must hold, for example p95(\"req.latency\") < 250; functions: p50, p90, p95, p99, p(q, metric), mean, min, max, count, rate, sum and value."`
+	Expr   string  `json:"expr" doc:"The expression that must hold, such as p95(\"req.latency\") < 250."`
 	Name   string  `json:"name,omitempty" doc:"What reports call it; the expression when left out."`
-	For    Seconds `json:"for,omitempty" doc:"Each second is judged by itself, and the criterion fails when it does not hold for this long without a break (30s, 2m or seconds)."`
+	For    Seconds `json:"for,omitempty" doc:"Each second is judged by itself, and the criterion fails when it does not hold for this long without a break: seconds, or 30s, 2m."`
 	Stop   bool    `json:"stop,omitempty" doc:"True ends the run at once, with FAIL, when the criterion fails while the run goes on."`
 	During string  `json:"during,omitempty" doc:"Name of a step: only the time from its start to its end counts."`
 }

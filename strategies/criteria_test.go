@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -175,6 +176,20 @@ func TestCriteriaSurviveAFileAndJSON(t *testing.T) {
 	}
 	if diff := cmp.Diff(p, again); diff != "" {
 		t.Errorf("the plan differs after JSON (-before +after):\n%s", diff)
+	}
+}
+
+// A chain of comparisons has its middle twice in the tree; chains within
+// chains would double it at each depth.
+func TestNestedChainsAreDeclinedBeforeTheyCost(t *testing.T) {
+	text := `count("a")`
+	for range 35 {
+		text = "1<(" + text + ")<2"
+	}
+	began := time.Now()
+	_, err := strategies.CompileExpression(text)
+	if took := time.Since(began); err == nil || took > time.Second {
+		t.Errorf("got %v after %s, want it declined at once", err, took)
 	}
 }
 

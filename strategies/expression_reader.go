@@ -14,7 +14,13 @@ type expressionReader struct {
 	text   string
 	calls  []Call
 	wrongs []wrong
+	visits int
 }
+
+// maxVisits is how many nodes are looked at. It is more than maxNodes, since
+// chains of comparisons share their middles, and a bound for what chains
+// within chains make of that.
+const maxVisits = 2 * maxNodes
 
 // wrongAt notes a fault at a node.
 func (r *expressionReader) wrongAt(n ast.Node, what, want string) {
@@ -23,6 +29,12 @@ func (r *expressionReader) wrongAt(n ast.Node, what, want string) {
 }
 
 func (r *expressionReader) read(n ast.Node) {
+	if r.visits++; r.visits > maxVisits {
+		if r.visits == maxVisits+1 {
+			r.wrongs = append(r.wrongs, wrong{show(r.text), "is too complicated", "split it into several criteria"})
+		}
+		return
+	}
 	switch n := n.(type) {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
 	case *ast.UnaryNode:

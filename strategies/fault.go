@@ -78,7 +78,7 @@ func show(s string) string {
 
 // showOf is show for the value of the variable name: secrets are not shown.
 func showOf(name, value string) string {
-	if IsSecret(name) && value != "" {
+	if isSecret(name) && value != "" {
 		return masked
 	}
 	return show(value)

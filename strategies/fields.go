@@ -52,7 +52,7 @@ func setDefaults(v reflect.Value) {
 	case *Step:
 		*p = defaultStep()
 	case *Ready:
-		p.Timeout = DefaultReadyTimeout
+		p.Timeout = defaultReadyTimeout
 	case *StartAfter:
 		p.Event = EventReady
 	}
@@ -60,11 +60,11 @@ func setDefaults(v reflect.Value) {
 
 func defaultStep() Step {
 	return Step{
-		RunMaxTime:     DefaultRunMaxTime,
-		InstanceRegion: DefaultInstanceRegion,
-		InstanceType:   DefaultInstanceType,
-		InstanceCount:  DefaultInstanceCount,
+		RunMaxTime:     defaultRunMaxTime,
+		InstanceRegion: defaultInstanceRegion,
+		InstanceType:   defaultInstanceType,
+		InstanceCount:  defaultInstanceCount,
 		PruneRunning:   true,
-		StopTimeout:    DefaultStopTimeout,
+		StopTimeout:    defaultStopTimeout,
 	}
 }

@@ -1,7 +1,6 @@
 package strategies_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -111,7 +110,12 @@ func FuzzInterpolate(f *testing.F) {
 		f.Add(s, "v")
 	}
 	f.Fuzz(func(t *testing.T, text, value string) {
-		set := func(string) (string, bool) { return value, true }
+		set := func(name string) (string, error) {
+			if !strings.Contains(text, name) {
+				t.Errorf("asked for the variable %q, which is not in %q", name, text)
+			}
+			return value, nil
+		}
 		got, err := strategies.Interpolate(text, set)
 		if !strings.Contains(text, "$") && (err != nil || got != text) {
 			t.Errorf("got %q, error %v; want %q as it was", got, err, text)
@@ -120,10 +124,27 @@ func FuzzInterpolate(f *testing.F) {
 		if got, err := strategies.Interpolate(doubled, set); len(doubled) < 1<<16 && (err != nil || got != text) {
 			t.Errorf("got %q, error %v; want %q", got, err, text)
 		}
-		_, errUnset := strategies.Interpolate(text, func(string) (string, bool) { return "", false })
-		var unset *strategies.UnsetError
-		if errors.As(errUnset, &unset) && !bytes.Contains([]byte(text), []byte(unset.Name)) {
-			t.Errorf("variable %q is said to be unset, and is not in %q", unset.Name, text)
+	})
+}
+
+func FuzzExpression(f *testing.F) {
+	for _, text := range []string{
+		`p95("req.latency") < 250`, `rate("errors") / rate("requests") < 0.01 and count("a", "b:c") > 0`,
+		`not (p(0.999, "t") >= 1e3)`, `let x = 1; x < 2`, `1 / 0 < count("a")`, `1 < count("a") < 5`, "\"\\", "p95(", "count(\"a\") == 1 ?? 2",
+	} {
+		f.Add(text, 1.0)
+	}
+	f.Fuzz(func(t *testing.T, text string, v float64) {
+		e, err := strategies.CompileExpression(text)
+		if err != nil {
+			return
+		}
+		missing := e.Eval(func(strategies.Call) (float64, error) { return 0, errors.New("no such metric") })
+		if missing.Holds {
+			t.Errorf("%s holds though nothing was measured", text)
+		}
+		if out := e.Eval(func(strategies.Call) (float64, error) { return v, nil }); out.Holds && out.Err != nil {
+			t.Errorf("%s holds with the error %v", text, out.Err)
 		}
 	})
 }

@@ -13,29 +13,15 @@ const maxExpanded = 128 << 10
 // errDollar says what a lone dollar sign should have been.
 var errDollar = errors.New("a lone $: write $$ for a dollar sign, $NAME or ${NAME} for a variable")
 
-// An UnsetError says that a variable is used and not set.
-type UnsetError struct {
-	Name string // of the variable, without $
-}
+// unsetError names a variable, without $, that is used and not set.
+type unsetError string
 
-// Error names the variable.
-func (e *UnsetError) Error() string { return "variable $" + e.Name + " is not set" }
+func (e unsetError) Error() string { return "variable $" + string(e) + " is not set" }
 
-// Interpolate replaces $NAME and ${NAME} in s by what lookup answers, and $$ by
+// interpolate replaces $NAME and ${NAME} in s by what lookup answers, and $$ by
 // a dollar sign. A name consists of ASCII letters, digits and underscores and
-// does not begin with a digit. A name that is not set gives an *UnsetError; any
-// other use of $ is an error, too. What lookup answers is taken as it is.
-func Interpolate(s string, lookup func(name string) (string, bool)) (string, error) {
-	return interpolate(s, func(name string) (string, error) {
-		value, ok := lookup(name)
-		if !ok {
-			return "", &UnsetError{Name: name}
-		}
-		return value, nil
-	})
-}
-
-// interpolate is Interpolate with a lookup that may say why it can't answer.
+// does not begin with a digit. Any other use of $ is an error, and so is what
+// lookup can't answer. What it answers is taken as it is.
 func interpolate(s string, lookup func(name string) (string, error)) (string, error) {
 	var b strings.Builder
 	for {

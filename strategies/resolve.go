@@ -12,21 +12,21 @@ import (
 	"github.com/kballard/go-shellquote"
 )
 
-// Builtins returns the names of the built-in variables: RUN_ID is the run's,
+// builtins returns the names of the built-in variables: RUN_ID is the run's,
 // the others are the machine's.
-func Builtins() []string {
+func builtins() []string {
 	return []string{
 		"RUN_ID", "HOST_IP", "PRIVATE_IP", "STATSD_HOST", "STATSD_PORT", "CONTAINER_ID", "LOADS_START_AT",
 	}
 }
 
-func isBuiltin(name string) bool { return slices.Contains(Builtins(), name) }
+func isBuiltin(name string) bool { return slices.Contains(builtins(), name) }
 
 // Resolved is a step's interpolated fields, ready for one machine's engine.
 type Resolved struct {
 	Image   string     // reference of the image
 	URL     string     // of its tarball; empty for a registry
-	Env     []Variable // the built-in variables by name, then the step's in their order
+	Env     []Variable // the built-in variables by name, then the step's and the run's in their orders
 	Args    []string   // words after the entrypoint
 	Ports   []Port
 	Volumes []Volume
@@ -46,7 +46,7 @@ func (s Step) Resolve(builtin map[string]string, run Environment) (Resolved, err
 	var r Resolved
 	for _, part := range []func() error{
 		func() error { return x.image(s, &r) },
-		func() error { return x.env(s, builtin, &r) },
+		func() error { return x.env(s, builtin, run, &r) },
 		func() error { return x.args(s, &r) },
 		func() error { return x.mappings(s, &r) },
 	} {
@@ -84,7 +84,7 @@ func (x *expander) value(name string) (string, error) {
 	if v, ok := x.builtin(name); ok {
 		return v, nil
 	}
-	return "", &UnsetError{Name: name}
+	return "", unsetError(name)
 }
 
 func (x *expander) stepValue(name, raw string) (string, error) {
@@ -133,7 +133,7 @@ func (x *expander) image(s Step, r *Resolved) (err error) {
 	return nil
 }
 
-func (x *expander) env(s Step, builtin map[string]string, r *Resolved) error {
+func (x *expander) env(s Step, builtin map[string]string, run Environment, r *Resolved) error {
 	for _, name := range slices.Sorted(maps.Keys(builtin)) {
 		value := builtin[name]
 		if v, ok := x.run[name]; ok {
@@ -150,6 +150,11 @@ func (x *expander) env(s Step, builtin map[string]string, r *Resolved) error {
 			return fmt.Errorf("interpolate environment_data.%s: %w", v.Name, err)
 		}
 		r.Env = append(r.Env, Variable{v.Name, value})
+	}
+	for _, v := range run {
+		if _, ok := x.step[v.Name]; !ok && !isBuiltin(v.Name) {
+			r.Env = append(r.Env, v)
+		}
 	}
 	return nil
 }

@@ -3,7 +3,9 @@ package strategies_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -119,6 +121,57 @@ func TestSchemaDescribesEveryFieldWithItsDefault(t *testing.T) {
 	} {
 		if got := s.Defs["Step"].Properties[key].Default; got != want {
 			t.Errorf("got default %v of %s, want %v", got, key, want)
+		}
+	}
+}
+
+// documented maps the headings of the tables in docs/plans.md to definitions.
+var documented = map[string]string{
+	"key of a project": "Project", "key of a plan": "Plan", "key of a step": "Step",
+	"key of ready": "Ready", "key of start_after": "StartAfter", "key of a limit": "Ulimit",
+	"key of a criterion": "Criterion",
+}
+
+func TestDocumentSaysOfFieldsWhatTheSchemaSays(t *testing.T) {
+	text, err := os.ReadFile("../docs/plans.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defs := mustSchema(t).Defs
+	seen := map[string]bool{}
+	def := ""
+	plain := strings.NewReplacer("`", "", `\|`, "|")
+	for line := range strings.Lines(plain.Replace(string(text))) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "| "), " | ")
+		if name, ok := documented[cells[0]]; ok {
+			def = name
+		} else if !strings.HasPrefix(line, "|") {
+			def = ""
+		}
+		if def == "" || len(cells) != 3 || cells[1] == "default" {
+			continue
+		}
+		field := defs[def].Properties[cells[0]]
+		switch {
+		case field == nil:
+			t.Errorf("the document has %s.%s, which the schema has not", def, cells[0])
+			continue
+		case seen[def+"."+cells[0]]:
+			t.Errorf("the document has %s.%s twice", def, cells[0])
+		case cells[2] != field.Description:
+			t.Errorf("%s.%s: the document says %q, the schema %q", def, cells[0], cells[2], field.Description)
+		case field.Default != nil && cells[1] != fmt.Sprint(field.Default):
+			t.Errorf("%s.%s: the document has the default %s, the schema %v", def, cells[0], cells[1], field.Default)
+		case slices.Contains(defs[def].Required, cells[0]) && cells[1] != "required":
+			t.Errorf("%s.%s: the document has the default %s, the schema wants it", def, cells[0], cells[1])
+		}
+		seen[def+"."+cells[0]] = true
+	}
+	for name, d := range defs {
+		for key := range d.Properties {
+			if !seen[name+"."+key] {
+				t.Errorf("the document lacks %s.%s", name, key)
+			}
 		}
 	}
 }

@@ -19,10 +19,10 @@ const secretWords = " TOKEN TOKENS SECRET SECRETS PASSWORD PASSWORDS PASSWD PASS
 // secretPairs are two neighbouring parts that mark a secret.
 const secretPairs = " PRIVATE_KEY API_KEY ACCESS_KEY SECRET_KEY SIGNING_KEY ENCRYPTION_KEY AUTH_KEY SSH_KEY "
 
-// IsSecret reports whether a variable of that name holds a secret, by the words
+// isSecret reports whether a variable of that name holds a secret, by the words
 // between underscores (or dots and hyphens): DB_PASSWORD and api_key do,
 // TOKENIZER does not. Case doesn't count.
-func IsSecret(name string) bool {
+func isSecret(name string) bool {
 	words := strings.FieldsFunc(strings.ToUpper(name), func(r rune) bool {
 		return r == '_' || r == '-' || r == '.'
 	})
@@ -46,14 +46,14 @@ func (e Environment) Masked(more ...Variable) Environment {
 	}
 	var pairs []string
 	for _, v := range slices.Concat(e, more) {
-		if IsSecret(v.Name) && len(v.Value) >= minSecret && v.Value != masked {
+		if isSecret(v.Name) && len(v.Value) >= minSecret && v.Value != masked {
 			pairs = append(pairs, v.Value, masked)
 		}
 	}
 	within := strings.NewReplacer(pairs...)
 	out := make(Environment, len(e))
 	for i, v := range e {
-		if IsSecret(v.Name) {
+		if isSecret(v.Name) {
 			v.Value = masked
 		} else {
 			v.Value = within.Replace(v.Value)

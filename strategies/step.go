@@ -62,8 +62,8 @@ func (c *checker) times(at string, s Step) {
 }
 
 func (c *checker) machines(at string, s Step) {
-	c.word(child(at, "instance_region"), s.InstanceRegion, "give a region such as "+DefaultInstanceRegion)
-	c.word(child(at, "instance_type"), s.InstanceType, "give a type such as "+DefaultInstanceType)
+	c.word(child(at, "instance_region"), s.InstanceRegion, "give a region such as "+defaultInstanceRegion)
+	c.word(child(at, "instance_type"), s.InstanceType, "give a type such as "+defaultInstanceType)
 }
 
 // word checks a provider's name for something: lower-case letters, digits,

@@ -9,7 +9,7 @@ import "strings"
 // A Project holds the plans for one service under test.
 type Project struct {
 	UUID     string `json:"uuid,omitempty" file:"-"`
-	Name     string `json:"name" doc:"Name of the project."`
+	Name     string `json:"name" doc:"Name of the project; a file that is loaded again finds its project and plans by their names."`
 	HomePage string `json:"home_page" doc:"Where to read about the project."`
 	Plans    []Plan `json:"plans" doc:"The plans of the project."`
 }
@@ -21,23 +21,23 @@ type Plan struct {
 	Name        string `json:"name" doc:"Short name, unique in its project."`
 	Description string `json:"description" doc:"What the plan is for."`
 	Enabled     bool   `json:"enabled" doc:"Free mark for the owner; the broker runs plans either way."`
-	Steps       []Step `json:"steps" doc:"What to run, on how many machines, and when."`
+	Steps       []Step `json:"steps" doc:"What to run, on how many machines, and when; 1 to 500 steps."`
 
 	// What follows is not in loads v2.
 
 	Criteria  []Criterion `json:"criteria,omitempty" doc:"What a run must fulfil to pass: expressions, or maps with expr and more."`
-	OnInvalid OnInvalid   `json:"on_invalid,omitempty" doc:"What an instrument at fault means: fail (the default), the verdict is INVALID, or warn, it is told only."`
+	OnInvalid OnInvalid   `json:"on_invalid,omitempty" doc:"What an instrument at fault means: fail, the verdict is INVALID, or warn, it is told only."`
 	MaxSkewMS int         `json:"max_skew_ms,omitempty" doc:"Largest spread of a step's container starts, in ms, with which the result counts; 0 is 10000."`
 }
 
 // Defaults of a step's fields, as in loads v2.
 const (
-	DefaultRunMaxTime     = 600
-	DefaultInstanceRegion = "us-west-2"
-	DefaultInstanceType   = "t3.micro"
-	DefaultInstanceCount  = 1
-	DefaultStopTimeout    = 15
-	DefaultReadyTimeout   = 60
+	defaultRunMaxTime     = 600
+	defaultInstanceRegion = "us-west-2"
+	defaultInstanceType   = "t3.micro"
+	defaultInstanceCount  = 1
+	defaultStopTimeout    = 15
+	defaultReadyTimeout   = 60
 )
 
 // StatsdPort is the port of every machine's statsd receiver.
@@ -51,34 +51,34 @@ type Step struct {
 	Name string `json:"name" doc:"Short name, unique in its plan."`
 
 	RunDelay   int `json:"run_delay" doc:"Seconds from the start of the run to the start of this step."`
-	RunMaxTime int `json:"run_max_time" doc:"Seconds the step may run; 0, no limit, is for the monitor step only."`
+	RunMaxTime int `json:"run_max_time" doc:"Seconds the step may run, from its start; 0, no limit, is for the monitor step only."`
 
-	InstanceRegion string `json:"instance_region" doc:"EC2 region of the machines."`
-	InstanceType   string `json:"instance_type" doc:"EC2 type of the machines."`
-	InstanceCount  int    `json:"instance_count" doc:"Number of machines."`
+	InstanceRegion string `json:"instance_region" doc:"Region of the machines; the local engine does not care."`
+	InstanceType   string `json:"instance_type" doc:"Type of the machines; the local engine does not care."`
+	InstanceCount  int    `json:"instance_count" doc:"Number of machines, at most 10000."`
 
-	ContainerName         string      `json:"container_name" doc:"Image as name:tag. Interpolated."`
-	ContainerURL          string      `json:"container_url" doc:"Tarball of the image (docker save; plain, gzip, bzip2 or zstd), http(s): or file:, used instead of a registry. Interpolated."`
+	ContainerName         string      `json:"container_name" doc:"Image, as name:tag. Interpolated."`
+	ContainerURL          string      `json:"container_url" doc:"Tarball of the image, used instead of a registry: plain, gzip, bzip2 or zstd, from http:, https: or file:. Interpolated."`
 	EnvironmentData       Environment `json:"environment_data" doc:"Environment of the containers: a map, or a list of NAME=VALUE. Values are interpolated."`
-	AdditionalCommandArgs string      `json:"additional_command_args" doc:"Arguments appended to the image's entrypoint, split as a shell splits words. Interpolated."`
+	AdditionalCommandArgs string      `json:"additional_command_args" doc:"Arguments after the image's entrypoint, split as a shell splits words. Interpolated."`
 
-	DNSName       string `json:"dns_name" doc:"Round-robin name of the step's machines, for the containers of later steps."`
-	PortMapping   string `json:"port_mapping" doc:"Published ports, container:host[/udp], with commas between them."`
-	VolumeMapping string `json:"volume_mapping" doc:"Mounts, container:host[:ro|rw], with commas between them; read-only unless said. The host part is interpolated."`
-	DockerSeries  string `json:"docker_series" doc:"Tag type on the metrics of this step."`
+	DNSName       string `json:"dns_name" doc:"Round-robin name of the step's machines, for all containers of the plan."`
+	PortMapping   string `json:"port_mapping" doc:"Published ports, container:host or container:host/udp, with commas between."`
+	VolumeMapping string `json:"volume_mapping" doc:"Mounts, container:host[:ro|rw], with commas between; read-only unless said. The host part is interpolated."`
+	DockerSeries  string `json:"docker_series" doc:"Tag type on the metrics of this step that come without one."`
 	PruneRunning  bool   `json:"prune_running" doc:"Go on without machines that stop answering, instead of failing the step."`
 	NodeDelay     int    `json:"node_delay" doc:"Seconds between starting one machine of the step and the next."`
 	CaptureOutput string `json:"_capture_output" doc:"File, in the run's folder, that gets the containers' output."`
-	Monitor       bool   `json:"monitor" doc:"True makes this the metrics machine; only name, instance_region, instance_type, dns_name and environment_data may be given with it."`
+	Monitor       bool   `json:"monitor" doc:"True makes this the metrics machine of loads v2; only name, instance_region, instance_type, dns_name and environment_data may be given with it."`
 
 	// What follows is not in loads v2.
 
-	Ulimits     map[string]Ulimit `json:"ulimits,omitempty" doc:"Limits of the containers by their names in ulimit, for example nofile: a number, or soft:hard."`
-	CPUs        float64           `json:"cpus,omitempty" doc:"Processors a container may use; 0 is no limit."`
-	Memory      Bytes             `json:"memory,omitempty" doc:"Memory a container may use, in bytes or with a unit (512m, 2g); 0 is no limit."`
+	Ulimits     map[string]Ulimit `json:"ulimits,omitempty" doc:"Limits of the containers by their names in ulimit, such as nofile: a number, the text soft:hard, or a map of both."`
+	CPUs        float64           `json:"cpus,omitempty" doc:"Processors a container may use, also parts of one; 0 is no limit."`
+	Memory      Bytes             `json:"memory,omitempty" doc:"Memory a container may use, in bytes or as 512m, 2g; at least 6m; 0 is no limit."`
 	StopTimeout int               `json:"stop_timeout" doc:"Seconds between asking a container to stop and killing it."`
 	Ready       *Ready            `json:"ready,omitempty" doc:"When the step counts as ready; later steps wait for it."`
-	StartAfter  []StartAfter      `json:"start_after,omitempty" doc:"Steps whose readiness or end this step waits for."`
+	StartAfter  []StartAfter      `json:"start_after,omitempty" doc:"Steps whose readiness or end this one waits for."`
 	Quorum      int               `json:"quorum,omitempty" doc:"How many of the step's machines must last for the result to count; 0 is all."`
 }
 
@@ -104,7 +104,7 @@ const (
 // step name means its readiness.
 type StartAfter struct {
 	Step  string `json:"step" doc:"Name of the step to wait for."`
-	Event Event  `json:"event" enum:"ready,end" doc:"ready (the default) or end."`
+	Event Event  `json:"event" enum:"ready,end" doc:"What to wait for: ready, or end, when all its containers have ended."`
 }
 
 // Ulimit is a soft and a hard limit; -1 is unlimited.

@@ -7,13 +7,28 @@ import (
 
 // CheckVariables returns a fault for every variable that the plan uses and
 // that is neither built in, nor in its step's environment_data, nor in env,
-// the environment that the run is to get; for wrong use of $; and for
-// variables that refer to themselves. It returns nil when there is none, and
-// Faults without positions otherwise.
+// the environment that the run is to get; for wrong use of $; for variables
+// that refer to themselves; and for variables of env that no container could
+// get. It returns nil when there is none, and Faults without positions
+// otherwise.
 func CheckVariables(p Plan, env Environment) error {
 	var c checker
+	c.runEnvironment(env)
 	c.variables("", p, env)
 	return c.faults.err()
+}
+
+// runEnvironment checks what is given with a run. Values are taken as they
+// are, and built-in variables may be given.
+func (c *checker) runEnvironment(env Environment) {
+	for _, v := range env {
+		switch {
+		case !isVariableName(v.Name):
+			c.add("environment", show(v.Name), "is not a name for a variable", "use letters, digits and _, no digit first")
+		case strings.ContainsRune(v.Value, 0):
+			c.add(child("environment", v.Name), "", "holds a NUL character", "leave it out")
+		}
+	}
 }
 
 func (c *checker) variables(at string, p Plan, env Environment) {
@@ -36,7 +51,7 @@ type variableCheck struct {
 func newVariableCheck(c *checker, s Step, env Environment) variableCheck {
 	x := newExpander(s.EnvironmentData, env)
 	x.builtin = func(name string) (string, bool) { return "", isBuiltin(name) }
-	known := Builtins()
+	known := builtins()
 	for _, v := range append(s.EnvironmentData[:len(s.EnvironmentData):len(s.EnvironmentData)], env...) {
 		known = append(known, v.Name)
 	}

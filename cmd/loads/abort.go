@@ -40,11 +40,7 @@ type abortResult struct {
 
 func (c *abortCommand) run(cmd *cobra.Command, args []string) error {
 	ctx := cmd.Context()
-	client, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	id, err := findRun(ctx, client, args[0])
+	client, id, err := c.connectRun(ctx, args[0])
 	if err != nil {
 		return err
 	}

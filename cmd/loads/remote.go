@@ -67,6 +67,17 @@ func (p *program) connect(ctx context.Context) (*api.Client, error) {
 	return c, nil
 }
 
+// connectRun returns a client, as connect does, and the uuid of the run that arg
+// means, as findRun does.
+func (p *program) connectRun(ctx context.Context, arg string) (*api.Client, string, error) {
+	client, err := p.connect(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	id, err := findRun(ctx, client, arg)
+	return client, id, err
+}
+
 // find looks for a broker that nobody named: at the default address, then the
 // one that holds the default database, which a run may have left behind. It
 // returns nil when there is none.

@@ -60,11 +60,7 @@ func (c *waitCommand) run(cmd *cobra.Command, args []string) error {
 
 // find returns what is needed to follow the run that arg means.
 func (c *waitCommand) find(ctx context.Context, arg string) (*following, error) {
-	client, err := c.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	id, err := findRun(ctx, client, arg)
+	client, id, err := c.connectRun(ctx, arg)
 	if err != nil {
 		return nil, err
 	}

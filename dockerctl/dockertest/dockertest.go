@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,18 +49,17 @@ func BuildProbe(dir string) (string, error) {
 	return path, nil
 }
 
-// Image makes an image whose entrypoint is the program.
-func Image(t testing.TB, program string, tags ...string) *scratch.Archive {
+// Image makes an image, unlike all others, whose entrypoint is the program. The
+// name is that of Name, which removes it from the engine.
+func Image(t testing.TB, program, name string, tags ...string) *scratch.Archive {
 	t.Helper()
 	data, err := os.ReadFile(program)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The label makes it an image of its own, so that removing it takes none
-	// away from another test.
 	img := scratch.Image{
 		Architecture: runtime.GOARCH, Tags: tags, Entrypoint: []string{"/probe"},
-		Labels: map[string]string{LabelTest: uuid.NewString()},
+		Labels: map[string]string{LabelTest: name, "unlike": uuid.NewString()},
 		Files: []scratch.File{
 			{Path: "probe", Mode: 0o755, Data: data},
 			{Path: "tmp", Mode: 0o1777, Folder: true},
@@ -83,8 +83,8 @@ func Tar(t testing.TB, a *scratch.Archive) []byte {
 }
 
 // Name returns a name that nothing else in the engine has. When the test ends,
-// containers and networks whose LabelTest it is, and images tagged with it or
-// named below it, are removed.
+// containers, networks and images whose LabelTest it is, and images with it in
+// a tag, are removed.
 func Name(t testing.TB) string {
 	t.Helper()
 	name := "loads-test-" + uuid.NewString()[:8]
@@ -120,14 +120,19 @@ func sweep(t testing.TB, c *client.Client, name string) {
 		_, err := c.NetworkRemove(ctx, item.ID, client.NetworkRemoveOptions{})
 		check(t, err)
 	}
+	sweepImages(ctx, t, c, name)
+}
+
+// sweepImages removes images by the label that Image gives them, and by tags
+// with the name, which node images have.
+func sweepImages(ctx context.Context, t testing.TB, c *client.Client, name string) {
+	t.Helper()
 	images, err := c.ImageList(ctx, client.ImageListOptions{})
 	check(t, err)
 	for _, item := range images.Items {
-		for _, tag := range item.RepoTags {
-			if !strings.Contains(tag, name) {
-				continue
-			}
-			_, err := c.ImageRemove(ctx, tag, client.ImageRemoveOptions{Force: true})
+		tagged := slices.ContainsFunc(item.RepoTags, func(tag string) bool { return strings.Contains(tag, name) })
+		if tagged || item.Labels[LabelTest] == name {
+			_, err := c.ImageRemove(ctx, item.ID, client.ImageRemoveOptions{Force: true})
 			check(t, err)
 		}
 	}

@@ -77,6 +77,14 @@ func run(verb string, args []string) error {
 		return serve(args[0], args[1])
 	case "ask":
 		return ask(args[0])
+	case "dial": // join the standard streams to a socket
+		c, err := net.Dial("unix", args[0])
+		if err != nil {
+			return err
+		}
+		go io.Copy(c, os.Stdin)
+		_, err = io.Copy(os.Stdout, c)
+		return err
 	case "send":
 		c, err := net.Dial("udp", args[0])
 		if err == nil {

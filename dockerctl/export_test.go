@@ -1,0 +1,5 @@
+package dockerctl
+
+// SetNodeImage changes the name of the node image, so that a test leaves the
+// image of the brokers on the same engine alone.
+func (e *Engine) SetNodeImage(name string) { e.node = name }

@@ -1,0 +1,64 @@
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/loads/loads/broker"
+)
+
+func TestMachineWhoseTurnNeverComesFailsTheStep(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	r := l.await(l.start(`
+name: no turn
+steps:
+  - {name: pair, instance_count: 2, node_delay: 60, run_max_time: 2, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 60s}
+`))
+	if r.Run.Verdict != broker.Errored || !strings.Contains(r.Run.Reason, "machine 1") || !strings.Contains(r.Run.Reason, "not started") {
+		t.Errorf("verdict %s (%s), want ERROR since machine 1 was not started", r.Run.Verdict, r.Run.Reason)
+	}
+	if r.Run.Cleanup != broker.CleanupDone {
+		t.Errorf("cleanup %s (%s)", r.Run.Cleanup, r.Run.CleanupDetail)
+	}
+}
+
+func TestContainerThatFailedBeforeTheStopIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	// The first machine ends after 2 s, the second is stopped after 1.
+	r := l.await(l.start(`
+name: failed early
+steps:
+  - name: pair
+    instance_count: 2
+    node_delay: 4
+    run_max_time: 5
+    stop_timeout: 1
+    container_name: loads/node
+    additional_command_args: sleep 2s --exit 3
+`))
+	if r.Run.Verdict != broker.Errored || !strings.Contains(r.Run.Reason, "machine 0: its container ended with code 3") {
+		t.Errorf("verdict %s (%s), want ERROR for the code of machine 0", r.Run.Verdict, r.Run.Reason)
+	}
+}
+
+func TestSlowEngineGetsTheTimeToCreateContainers(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.faults.intercept(func(_, call string) error {
+		if call == "Create" {
+			<-time.After(2500 * time.Millisecond)
+		}
+		return nil
+	})
+	r := l.await(l.start(`
+name: slow engine
+steps:
+  - {name: one, container_name: loads/node, additional_command_args: sleep 1s}
+`))
+	if r.Run.Verdict != broker.Pass {
+		t.Errorf("verdict %s (%s), want PASS", r.Run.Verdict, r.Run.Reason)
+	}
+}
