@@ -10,7 +10,8 @@ import (
 const (
 	resamples  = 2000
 	confidence = 0.99
-	minSeconds = 20 // of each run; with fewer no interval is given
+	minSeconds = 20  // of each run; with fewer no interval is given
+	maxValues  = 600 // of each run; more seconds than these are taken together
 )
 
 // An Interval holds the difference of two means with 99 % confidence.
@@ -35,7 +36,7 @@ func differenceOf(a, b []float64) (Interval, bool) {
 		return Interval{}, false
 	}
 	source := rand.New(rand.NewPCG(1979, 1989))
-	drawA, drawB := newBlocks(a), newBlocks(b)
+	drawA, drawB := newBlocks(condense(a)), newBlocks(condense(b))
 	differences := make([]float64, resamples)
 	for i := range differences {
 		differences[i] = drawB.mean(source) - drawA.mean(source)
@@ -43,6 +44,29 @@ func differenceOf(a, b []float64) (Interval, bool) {
 	slices.Sort(differences)
 	tail := (1 - confidence) / 2
 	return Interval{Low: quantile(differences, tail), High: quantile(differences, 1-tail)}, true
+}
+
+// condense takes neighbouring values together to their means, so that there
+// are at most maxValues: an hour's seconds tell no more of its mean than its
+// groups of six seconds do, and cost six times as much. Values at the end that
+// fill no group are left out.
+func condense(values []float64) []float64 {
+	width := (len(values) + maxValues - 1) / maxValues
+	if width <= 1 {
+		return values
+	}
+	means := make([]float64, 0, maxValues)
+	for group := range slices.Chunk(values, width) {
+		if len(group) < width {
+			break
+		}
+		sum := 0.0
+		for _, v := range group {
+			sum += v
+		}
+		means = append(means, sum/float64(width))
+	}
+	return means
 }
 
 // blocks draws means of resampled series.

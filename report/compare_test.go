@@ -135,3 +135,25 @@ func TestComparisonWarnsOfWhatIsNotAlike(t *testing.T) {
 		}
 	}
 }
+
+func TestLongRunsAreTakenTogetherWithoutAShiftOfTheirMean(t *testing.T) {
+	values := make([]float64, 3601)
+	for i := range values {
+		values[i] = float64(i % 7)
+	}
+	got := condense(values)
+	sum := 0.0
+	for _, v := range got {
+		sum += v
+	}
+	if len(got) != 514 || sum/float64(len(got)) != 3 {
+		t.Errorf("got %d values with the mean %v, want 514 with 3", len(got), sum/float64(len(got)))
+	}
+}
+
+func BenchmarkCompareAnHour(b *testing.B) {
+	before, after := dossierOf(load{seed: 1, seconds: 3600, latency: 30, rate: 10}), dossierOf(load{seed: 2, seconds: 3600, latency: 30, rate: 10})
+	for b.Loop() {
+		Compare([]broker.Dossier{before, after})
+	}
+}
