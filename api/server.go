@@ -38,6 +38,10 @@ type Config struct {
 	Elsewhere Elsewhere
 	// Log takes what goes wrong inside; nil is nowhere.
 	Log *slog.Logger
+	// Reports and Comparisons are the forms that can be had, by their names. A
+	// verdict in JUnit's XML can always be had.
+	Reports     map[string]ReportForm
+	Comparisons map[string]ComparisonForm
 }
 
 // A Server serves the broker over HTTP.
@@ -48,6 +52,9 @@ type Server struct {
 	log       *slog.Logger
 	api       huma.API
 	mux       *http.ServeMux
+
+	reports     map[string]ReportForm
+	comparisons map[string]ComparisonForm
 
 	openAPI []byte // made once, when all operations are known
 	schema  []byte // of plan files
@@ -71,6 +78,7 @@ func NewServer(cfg Config) (*Server, error) {
 	s := &Server{
 		broker: cfg.Broker, elsewhere: cfg.Elsewhere, tokens: cfg.Tokens, log: log.With("component", "api"),
 		mux: http.NewServeMux(), heartbeat: heartbeat,
+		reports: cfg.Reports, comparisons: cfg.Comparisons,
 	}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.api = newAPI(s.mux, cfg.Broker.Version())
@@ -92,6 +100,7 @@ func (s *Server) routes() {
 	s.eventRoutes()
 	s.logRoutes()
 	s.junitRoutes()
+	s.reportRoutes()
 	s.instanceRoutes()
 }
 

@@ -128,7 +128,10 @@ func startDaemon(ctx context.Context, o daemonOptions) (_ *daemon, err error) {
 	if err := d.startStores(o, known); err != nil {
 		return nil, err
 	}
-	return d, d.serve(o, api.Config{Broker: d.broker, Elsewhere: known, Tokens: tokens, Log: o.log}, ln)
+	return d, d.serve(o, api.Config{
+		Broker: d.broker, Elsewhere: known, Tokens: tokens, Log: o.log,
+		Reports: reportForms(), Comparisons: comparisonForms(),
+	}, ln)
 }
 
 // listen opens the port first: what is likely to fail fails early.

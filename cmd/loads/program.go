@@ -91,6 +91,7 @@ func (p *program) commands() []*cobra.Command {
 		(&runsCommand{program: p}).command(),
 		(&logsCommand{program: p}).command(),
 		(&reportCommand{program: p}).command(),
+		(&compareCommand{program: p}).command(),
 		(&plansCommand{program: p}).command(),
 		(&forkCommand{program: p}).command(),
 		(&importCommand{program: p}).command(),

@@ -1,0 +1,85 @@
+package report
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/loads/loads/broker"
+	"github.com/loads/loads/metrics"
+)
+
+// A count is one line of the account.
+type count struct{ Name, Value string }
+
+// ledgerLines are the counts of the ledger, in the order of the metrics' way.
+func ledgerLines(l metrics.Ledger) []count {
+	lines := []count{
+		{"datagrams received", strconv.FormatUint(l.Datagrams, 10)},
+		{"packets dropped by kernels", strconv.FormatUint(l.KernelDropped, 10)},
+		{"connections refused", strconv.FormatUint(l.Refused, 10)},
+		{"values taken in", strconv.FormatUint(l.Values, 10)},
+		{"lines malformed", strconv.FormatUint(l.Malformed, 10)},
+		{"values dropped", strconv.FormatUint(l.Dropped, 10)},
+		{"seconds merged", strconv.FormatUint(l.Merged, 10)},
+		{"frames sent", strconv.FormatUint(l.Sent, 10)},
+		{"frames stored", strconv.FormatUint(l.Stored, 10)},
+		{"frames broken", strconv.FormatUint(l.Broken, 10)},
+		{"machines without their last frame", strconv.Itoa(l.Open)},
+	}
+	return lines
+}
+
+// notes are the first examples of what relays could not take in.
+func notes(l metrics.Ledger) []string {
+	var list []string
+	if l.Notes == nil {
+		return nil
+	}
+	for _, line := range l.Notes.Malformed {
+		list = append(list, "malformed: "+line)
+	}
+	for _, name := range l.Notes.Dropped {
+		list = append(list, "dropped, as there were too many series: "+name)
+	}
+	return list
+}
+
+// balance says whether the ledger balances, and by how much it does not.
+func balance(l metrics.Ledger) string {
+	if l.Balance {
+		return "balanced"
+	}
+	return fmt.Sprintf("NOT balanced, %d frames missing", int64(l.Sent)-int64(l.Stored))
+}
+
+func machineName(run broker.Run, m broker.Machine) string {
+	return fmt.Sprintf("%s/%d", stepName(run, m.Step), m.Index)
+}
+
+func exitCode(m broker.Machine) string {
+	if m.ExitCode == nil {
+		return dash
+	}
+	return strconv.Itoa(*m.ExitCode)
+}
+
+// lastFrame is the number of the last frame stored, and whether more should
+// have come.
+func lastFrame(m broker.Machine) string {
+	n := strconv.FormatUint(m.FrameSeq, 10)
+	if !m.FramesFinal {
+		return n + ", not final"
+	}
+	return n
+}
+
+// sortedPairs are the entries of a map by their names.
+func sortedPairs(m map[string]string) []count {
+	pairs := make([]count, 0, len(m))
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		pairs = append(pairs, count{name, m[name]})
+	}
+	return pairs
+}
