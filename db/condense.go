@@ -144,6 +144,11 @@ func (d *DB) packBlocks(blocks map[string]metrics.Block) (map[int][]byte, error)
 
 // store puts the condensation in the place of its frames.
 func (p *condensation) store(ctx context.Context, t *tx) error {
+	// The log grows by all that is overwritten; the write after this one cuts it
+	// to this size. The setting is the connection's.
+	if _, err := t.ExecContext(ctx, "PRAGMA journal_size_limit = 4194304"); err != nil {
+		return err
+	}
 	for _, r := range p.ranges {
 		n, err := affected(t.ExecContext(ctx, "DELETE FROM frame WHERE machine_id = ? AND seq BETWEEN ? AND ?", r.MachineID, r.First, r.Last))
 		if err != nil {

@@ -27,14 +27,14 @@ type fleet struct {
 	gauges   [][10]float64         // by machine
 }
 
-func newFleet(tb testing.TB, machines []broker.Machine) *fleet {
+func newFleet(tb testing.TB, machines []broker.Machine, draws int) *fleet {
 	tb.Helper()
 	f := &fleet{
 		random: rand.New(rand.NewPCG(1, 2)), start: 1_700_000_000_000 / 60_000 * 60_000,
 		machines: machines, gauges: make([][10]float64, len(machines)),
 	}
 	for i := range f.timers {
-		for range 200 {
+		for range draws {
 			s := metrics.NewSketch()
 			for range 200 + f.random.IntN(200) {
 				s.Add(math.Exp(1+float64(i)/4+0.6*f.random.NormFloat64()), 1)
@@ -65,7 +65,7 @@ func (f *fleet) second(tb testing.TB, second int, final bool) []broker.StoredFra
 		for t := range f.timers {
 			frame.Points = append(frame.Points, metrics.Point{
 				Kind: metrics.Timer, Name: fmt.Sprintf("http.endpoint%02d.latency", t),
-				Tags: []metrics.Tag{{Name: "method", Value: "GET"}}, Sketch: f.timers[t][f.random.IntN(200)],
+				Tags: []metrics.Tag{{Name: "method", Value: "GET"}}, Sketch: f.timers[t][f.random.IntN(len(f.timers[t]))],
 			})
 			frame.Points = append(frame.Points, metrics.Point{
 				Kind: metrics.Counter, Name: fmt.Sprintf("http.endpoint%02d.requests", t), Value: float64(200 + f.random.IntN(200)),
@@ -84,8 +84,9 @@ func (f *fleet) second(tb testing.TB, second int, final bool) []broker.StoredFra
 	return frames
 }
 
-// mustFleet makes a run of a step with n machines.
-func mustFleet(tb testing.TB, d *db.DB, n int) (broker.Run, *fleet) {
+// mustFleet makes a run of a step with n machines, whose timers draw from so
+// many seconds each.
+func mustFleet(tb testing.TB, d *db.DB, n, draws int) (broker.Run, *fleet) {
 	tb.Helper()
 	run := mustRun(tb, d)
 	var machines []broker.Machine
@@ -94,7 +95,7 @@ func mustFleet(tb testing.TB, d *db.DB, n int) (broker.Run, *fleet) {
 		ok(tb, d.SaveMachine(context.Background(), &run, &m))
 		machines = append(machines, m)
 	}
-	return run, newFleet(tb, machines)
+	return run, newFleet(tb, machines, draws)
 }
 
 // BenchmarkHour stores an hour of 100 machines of 50 metrics as the broker
@@ -107,7 +108,7 @@ func BenchmarkHour(b *testing.B) {
 		path := filepath.Join(b.TempDir(), "loads.db")
 		d, err := db.Open(ctx, path)
 		ok(b, err)
-		run, fleet := mustFleet(b, d, 100)
+		run, fleet := mustFleet(b, d, 100, 200)
 		live, largest, longest := metrics.NewSeries(), int64(0), time.Duration(0)
 		var writing, condensing time.Duration
 		for second := 1; second <= seconds; second++ {
@@ -143,6 +144,9 @@ func BenchmarkHour(b *testing.B) {
 		b.ReportMetric(float64(longest.Milliseconds()), "ms-condense-max")
 		b.ReportMetric(float64(heapOf(func() *metrics.Series { s := live; live = nil; return s }()))/1e6, "MB-series")
 		complete(b, d, &run)
+		used, err := d.UsedBytes()
+		ok(b, err)
+		b.ReportMetric(float64(used)/1e6, "MB-used")
 		ok(b, d.Close())
 		b.ReportMetric(float64(size(b, path))/1e6, "MB-closed")
 		measureReading(b, path, run.UUID)

@@ -3,6 +3,7 @@ package metrics
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -130,19 +131,27 @@ func (q Query) minutes(s *Series, kind Kind, tracks []*track) []Bucket {
 	if q.By != "machine" {
 		return nil
 	}
-	var sum track // over tags
+	var sum track                 // over tags
+	fresh := int64(math.MaxInt64) // first second that is not condensed
 	for _, t := range tracks {
 		for _, c := range q.within(t.minutes) {
 			c.time = minuteOf(c.time)
 			sum.mergeSecond(c)
 		}
+		if len(t.cells) > 0 {
+			fresh = min(fresh, t.cells[0].time)
+		}
 	}
 	buckets := make([]Bucket, 0, len(sum.cells))
 	for i := range sum.cells {
-		c := &sum.cells[i]
-		b := c.bucket(kind)
-		from, to := max(c.time-minuteMs, s.from), min(c.time, s.to)
-		b.Time, b.Seconds = c.time, max(float64(to-from)/secondMs, 1)
+		b := sum.cells[i].bucket(kind)
+		from, to := max(b.Time-minuteMs, s.from), min(b.Time, s.to)
+		if fresh > from {
+			to = min(to, fresh-secondMs)
+		}
+		if from < to { // else it is of a gauge that was only carried over
+			b.Time, b.Seconds = to, float64(to-from)/secondMs
+		}
 		b.Rate /= b.Seconds
 		buckets = append(buckets, b)
 	}
