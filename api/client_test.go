@@ -282,14 +282,14 @@ func TestClientResults(t *testing.T) {
 	if plan.Name != "Small" || plan.UUID != run.PlanUUID || len(plan.Steps) != 1 || plan.Steps[0].UUID == "" {
 		t.Errorf("plan of the run: got %+v", plan)
 	}
-	d, err := c.Dashboard(ctx, run.UUID)
+	d, err := c.Links(ctx, run.UUID)
 	ok(t, err)
 	for name, path := range d.Links {
 		if name == "events" {
 			continue // goes on until the run is completed
 		}
 		if got := b.do("GET", path, ""); got.status != 200 {
-			t.Errorf("link %s of the dashboard: got %d", name, got.status)
+			t.Errorf("link %s of the run: got %d", name, got.status)
 		}
 	}
 }

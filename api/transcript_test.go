@@ -159,7 +159,7 @@ func TestOldClientRunRecord(t *testing.T) {
 	}
 	b.complete(&run)
 	c.call("GET", "/api/run/"+run.UUID, "")
-	c.call("GET", "/dashboards/run/"+run.UUID+"/", "")
+	c.call("GET", "/api/run/"+run.UUID+"/links", "")
 	c.call("GET", "/dashboards/run/none/", "")
 	c.check()
 }
