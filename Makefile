@@ -54,6 +54,10 @@ bench: ## run the benchmarks (BENCH=name, BENCHTIME=1s)
 	@scripts/need.sh go gcc
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...
 
+.PHONY: bench-relay
+bench-relay: ## measure the relay side by side with other receivers of statsd (BENCHFLAGS='-repeat 1 -realtime')
+	@scripts/bench-relay.sh $(BENCHFLAGS)
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for a while (FUZZTIME=20s)
 	@scripts/need.sh go gcc

@@ -67,6 +67,7 @@ var onlyIn = map[string][]string{
 	"github.com/expr-lang/expr":               {"strategies"},
 	"github.com/DataDog/sketches-go":          {"metrics"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"metrics"},
+	"github.com/axiomhq/hyperloglog":          {"metrics"},
 }
 
 // pure packages do no input or output.

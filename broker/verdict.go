@@ -196,6 +196,12 @@ func ledgerFaults(plan strategies.Plan, l metrics.Ledger, machines []Machine) []
 		faults = append(faults, fmt.Sprintf("the ledger does not balance: %d frames sent, %d stored (%d missing), %d broken, %d machines without their last frame",
 			l.Sent, l.Stored, int64(l.Sent)-int64(l.Stored), l.Broken, l.Open))
 	}
+	if l.KernelDropped > 0 {
+		faults = append(faults, fmt.Sprintf("%d datagrams were lost, as a machine's socket buffer was full", l.KernelDropped))
+	}
+	if l.Refused > 0 {
+		faults = append(faults, fmt.Sprintf("%d TCP connections for metrics were refused", l.Refused))
+	}
 	if l.Dropped > 0 {
 		faults = append(faults, fmt.Sprintf("%d values were dropped, as there were too many series", l.Dropped))
 	}

@@ -17,7 +17,8 @@ const passMs = 60_000
 // metrics.Series.Condense makes of them. The newest frame of each machine
 // stays, since it carries the relay's account. Frames, numbers and totals
 // change in one transaction for each minute: a process that is killed leaves a
-// minute condensed or not. It may be called while frames are added.
+// minute condensed or not. Nothing happens while the run waits for an export. It
+// may be called while frames are added.
 func (d *DB) Condense(ctx context.Context, runUUID string, until int64) error {
 	d.condensing.Lock()
 	defer d.condensing.Unlock()
@@ -56,10 +57,21 @@ type frameRange struct {
 const condensable = `FROM machine m JOIN frame f ON f.machine_id = m.id
 	WHERE m.run_id = ? AND f.seq < m.frame_seq AND f.at <= ?`
 
+// awaitsExport says whether the run's frames are still to be exported: what a
+// machine sends late is merged with what others have sent, so all stay until
+// the end.
+const awaitsExport = `SELECT EXISTS (SELECT 1 FROM run r
+	JOIN meta m ON m.name = ?2 AND r.id >= CAST(m.value AS INTEGER)
+	LEFT JOIN export e ON e.run_id = r.id WHERE r.id = ?1 AND coalesce(e.done, 0) = 0)`
+
 // nextCondensation returns the oldest minute's, nil when there is none.
 func (d *DB) nextCondensation(ctx context.Context, t *tx, runUUID string, until int64) (*condensation, error) {
 	key, err := findRunKey(ctx, t, runUUID)
 	if err != nil {
+		return nil, err
+	}
+	var waits bool
+	if err := t.GetContext(ctx, &waits, awaitsExport, key.ID, exportFrom); err != nil || waits {
 		return nil, err
 	}
 	var oldest *int64

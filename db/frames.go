@@ -187,10 +187,7 @@ func balance(accounts []account) (l metrics.Ledger, err error) {
 			if err != nil {
 				return metrics.Ledger{}, fmt.Errorf("decode last frame: %w", err)
 			}
-			l.Datagrams += f.Ledger.Datagrams
-			l.Values += f.Ledger.Values
-			l.Malformed += f.Ledger.Malformed
-			l.Dropped += f.Ledger.Dropped
+			l.Add(f.Ledger)
 		}
 		l.Sent += a.Seq
 		l.Stored += a.Stored

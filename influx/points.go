@@ -104,12 +104,17 @@ func sampleOf(p *metrics.Point, place []metrics.Tag) sample {
 		}
 	}
 	tags = append(tags, metrics.Tag{Name: "metric_type", Value: metricTypes[p.Kind]})
-	return sample{name: metrics.Measurement(p.Name), tags: tidy(tags), kind: p.Kind, value: p.Value, sketch: p.Sketch}
+	s := sample{name: metrics.Measurement(p.Name), tags: tidy(tags), kind: p.Kind, value: p.Value, sketch: p.Sketch}
+	if p.Kind == metrics.Set {
+		s.value = p.Distinct.Count()
+	}
+	return s
 }
 
 // metricTypes are the values of Telegraf's tag metric_type.
 var metricTypes = map[metrics.Kind]string{
 	metrics.Counter: "counter", metrics.Gauge: "gauge", metrics.Timer: "timing",
+	metrics.Set: "set",
 }
 
 // tidy makes tags that InfluxDB takes: sorted, distinct, none empty.
@@ -156,8 +161,11 @@ func (all samples) add(s sample) {
 }
 
 // merge takes in what came from one of the machines: the values of gauges add
-// up, as in a run's summary.
+// up, as in a run's summary; distinct values of machines can't be added up.
 func (all samples) merge(s *sample) {
+	if s.kind == metrics.Set {
+		return
+	}
 	whole := sample{name: s.name + metrics.MergedSuffix, kind: s.kind}
 	for _, t := range s.tags {
 		if t.Name != "host" && t.Name != "step" && t.Name != "type" {
@@ -194,7 +202,7 @@ func (s *sample) point(second int64) *write.Point {
 	switch s.kind {
 	case metrics.Timer:
 		return s.timing(p)
-	case metrics.Counter, metrics.Gauge:
+	case metrics.Counter, metrics.Gauge, metrics.Set:
 		return p.AddField("value", s.value)
 	}
 	return p.AddField("frames", count(s.seq)).AddField("datagrams", count(s.ledger.Datagrams)).

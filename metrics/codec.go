@@ -71,6 +71,11 @@ func (f *Frame) check() error {
 	case f.Time <= 0 || f.Time > maxTime:
 		return fmt.Errorf("time is %d, want Unix ms", f.Time)
 	}
+	if notes := f.Ledger.Notes; notes != nil {
+		if err := notes.check(); err != nil {
+			return err
+		}
+	}
 	for i := range f.Points {
 		if err := f.Points[i].check(); err != nil {
 			return fmt.Errorf("point %d: %w", i, err)
@@ -97,11 +102,15 @@ func (p *Point) check() error {
 func (p *Point) checkKind() error {
 	switch p.Kind {
 	case Timer:
-		if p.Sketch == nil || p.Value != 0 || p.Count != 0 {
+		if p.Sketch == nil || p.Value != 0 || p.Count != 0 || p.Distinct != nil {
 			return errors.New("timer needs a sketch and nothing else")
 		}
+	case Set:
+		if p.Distinct == nil || p.Value != 0 || p.Count != 0 || p.Sketch != nil {
+			return errors.New("set needs a distinct count and nothing else")
+		}
 	case Counter, Gauge:
-		if p.Sketch != nil || p.Kind == Counter && p.Count != 0 {
+		if p.Sketch != nil || p.Distinct != nil || p.Kind == Counter && p.Count != 0 {
 			return fmt.Errorf("kind %q takes a value only", p.Kind)
 		}
 	default:

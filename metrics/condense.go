@@ -93,11 +93,18 @@ func (c *cell) merge(o cell) {
 	if o.sketch != nil {
 		mergeInto(c.sketch, o.sketch)
 	}
+	if o.set != nil {
+		c.set.Merge(o.set)
+		c.set = c.set.Clone() // packed
+	}
 }
 
 func (c cell) clone() cell {
 	if c.sketch != nil {
 		c.sketch = c.sketch.Clone()
+	}
+	if c.set != nil {
+		c.set = c.set.Clone()
 	}
 	return c
 }
@@ -125,6 +132,9 @@ func (s *Series) Totals() map[string]Block {
 		sum := cell{time: last.time, value: last.value}
 		if key.kind == Timer {
 			sum.sketch = NewSketch()
+		}
+		if key.kind == Set {
+			sum.set = &Distinct{}
 		}
 		for _, c := range slices.Concat(t.minutes, t.cells) {
 			sum.merge(c)
@@ -217,6 +227,8 @@ func cellOf(second int64, p *Point) cell {
 		return cell{time: second, count: p.Count, value: p.Value}
 	case Timer:
 		return cell{time: second, count: p.Sketch.Count(), sketch: p.Sketch}
+	case Set:
+		return cell{time: second, set: p.Distinct}
 	default:
 		return cell{time: second, count: p.Value}
 	}
@@ -230,6 +242,8 @@ func (c cell) point(metric metricKey, tags []Tag) Point {
 		p.Count, p.Value = c.count, c.value
 	case Timer:
 		p.Sketch = c.sketch
+	case Set:
+		p.Distinct = c.set
 	default:
 		p.Value = c.count
 	}

@@ -6,17 +6,23 @@
 // number of machines and seconds come from one merged sketch.
 package metrics
 
+import (
+	"fmt"
+	"slices"
+)
+
 // Version is the version of the frame format that this package writes.
 const Version = 1
 
 // A Kind is the type of a metric.
 type Kind string
 
-// The kinds of metrics. Values of statsd types ms and h become timers.
+// The kinds of metrics. Values of statsd types ms, h and d become timers.
 const (
 	Counter Kind = "c"  // sum of increments, each divided by its sample rate
 	Gauge   Kind = "g"  // last value set
 	Timer   Kind = "ms" // distribution of values, weighted by the sample rate
+	Set     Kind = "s"  // number of distinct values
 )
 
 // A Tag is one name and value on a metric.
@@ -36,6 +42,8 @@ type Point struct {
 	Count float64 `json:"c,omitempty"`
 	// Sketch is set for timers only.
 	Sketch *Sketch `json:"s,omitempty"`
+	// Distinct is set for sets only.
+	Distinct *Distinct `json:"d,omitempty"`
 }
 
 // A Frame is one second of one machine's metrics. Frames of a machine are
@@ -57,13 +65,83 @@ type Frame struct {
 // Received is the relay's side of the ledger. All counts are totals since the
 // relay started.
 type Received struct {
-	Datagrams uint64 `json:"dg"` // UDP packets read
+	Datagrams uint64 `json:"dg"` // packets read from UDP and Unix sockets
 	Values    uint64 `json:"vl"` // values taken into a frame
 	Malformed uint64 `json:"mf"` // lines that could not be parsed
 	Dropped   uint64 `json:"dr"` // values refused, series limit reached
 	// Merged counts seconds that had to share a frame with a later one, because
 	// the relay's output was blocked for too long. Their values are not lost.
 	Merged uint64 `json:"mg,omitempty"`
+	// KernelDropped counts packets that the kernel threw away since a socket's
+	// buffer was full. What was in them is lost.
+	KernelDropped uint64 `json:"kd,omitempty"`
+	// Refused counts TCP connections that were closed at once, since there were
+	// too many.
+	Refused uint64 `json:"rf,omitempty"`
+	// Notes say more about the losses; nil when there are none to tell of.
+	Notes *Notes `json:"nt,omitempty"`
+}
+
+// Bounds of Notes.
+const (
+	MaxNotes    = 5  // of each sort
+	MaxNoteSize = 80 // bytes of each
+)
+
+// Notes are the first examples of what a relay could not take in. Each is
+// printable text, cut to MaxNoteSize; there are at most MaxNotes of a sort.
+// Notes don't change once they are in a frame.
+type Notes struct {
+	Malformed []string `json:"mf,omitempty"` // lines, each with what is wrong with it
+	Dropped   []string `json:"dr,omitempty"` // names of metrics beyond the series limit
+}
+
+// Add sums the counts of another machine up, and takes its notes over as long
+// as there is room for them. Neither one's notes are changed.
+func (r *Received) Add(o Received) {
+	r.Datagrams += o.Datagrams
+	r.Values += o.Values
+	r.Malformed += o.Malformed
+	r.Dropped += o.Dropped
+	r.Merged += o.Merged
+	r.KernelDropped += o.KernelDropped
+	r.Refused += o.Refused
+	if o.Notes == nil {
+		return
+	}
+	var sum Notes
+	if r.Notes != nil {
+		sum = *r.Notes
+	}
+	sum.Malformed = firstNotes(sum.Malformed, o.Notes.Malformed)
+	sum.Dropped = firstNotes(sum.Dropped, o.Notes.Dropped)
+	r.Notes = &sum
+}
+
+// firstNotes returns the first distinct notes of both.
+func firstNotes(have, more []string) []string {
+	first := slices.Clone(have)
+	for _, note := range more {
+		if len(first) < MaxNotes && !slices.Contains(first, note) {
+			first = append(first, note)
+		}
+	}
+	return first
+}
+
+// check returns what is wrong with the notes.
+func (n *Notes) check() error {
+	for _, notes := range [][]string{n.Malformed, n.Dropped} {
+		if len(notes) > MaxNotes {
+			return fmt.Errorf("%d notes, want %d at most", len(notes), MaxNotes)
+		}
+		for _, note := range notes {
+			if len(note) > MaxNoteSize {
+				return fmt.Errorf("note of %d bytes, want %d at most", len(note), MaxNoteSize)
+			}
+		}
+	}
+	return nil
 }
 
 // A Ledger is the account of a run's frames on their way. It balances when

@@ -111,12 +111,13 @@ func (q Query) buckets(kind Kind, tracks []*track) []Bucket {
 		for _, c := range q.within(t.cells) {
 			sum := seconds[c.time]
 			if sum == nil {
-				sum = &cell{time: c.time, sketch: NewSketch()}
+				sum = &cell{time: c.time, sketch: NewSketch(), set: &Distinct{}}
 				seconds[c.time] = sum
 			}
 			sum.count = saturate(sum.count + c.count)
 			sum.value = saturate(sum.value + c.value)
 			mergeInto(sum.sketch, c.sketch)
+			sum.set.Merge(c.set)
 		}
 	}
 	buckets := make([]Bucket, 0, len(seconds))
@@ -177,8 +178,12 @@ func (c *cell) bucket(kind Kind) Bucket {
 		b.Count, b.Mean, b.Max = c.sketch.Count(), c.sketch.Mean(), c.sketch.Max()
 		b.P50, b.P90, b.P95, b.P99 = q[0], q[1], q[2], q[3]
 	}
-	if kind != Gauge {
+	if kind == Set {
+		b.Count = c.set.Count()
+	}
+	if kind == Counter || kind == Timer {
 		b.Rate = b.Count // a cell is one second long; minutes see to theirs
+	}
 	}
 	return b
 }

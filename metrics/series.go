@@ -46,8 +46,9 @@ type metricKey struct {
 
 // total is one metric over the whole run and all machines.
 type total struct {
-	count  float64 // counter: sum; gauge: settings
-	sketch *Sketch // timer
+	count    float64   // counter: sum; gauge: settings
+	sketch   *Sketch   // timer
+	distinct *Distinct // set
 }
 
 // track is one metric of one machine, or of a whole step, in order of time.
@@ -61,8 +62,9 @@ type track struct {
 type cell struct {
 	time   int64 // Unix ms of the second's end
 	count  float64
-	value  float64 // gauge
-	sketch *Sketch // timer; packed
+	value  float64   // gauge
+	sketch *Sketch   // timer; packed
+	set    *Distinct // set; packed, and without a count
 }
 
 // NewSeries returns an empty series.
@@ -114,15 +116,18 @@ func (s *Series) machine(key machineKey) *machineState {
 func (s *Series) total(metric metricKey) *total {
 	t := s.totals[metric]
 	if t == nil {
-		t = &total{sketch: NewSketch()}
+		t = newTotal()
 		s.totals[metric] = t
 	}
 	return t
 }
 
+func newTotal() *total { return &total{sketch: NewSketch(), distinct: &Distinct{}} }
+
 func (t *total) add(c cell) {
 	t.count = saturate(t.count + c.count)
 	mergeInto(t.sketch, c.sketch)
+	t.distinct.Merge(c.set)
 }
 
 // widen stretches the time of the run over the second.
@@ -150,6 +155,9 @@ func (t *track) add(c cell) {
 			c.sketch = c.sketch.Clone()
 			c.sketch.freeze()
 		}
+		if c.set != nil {
+			c.set = c.set.Clone()
+		}
 		t.cells = slices.Insert(t.cells, i, c)
 		return
 	}
@@ -159,6 +167,10 @@ func (t *track) add(c cell) {
 	if c.sketch != nil {
 		mergeInto(have.sketch, c.sketch)
 		have.sketch.freeze()
+	}
+	if c.set != nil {
+		have.set.Merge(c.set)
+		have.set = have.set.Clone()
 	}
 }
 

@@ -30,8 +30,8 @@ var bins = newMapping()
 
 // Bin numbers of the smallest and the largest magnitude.
 var (
-	lowestBin  = bins.Index(smallestMagnitude)
-	highestBin = bins.Index(largestMagnitude)
+	lowestBin  = binIndex(smallestMagnitude)
+	highestBin = binIndex(largestMagnitude)
 )
 
 func newMapping() *mapping.CubicallyInterpolatedMapping {
@@ -198,7 +198,7 @@ func binOf(magnitude float64) int {
 	if magnitude >= largestMagnitude {
 		return highestBin
 	}
-	return bins.Index(magnitude)
+	return binIndex(magnitude)
 }
 
 // saturate keeps what is too large for a number, so that it can be written.

@@ -81,6 +81,14 @@ func appendFloat(b *[]byte, flag encoding.Flag, v float64) {
 	encoding.EncodeFloat64LE(b, v)
 }
 
+// Pack makes the sketch as small as it travels, until something is added to it.
+// Nil stays nil.
+func (s *Sketch) Pack() {
+	if s != nil && s.packed == nil {
+		s.freeze()
+	}
+}
+
 // freeze packs the sketch for good, which frees its bins.
 func (s *Sketch) freeze() {
 	s.packed = s.pack()

@@ -24,7 +24,7 @@ type MetricSummary struct {
 	Kind Kind   `json:"kind"`
 	// Count is, of a counter, the sum of the increments; of a timer the number
 	// of values, each counted 1 / sample rate times; of a gauge how often it was
-	// set.
+	// set; of a set the number of distinct values, within DistinctError.
 	Count float64 `json:"count"`
 	Rate  float64 `json:"rate"`  // counters and timers: Count a second over Seconds
 	Value float64 `json:"value"` // gauge: last value, summed over machines
@@ -71,11 +71,10 @@ func (s *Series) Live() Summary {
 		c := t.cells[i]
 		sum := totals[key.metricKey]
 		if sum == nil {
-			sum = &total{sketch: NewSketch()}
+			sum = newTotal()
 			totals[key.metricKey] = sum
 		}
-		sum.count = saturate(sum.count + c.count)
-		mergeInto(sum.sketch, c.sketch)
+		sum.add(c)
 		gauges[key.metricKey] = saturate(gauges[key.metricKey] + c.value)
 	}
 	live := newSummary(second-secondMs, second)
@@ -118,8 +117,10 @@ func (s *Summary) add(key metricKey, t *total, gauge float64) {
 		m.Mean, m.Min, m.Max = t.sketch.Mean(), t.sketch.Min(), t.sketch.Max()
 		q := t.sketch.Quantiles(0.5, 0.9, 0.95, 0.99)
 		m.P50, m.P90, m.P95, m.P99 = q[0], q[1], q[2], q[3]
+	case Set:
+		m.Count = t.distinct.Count()
 	}
-	if key.kind != Gauge && s.Seconds > 0 {
+	if (key.kind == Counter || key.kind == Timer) && s.Seconds > 0 {
 		m.Rate = m.Count / s.Seconds
 	}
 	s.Metrics = append(s.Metrics, m)

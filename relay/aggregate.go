@@ -2,161 +2,183 @@ package relay
 
 import (
 	"bytes"
-	"math"
-	"strings"
 	"sync"
 
 	"github.com/loads/loads/metrics"
 )
 
-// aggregate collects what arrives within a second. One goroutine reads packets
-// into it and another takes the seconds out.
+// Bounds of what a relay keeps, whatever arrives.
+const (
+	// longestIdentity is the most bytes that a line's name and tags may have.
+	longestIdentity = 4 << 10
+	// maxNameBytes is the most bytes that the names and tags of all series may
+	// have. It is beyond what DefaultMaxSeries usual ones need, and a series
+	// beyond it is refused like one beyond the limit.
+	maxNameBytes = 16 << 20
+)
+
+// aggregate collects what arrives within a second. The readers of all sockets
+// put lines into it and the clock takes the seconds out.
 type aggregate struct {
 	maxSeries int
-	tagType   string // see Config.Series
+	tagType   rawTag // see Config.Series
 
-	mu       sync.Mutex
-	received metrics.Received
-	// bySpelling finds a series by its name, type and tags as written, which
-	// is quick; byName by its canonical name. The former is emptied when the same
-	// series come in too many spellings.
-	bySpelling map[string]*series
-	byName     map[string]*series
-	order      []*series // of their coming, in which points are written
-	scratch    []byte    // for the key that is looked up
-	badLine    string    // the last malformed line, and what is wrong with it
-	badWhy     error
-}
-
-// series is one metric of this machine.
-type series struct {
-	kind metrics.Kind
-	name string
-	tags []metrics.Tag
-
-	set    bool    // something arrived in this second
-	count  float64 // gauge: how often it was set in this second
-	value  float64 // counter: sum of this second; gauge: last value
-	sketch *metrics.Sketch
+	mu        sync.Mutex
+	received  metrics.Received
+	notes     notes
+	spellings *spellings
+	byName    map[string]*series // by canonical name; see findByName
+	nameBytes int                // in byName
+	order     []*series          // of their coming, in which points are written
+	tags      tagList            // scratch of findByName
+	key       []byte             // likewise
 }
 
 func newAggregate(maxSeries int, tagType string) *aggregate {
 	return &aggregate{
-		maxSeries:  maxSeries,
-		tagType:    tagType,
-		bySpelling: make(map[string]*series),
-		byName:     make(map[string]*series),
+		maxSeries: maxSeries,
+		tagType:   rawTag{name: []byte("type"), value: []byte(tagType)},
+		spellings: newSpellings(2 * maxSeries),
+		byName:    make(map[string]*series),
 	}
 }
 
-// packets takes datagrams in.
+// packets takes datagrams in, and keeps nothing of them.
 func (a *aggregate) packets(datagrams [][]byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.received.Datagrams += uint64(len(datagrams))
 	for _, d := range datagrams {
-		a.received.Datagrams++
-		a.packet(d)
+		a.lines(d)
 	}
 }
 
-func (a *aggregate) packet(datagram []byte) {
-	for more := true; more; {
-		var text []byte
-		text, datagram, more = bytes.Cut(datagram, []byte{'\n'})
-		text = bytes.TrimSuffix(text, []byte{'\r'})
-		if len(text) == 0 {
-			continue
+// text takes whole lines in that came otherwise than in datagrams.
+func (a *aggregate) text(lines []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lines(lines)
+}
+
+// bad counts a line that can't be taken in.
+func (a *aggregate) bad(line []byte, why error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.malformed(line, why)
+}
+
+// refuse counts a connection that was closed at once.
+func (a *aggregate) refuse() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.received.Refused++
+}
+
+func (a *aggregate) lines(text []byte) {
+	for len(text) > 0 {
+		l := text
+		if i := bytes.IndexByte(text, '\n'); i >= 0 {
+			l, text = text[:i], text[i+1:]
+		} else {
+			text = nil
 		}
-		l, err := parseLine(text)
-		if err != nil {
-			a.received.Malformed++
-			a.badLine, a.badWhy = shortened(text), err
-			continue
+		if !a.known(l) {
+			a.unknown(bytes.TrimSuffix(l, []byte{'\r'}))
 		}
-		a.line(&l)
 	}
 }
 
-func (a *aggregate) line(l *line) {
-	s := a.find(l)
-	l.each(func(value float64, delta bool) {
-		if s == nil {
-			a.received.Dropped++
-			return
-		}
-		a.received.Values++
-		s.take(value, 1/l.rate, delta)
-	})
+// known takes in a line with one plain number whose spelling came before,
+// which is how nearly all lines are, and reports whether it did.
+func (a *aggregate) known(text []byte) bool {
+	colon := bytes.IndexByte(text, ':')
+	if colon < 0 {
+		return false
+	}
+	value, n := plainNumber(text[colon+1:])
+	bar := colon + 1 + n
+	if n == 0 || bar == len(text) || text[bar] != '|' {
+		return false
+	}
+	s := a.spellings.find(text[:colon], text[bar:])
+	if s == nil {
+		return false
+	}
+	a.received.Values++
+	s.series.take(value, s.weight, false)
+	return true
 }
 
-func (s *series) take(value, weight float64, delta bool) {
-	s.set = true
-	switch s.kind {
-	case metrics.Counter:
-		s.value = bounded(s.value + bounded(value*weight))
-	case metrics.Gauge:
-		s.count++
-		if delta {
-			value += s.value
-		}
-		s.value = bounded(value)
-	case metrics.Timer:
-		if s.sketch == nil {
-			s.sketch = metrics.NewSketch()
-		}
-		s.sketch.Add(value, weight)
+// unknown takes in any line.
+func (a *aggregate) unknown(text []byte) {
+	if len(text) == 0 {
+		return
 	}
+	l, err := parseLine(text)
+	if err == nil {
+		a.line(l)
+		return
+	}
+	if eachPart(text, nil) {
+		eachPart(text, a.line)
+		return
+	}
+	a.malformed(text, err)
+}
+
+func (a *aggregate) malformed(text []byte, why error) {
+	a.received.Malformed++
+	a.notes.malformed(text, why)
+}
+
+func (a *aggregate) line(l line) {
+	s := a.find(&l)
+	if s == nil {
+		a.received.Dropped += uint64(l.count())
+		a.notes.dropped(l.name)
+		return
+	}
+	a.received.Values += uint64(l.count())
+	if l.kind == metrics.Set {
+		s.takeMember(l.values)
+		return
+	}
+	l.each(func(value float64, delta bool) { s.take(value, 1/l.rate, delta) })
 }
 
 // find returns the line's series, nil when the limit forbids a new one.
 func (a *aggregate) find(l *line) *series {
-	key := append(a.scratch[:0], l.kind...)
-	key = append(key, '|')
-	key = append(key, l.name...)
-	key = append(key, '|')
-	key = append(key, l.tags...)
-	a.scratch = key
-	if s := a.bySpelling[string(key)]; s != nil {
-		return s
+	if s := a.spellings.find(l.name, l.suffix); s != nil {
+		return s.series
 	}
 	s := a.findByName(l)
-	if s == nil {
-		return nil
+	if s != nil && !l.passing {
+		weight := 1 / l.rate
+		if l.kind == metrics.Set {
+			return s // its values are no numbers, as known expects
+		}
+		a.spellings.add(l.name, l.suffix, s, weight)
 	}
-	if len(a.bySpelling) >= 4*a.maxSeries {
-		clear(a.bySpelling)
-	}
-	a.bySpelling[string(key)] = s
 	return s
 }
 
+// findByName finds or makes a series by its kind, name and sorted tags, with
+// lengths between them: no text can look like another series' parts.
 func (a *aggregate) findByName(l *line) *series {
-	tags := withType(sortedTags(l.tags), a.tagType)
-	key := canonicalKey(l, tags)
-	if s := a.byName[key]; s != nil {
+	a.tags.read(l.tags)
+	a.tags.add(a.tagType)
+	a.key = a.tags.appendKey(appendText(append(a.key[:0], l.kind...), l.name))
+	if s := a.byName[string(a.key)]; s != nil {
 		return s
 	}
-	if len(a.byName) >= a.maxSeries {
+	if len(a.byName) >= a.maxSeries || a.nameBytes+len(a.key) > maxNameBytes {
 		return nil
 	}
-	s := &series{kind: l.kind, name: string(l.name), tags: tags}
-	a.byName[key] = s
+	s := &series{kind: l.kind, name: string(l.name), tags: a.tags.strings()}
+	a.byName[string(a.key)] = s
+	a.nameBytes += len(a.key)
 	a.order = append(a.order, s)
 	return s
-}
-
-func canonicalKey(l *line, tags []metrics.Tag) string {
-	var key strings.Builder
-	key.WriteString(string(l.kind))
-	key.WriteByte('|')
-	key.Write(l.name)
-	for _, t := range tags {
-		key.WriteByte('|')
-		key.WriteString(t.Name)
-		key.WriteByte(':')
-		key.WriteString(t.Value)
-	}
-	return key.String()
 }
 
 // take returns what arrived since it was last called, and begins anew. A gauge
@@ -164,39 +186,22 @@ func canonicalKey(l *line, tags []metrics.Tag) string {
 func (a *aggregate) take() ([]metrics.Point, metrics.Received) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var points []metrics.Point
+	filled := 0
 	for _, s := range a.order {
-		if !s.set && s.kind != metrics.Gauge {
-			continue
-		}
-		points = append(points, metrics.Point{
-			Kind: s.kind, Name: s.name, Tags: s.tags, Value: s.value, Count: s.count, Sketch: s.sketch,
-		})
-		s.set, s.count, s.sketch = false, 0, nil
-		if s.kind == metrics.Counter {
-			s.value = 0
+		if s.set || s.kind == metrics.Gauge {
+			filled++
 		}
 	}
-	return points, a.received
-}
-
-// lastMalformed returns the last malformed line, and what is wrong with it.
-func (a *aggregate) lastMalformed() (string, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.badLine, a.badWhy
-}
-
-// shortened returns the beginning of a text that may be long.
-func shortened(text []byte) string {
-	const most = 100
-	if len(text) > most {
-		return string(text[:most]) + "…"
+	var points []metrics.Point
+	if filled > 0 {
+		points = make([]metrics.Point, 0, filled)
 	}
-	return string(text)
-}
-
-// bounded keeps sums that are too large for a number writable.
-func bounded(v float64) float64 {
-	return min(max(v, -math.MaxFloat64), math.MaxFloat64)
+	for _, s := range a.order {
+		if s.set || s.kind == metrics.Gauge {
+			points = append(points, s.point())
+		}
+	}
+	received := a.received
+	received.Notes = a.notes.given
+	return points, received
 }

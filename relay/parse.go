@@ -3,10 +3,7 @@ package relay
 import (
 	"bytes"
 	"errors"
-	"math"
-	"strconv"
 	"unicode/utf8"
-	"unsafe"
 
 	"github.com/loads/loads/metrics"
 )
@@ -34,9 +31,13 @@ var (
 type line struct {
 	name   []byte
 	kind   metrics.Kind
-	values []byte  // numbers with colons between them, all well-formed
+	values []byte  // numbers with colons between them, all well-formed; of a set any one text
 	rate   float64 // sample rate; values stand for 1 / rate each
-	tags   []byte  // as written, with commas between them; see sortedTags
+	tags   []byte  // as written, with commas between them; see tagList
+	suffix []byte  // all that follows the values, beginning with a bar
+	// passing says that the suffix has in it what will soon be another, such as
+	// a time.
+	passing bool
 }
 
 // parseLine reads one line, in the forms
@@ -44,8 +45,8 @@ type line struct {
 //	name:value|type
 //	name:value:value|type|@rate|#tag:value,tag
 //
-// with the types c, g, ms, h and d, of which the last three are timers. Sets
-// (s) are refused: a count of distinct values can't be added up over machines.
+// with the types c, g, ms, h, d and s, of which ms, h and d are timers and s is
+// a set, whose value may be any text, and whose sample rate means nothing.
 // The sections of DogStatsD for containers, timestamps and cardinality (c:, T,
 // e:, card:) are passed over. A line is taken whole or not at all.
 func parseLine(text []byte) (line, error) {
@@ -66,17 +67,56 @@ func parseLine(text []byte) (line, error) {
 	case !found || len(values) == 0:
 		return line{}, errNoValue
 	}
-	kindText, sections, more := bytes.Cut(rest, []byte{'|'})
-	l := line{name: name, values: values, rate: 1}
-	if l.kind = kindOf(kindText); l.kind == "" {
-		return line{}, errType
+	l := line{name: name, values: values, rate: 1, suffix: text[len(head):]}
+	return l, l.parseRest(rest)
+}
+
+// parseRest reads what follows the first bar, and checks the values.
+func (l *line) parseRest(rest []byte) error {
+	kind, sections, more := bytes.Cut(rest, []byte{'|'})
+	if l.kind = kindOf(kind); l.kind == "" {
+		return errType
 	}
 	if more {
 		if err := l.parseSections(sections); err != nil {
-			return line{}, err
+			return err
 		}
 	}
-	return l, l.checkValues()
+	if len(l.name)+len(l.tags) > longestIdentity {
+		return errLong
+	}
+	if l.kind == metrics.Set {
+		return nil
+	}
+	return l.checkValues()
+}
+
+// eachPart reads a line in the form of Etsy's statsd that holds several values
+// of types of their own,
+//
+//	name:value|type|@rate:value|type
+//
+// and calls take, if not nil, for each. It reports whether all of the line is
+// well-formed; only then call it with take. There are no tags in this form, so
+// a line with a hash sign is none.
+func eachPart(text []byte, take func(line)) bool {
+	name, parts, found := bytes.Cut(text, []byte{':'})
+	if !found || len(name) == 0 || len(text) > maxLine || bytes.IndexByte(parts, '#') >= 0 || !printable(text) {
+		return false
+	}
+	for more := true; more; {
+		var part []byte
+		part, parts, more = bytes.Cut(parts, []byte{':'})
+		value, rest, found := bytes.Cut(part, []byte{'|'})
+		l := line{name: name, values: value, rate: 1, suffix: part[len(value):]}
+		if !found || len(value) == 0 || l.parseRest(rest) != nil {
+			return false
+		}
+		if take != nil {
+			take(l)
+		}
+	}
+	return true
 }
 
 func kindOf(text []byte) metrics.Kind {
@@ -87,6 +127,8 @@ func kindOf(text []byte) metrics.Kind {
 		return metrics.Gauge
 	case "ms", "h", "d":
 		return metrics.Timer
+	case "s":
+		return metrics.Set
 	default:
 		return ""
 	}
@@ -114,7 +156,9 @@ func (l *line) parseSections(sections []byte) error {
 				return errTwice
 			}
 			l.tags, tagged = section[1:], true
-		case !passedOver(section):
+		case passedOver(section):
+			l.passing = true
+		default:
 			return errSection
 		}
 	}
@@ -139,6 +183,14 @@ func (l *line) checkValues() error {
 	return nil
 }
 
+// count returns the number of values.
+func (l *line) count() int {
+	if l.kind == metrics.Set {
+		return 1
+	}
+	return bytes.Count(l.values, []byte{':'}) + 1
+}
+
 // each calls take for every value of the line. A gauge's value with a sign is
 // a change, which delta says.
 func (l *line) each(take func(value float64, delta bool)) {
@@ -148,45 +200,6 @@ func (l *line) each(take func(value float64, delta bool)) {
 		v, _ := number(value)
 		take(v, l.kind == metrics.Gauge && (value[0] == '+' || value[0] == '-'))
 	}
-}
-
-// number reads a finite decimal number.
-func number(text []byte) (float64, bool) {
-	if len(text) == 0 || len(text) > 64 || !decimal(text) {
-		return 0, false
-	}
-	if v, ok := smallInteger(text); ok {
-		return v, true
-	}
-	// The string lives no longer than the call, and text doesn't change in it.
-	v, err := strconv.ParseFloat(unsafe.String(&text[0], len(text)), 64)
-	return v, err == nil && !math.IsInf(v, 0)
-}
-
-// decimal keeps out what ParseFloat takes and statsd does not know:
-// hexadecimal, underscores, NaN and Inf.
-func decimal(text []byte) bool {
-	for _, c := range text {
-		if (c < '0' || c > '9') && c != '.' && c != '-' && c != '+' && c != 'e' && c != 'E' {
-			return false
-		}
-	}
-	return true
-}
-
-// smallInteger is the quick way for the most usual numbers.
-func smallInteger(text []byte) (float64, bool) {
-	if len(text) > 9 {
-		return 0, false
-	}
-	n := 0
-	for _, c := range text {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + int(c-'0')
-	}
-	return float64(n), true
 }
 
 // printable reports whether the text is UTF-8 without control characters.

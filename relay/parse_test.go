@@ -16,6 +16,7 @@ import (
 func TestParseLineTakesStatsd(t *testing.T) {
 	for _, c := range []struct{ name, line, want string }{
 		{"counter", "hits:1|c", "c hits @1 [1]"},
+		{"set", "users:alice:x|s|@0.5", `s users "alice:x"`},
 		{"counter downwards", "hits:-3|c", "c hits @1 [-3]"},
 		{"gauge", "users:12|g", "g users @1 [12]"},
 		{"gauge up by", "users:+2|g", "g users @1 [+2]"},
@@ -51,6 +52,9 @@ func TestParseLineTakesStatsd(t *testing.T) {
 
 func (l line) brief() string {
 	var values []string
+	if l.kind == metrics.Set {
+		return fmt.Sprintf("s %s %q", l.name, l.values)
+	}
 	l.each(func(v float64, delta bool) {
 		text := fmt.Sprintf("%.15g", v)
 		if delta && v > 0 {
@@ -59,7 +63,9 @@ func (l line) brief() string {
 		values = append(values, text)
 	})
 	text := fmt.Sprintf("%s %s @%v %v", l.kind, l.name, l.rate, values)
-	for _, tag := range sortedTags(l.tags) {
+	var tags tagList
+	tags.read(l.tags)
+	for _, tag := range tags.strings() {
 		text += " " + tag.Name + "=" + tag.Value
 	}
 	return text
@@ -74,7 +80,7 @@ func TestParseLineRefusesTheRest(t *testing.T) {
 		{"no type", "hits:1", errType},
 		{"empty type", "hits:1|", errType},
 		{"unknown type", "hits:1|x", errType},
-		{"a set", "users:alice|s", errType},
+		{"a set without a value", "users:|s", errNoValue},
 		{"an event", "_e{1,1}:a|b", errType},
 		{"no value", "hits:|c", errNoValue},
 		{"no colon", "hits|c", errNoValue},
@@ -126,7 +132,7 @@ func TestParseLineAllocatesNothing(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
-		"hits:1|c", "lat:1:2:3|ms|@0.1|#a:b,c", "g:+5|g\ng:-5|g", "x:1e-5|h|#é:ü|T1", "a:b:c|d", "\r\n\n:|", "x:|c|@|#", strings.Repeat("a:1|c\n", 50),
+		"hits:1|c", "lat:1:2:3|ms|@0.1|#a:b,c", "g:+5|g\ng:-5|g", "x:1e-5|h|#é:ü|T1", "a:b:c|d", "a:b|s", "a:1|c:2|ms|@0.1:x|s", "b:7.25|ms|#x:1\nb:8|ms|#x:1", "\r\n\n:|", "x:|c|@|#", strings.Repeat("a:1|c\n", 50),
 	} {
 		f.Add([]byte(seed))
 	}
@@ -148,6 +154,9 @@ func FuzzParse(f *testing.F) {
 		counted := 0.0
 		for _, p := range points {
 			counted += p.Count
+			if p.Distinct != nil && p.Distinct.Count() == 0 {
+				t.Fatalf("%s: got a set of nothing", p.Name)
+			}
 			if p.Sketch != nil {
 				counted += p.Sketch.Count()
 			}

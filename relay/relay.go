@@ -1,6 +1,6 @@
 // Package relay is the part of the node program that receives metrics on a
-// machine: it takes statsd lines over UDP and writes one numbered
-// metrics.Frame a second. It is also the name server that lets containers find
+// machine: it takes statsd lines over UDP, TCP and a Unix socket and writes
+// one numbered metrics.Frame a second. It is also the name server that lets containers find
 // the machines of earlier steps.
 //
 // Nothing that arrives is lost without being counted: see metrics.Received.
@@ -9,7 +9,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -28,6 +27,15 @@ type Config struct {
 	// Listen is the UDP address to receive statsd on, for example
 	// "172.18.0.1:8125".
 	Listen string
+	// TCP says to take statsd also over TCP, at the address and port of Listen.
+	TCP bool
+	// UnixSocket, when not empty, is the path of a datagram socket to receive
+	// statsd on as well. A socket that is left there is replaced; the new one
+	// may be written to by everybody, and is removed in the end.
+	UnixSocket string
+	// ReadBuffer is how many bytes are asked for the buffer of each datagram
+	// socket; 0 is DefaultReadBuffer. The kernel adds as much for its own use.
+	ReadBuffer int
 	// Interval is the time that a frame covers, a second if 0. Frames end at its
 	// multiples on the wall clock.
 	Interval time.Duration
@@ -57,16 +65,15 @@ type Config struct {
 // one frame, whose Time says when it went on.
 func Run(ctx context.Context, cfg Config) error {
 	cfg = cfg.withDefaults()
-	conn, err := listen(ctx, cfg)
+	in, err := listen(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
 	if cfg.Ready != nil {
-		cfg.Ready(conn.LocalAddr())
+		cfg.Ready(in.address)
 	}
-	r := &relay{cfg: cfg, received: newAggregate(cfg.MaxSeries, cfg.Series), out: newOutbox()}
-	err = r.run(ctx, conn)
+	r := &relay{cfg: cfg, in: in, received: newAggregate(cfg.MaxSeries, cfg.Series), out: newOutbox()}
+	err = errors.Join(r.run(ctx), in.close())
 	r.logEnd(err)
 	return err
 }
@@ -78,39 +85,41 @@ func (c Config) withDefaults() Config {
 	if c.MaxSeries <= 0 {
 		c.MaxSeries = DefaultMaxSeries
 	}
+	if c.ReadBuffer <= 0 {
+		c.ReadBuffer = DefaultReadBuffer
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
 
-// relay is a running relay: three goroutines (reader, clock, writer) with the
-// aggregate between the first two and the outbox between the last two.
+// relay is a running relay: a reader for each socket, a clock and a writer,
+// with the aggregate between the first two and the outbox between the last two.
 type relay struct {
 	cfg      Config
+	in       *intake
 	received *aggregate
 	out      *outbox
-	warned   bool // of lines that are malformed or dropped; the clock's own
+	warned   bool // of losses; the clock's own until it has ended
 }
 
-func (r *relay) run(ctx context.Context, conn *net.UDPConn) error {
+func (r *relay) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.out.put(r.take(time.Now()))
-	var reader, clock, writer sync.WaitGroup
-	var readErr, writeErr error
-	reader.Go(func() {
-		defer cancel()
-		readErr = readPackets(ctx, conn, r.received.packets)
-	})
+	var clock, writer sync.WaitGroup
+	var writeErr error
 	clock.Go(func() { ticks(ctx, r.cfg.Interval, r.second) })
 	writer.Go(func() {
 		defer cancel()
 		writeErr = r.out.drainTo(r.cfg.Out)
 	})
-	reader.Wait()
+	readErr := r.in.receive(ctx, r.received)
+	cancel()
 	clock.Wait()
 	last := r.take(time.Now())
+	r.warn(last.Ledger)
 	last.Final = readErr == nil
 	r.out.finish(last)
 	writer.Wait()
@@ -121,7 +130,12 @@ func (r *relay) run(ctx context.Context, conn *net.UDPConn) error {
 func (r *relay) second(at time.Time) {
 	frame := r.take(at)
 	r.out.put(frame)
-	if l := frame.Ledger; !r.warned && l.Malformed+l.Dropped > 0 {
+	r.warn(frame.Ledger)
+}
+
+// warn tells of losses for the first time.
+func (r *relay) warn(l metrics.Received) {
+	if !r.warned && l.Malformed+l.Dropped+l.KernelDropped > 0 {
 		r.warned = true
 		r.logLosses(l)
 	}
@@ -130,15 +144,28 @@ func (r *relay) second(at time.Time) {
 // take returns a frame, without a number, of what arrived since the last one.
 func (r *relay) take(at time.Time) metrics.Frame {
 	points, ledger := r.received.take()
+	for _, p := range points {
+		p.Sketch.Pack() // off the readers' way, and small while it waits
+	}
+	ledger.KernelDropped = r.in.dropped()
 	return metrics.Frame{Time: at.UnixMilli(), Points: points, Ledger: ledger}
 }
 
+// logLosses tells what is lost until now. The ledger has all of it in the end.
 func (r *relay) logLosses(l metrics.Received) {
-	if line, why := r.received.lastMalformed(); why != nil {
-		r.cfg.Log.Warn("malformed lines arrive", "count", l.Malformed, "example", line, "error", why)
+	var examples metrics.Notes
+	if l.Notes != nil {
+		examples = *l.Notes
+	}
+	if l.Malformed > 0 {
+		r.cfg.Log.Warn("malformed lines arrive", "count", l.Malformed, "examples", examples.Malformed)
 	}
 	if l.Dropped > 0 {
-		r.cfg.Log.Warn("too many metrics: new ones are dropped", "limit", r.cfg.MaxSeries, "dropped", l.Dropped)
+		r.cfg.Log.Warn("too many metrics: new ones are dropped", "limit", r.cfg.MaxSeries, "dropped", l.Dropped,
+			"examples", examples.Dropped)
+	}
+	if l.KernelDropped > 0 {
+		r.cfg.Log.Warn("packets are lost: a socket's buffer was full", "packets", l.KernelDropped)
 	}
 }
 
@@ -146,29 +173,6 @@ func (r *relay) logEnd(err error) {
 	_, l := r.received.take()
 	if err == nil {
 		r.cfg.Log.Info("relay ended", "frames", r.out.written, "datagrams", l.Datagrams, "values", l.Values,
-			"malformed", l.Malformed, "dropped", l.Dropped)
+			"malformed", l.Malformed, "dropped", l.Dropped, "kernel_dropped", r.in.dropped())
 	}
-}
-
-func listen(ctx context.Context, cfg Config) (*net.UDPConn, error) {
-	var lc net.ListenConfig
-	conn, err := lc.ListenPacket(ctx, "udp", cfg.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("listen for statsd on %s: %w", cfg.Listen, err)
-	}
-	udp := conn.(*net.UDPConn) // as the network is "udp"
-	size := withRoom(udp, cfg.Log)
-	cfg.Log.Info("statsd is received", "address", udp.LocalAddr().String(), "socket_buffer", size)
-	return udp, nil
-}
-
-// withRoom gives the socket as large a buffer as the kernel allows, and returns
-// its size: what comes in bursts, while other programs have the processor, is
-// lost when the buffer is full.
-func withRoom(conn *net.UDPConn, log *slog.Logger) int {
-	size, err := raiseReadBuffer(conn)
-	if err != nil {
-		log.Warn("socket buffer stays as it is", "error", err)
-	}
-	return size
 }

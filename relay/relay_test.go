@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/loads/loads/metrics"
 	"github.com/loads/loads/relay"
 )
@@ -156,10 +158,11 @@ func TestRelayCountsAllThatArrived(t *testing.T) {
 	if got["users"].Value != 6.5 || got["lat"].Max != packets {
 		t.Errorf("users %v, greatest latency %v, want 6.5, %d", got["users"].Value, got["lat"].Max, packets)
 	}
-	ledger := frames[len(frames)-1].Ledger
-	want := metrics.Received{Datagrams: n + 2, Values: 5*n + 3, Malformed: 2}
-	if ledger != want {
-		t.Errorf("ledger: got %+v, want %+v", ledger, want)
+	want := metrics.Received{Datagrams: n + 2, Values: 5*n + 3, Malformed: 2, Notes: &metrics.Notes{Malformed: []string{
+		"what is this: type is unknown", "bad:x|c: value is no finite number",
+	}}}
+	if diff := cmp.Diff(want, frames[len(frames)-1].Ledger); diff != "" {
+		t.Errorf("ledger (-want +got):\n%s", diff)
 	}
 }
 

@@ -18,7 +18,10 @@ func runRelay(ctx context.Context, p program, args []string) error {
 	log := slog.New(slog.NewTextHandler(p.stderr, nil))
 	cfg := relay.Config{Out: p.stdout, Log: log.With("component", "relay")}
 	dns := relay.DNSConfig{Log: log.With("component", "dns")}
-	fs.StringVar(&cfg.Listen, "listen", "", "UDP `address` to receive statsd on")
+	fs.StringVar(&cfg.Listen, "listen", "", "`address` to receive statsd on, UDP and TCP")
+	fs.BoolVar(&cfg.TCP, "tcp", true, "receive statsd over TCP too")
+	fs.StringVar(&cfg.UnixSocket, "unix", "", "`path` of a datagram socket to receive statsd on as well")
+	fs.IntVar(&cfg.ReadBuffer, "read-buffer", relay.DefaultReadBuffer, "`bytes` asked for each socket's buffer; without privileges the system may give less")
 	fs.IntVar(&cfg.MaxSeries, "max-series", relay.DefaultMaxSeries, "most metrics told apart; others are dropped and counted")
 	fs.StringVar(&cfg.Series, "series", "", "`value` of the tag type on metrics that have none")
 	fs.StringVar(&dns.Listen, "dns", "", "`address` to resolve names on, UDP and TCP; empty for not at all")

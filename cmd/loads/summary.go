@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -160,7 +161,25 @@ func writeLedger(w io.Writer, r api.Report) error {
 	}
 	fmt.Fprintf(w, "frames: %d sent, %d stored, %d broken; %s\n", l.Sent, l.Stored, l.Broken, word)
 	_, err := fmt.Fprintf(w, "values: %d in %d datagrams, %d malformed, %d dropped\n", l.Values, l.Datagrams, l.Malformed, l.Dropped)
+	if l.KernelDropped+l.Refused > 0 {
+		_, err = fmt.Fprintf(w, "LOST before they were read: %d datagrams, dropped by a kernel; %d TCP connections, refused\n",
+			l.KernelDropped, l.Refused)
+	}
+	if l.Notes != nil {
+		err = errors.Join(err, writeNotes(w, "malformed", l.Notes.Malformed), writeNotes(w, "over the series limit", l.Notes.Dropped))
+	}
 	return err
+}
+
+// writeNotes lists examples of what was lost. They are printable: the relay
+// made them so, but the frames came from a machine.
+func writeNotes(w io.Writer, what string, notes []string) error {
+	for _, note := range notes {
+		if _, err := fmt.Fprintf(w, "  %s, for example: %q\n", what, note); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeAccount prints what became of the metrics, here and elsewhere.
