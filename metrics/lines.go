@@ -184,7 +184,6 @@ func (c *cell) bucket(kind Kind) Bucket {
 	if kind == Counter || kind == Timer {
 		b.Rate = b.Count // a cell is one second long; minutes see to theirs
 	}
-	}
 	return b
 }
 
