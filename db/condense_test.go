@@ -250,3 +250,38 @@ func TestKillWhileCondensing(t *testing.T) {
 		}
 	}
 }
+
+// TestCondenseWaitsForAnExport keeps the frames until all of them are exported.
+func TestCondenseWaitsForAnExport(t *testing.T) {
+	ctx := context.Background()
+	d, path := mustOpen(t)
+	run := mustRun(t, d)
+	m := mustMachine(t, d, &run, 0, 0)
+	var frames []broker.StoredFrame
+	for seq := range uint64(90) {
+		frames = append(frames, frame(m.ID, seq+1, false))
+	}
+	ok(t, d.AddFrames(ctx, frames, nil))
+	ok(t, d.BeginExports(ctx))
+	ok(t, d.Condense(ctx, run.UUID, math.MaxInt64))
+	list, err := d.FramesToExport(ctx, run.UUID, 1000)
+	ok(t, err)
+	if len(list) != 90 {
+		t.Fatalf("got %d frames to export, want 90", len(list))
+	}
+	if _, err := metrics.Decode(list[0].Body); err != nil {
+		t.Errorf("a frame to export: %v", err)
+	}
+	ok(t, d.SaveExport(ctx, broker.Export{Run: run}, map[int64]uint64{m.ID: 40}))
+	if got := count(t, mustOpenRaw(t, path), "frame"); got != 90 {
+		t.Errorf("got %d frames while the export goes on, want 90", got)
+	}
+	complete(t, d, &run)
+	ok(t, d.SaveExport(ctx, broker.Export{Run: run, Done: true}, map[int64]uint64{m.ID: 90}))
+	if got := count(t, mustOpenRaw(t, path), "frame"); got != 1 {
+		t.Errorf("got %d frames after the export, want the newest", got)
+	}
+	if l := mustLedger(t, d, run.UUID); l.Stored != 90 {
+		t.Errorf("got %+v, want 90 frames", l)
+	}
+}
