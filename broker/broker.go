@@ -38,7 +38,7 @@ type Broker struct {
 	ctx  context.Context // of all runs; ended by Close
 	runs map[string]*execution
 
-	cache seriesCache
+	cache, totals seriesCache // the latter of withTotals
 }
 
 // StartRequest asks for a run.
@@ -231,6 +231,7 @@ func (b *Broker) DeleteRun(ctx context.Context, uuid string) error {
 		return err
 	}
 	b.cache.remove(uuid)
+	b.totals.remove(uuid)
 	return b.deleteLogs(uuid)
 }
 

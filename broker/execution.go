@@ -36,7 +36,7 @@ type execution struct {
 	machines []*machine // set by loadMachines; the slice does not change after
 	engines  engines
 
-	work     sync.WaitGroup // what drive waits for: frame readers and storeFrames
+	work     sync.WaitGroup // what drive waits for: frame readers, storeFrames and condense
 	frames   chan frameItem // to storeFrames
 	seriesMu sync.Mutex
 	series   *metrics.Series
@@ -85,11 +85,13 @@ func (x *execution) drive(ctx context.Context) {
 		x.log.Error("read the stored frames", "error", err)
 	}
 	x.work.Go(func() { x.storeFrames(storing) })
+	x.work.Go(func() { x.condense(storing) })
 
 	pause := time.Second
 	for ctx.Err() == nil {
 		state := x.state()
 		if state == Completed {
+			x.condenseRest(ctx)
 			return
 		}
 		err := x.phase(ctx, state)

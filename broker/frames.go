@@ -278,7 +278,7 @@ func (x *execution) flushFrames(ctx context.Context) error {
 
 // restoreSeries reads the frames stored by an earlier broker.
 func (x *execution) restoreSeries(ctx context.Context) error {
-	s, err := x.b.readSeries(ctx, x.ref)
+	s, err := x.b.cfg.Store.ReadSeries(ctx, x.ref.UUID)
 	if err != nil {
 		return err
 	}
@@ -286,29 +286,6 @@ func (x *execution) restoreSeries(ctx context.Context) error {
 	defer x.seriesMu.Unlock()
 	x.series = s
 	return nil
-}
-
-// readSeries makes the series of a run from its stored frames.
-func (b *Broker) readSeries(ctx context.Context, run *Run) (*metrics.Series, error) {
-	machines, err := b.cfg.Store.Machines(ctx, run.UUID)
-	if err != nil {
-		return nil, err
-	}
-	byID := map[int64]Machine{}
-	for _, m := range machines {
-		byID[m.ID] = m
-	}
-	s := metrics.NewSeries()
-	err = b.cfg.Store.Frames(ctx, run.UUID, func(f StoredFrame) error {
-		frame, err := metrics.Decode(f.Body)
-		if err != nil {
-			return fmt.Errorf("decode frame %d of machine %d: %w", f.Seq, f.MachineID, err)
-		}
-		m := byID[f.MachineID]
-		s.Add(run.Plan.Steps[m.Step].Name, m.Index, frame)
-		return nil
-	})
-	return s, err
 }
 
 // A lineWriter calls line for every line written to it, without its end. What

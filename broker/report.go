@@ -16,30 +16,45 @@ type seriesCache struct {
 	order []string // oldest first
 }
 
-// cachedRuns is how many completed runs' series are kept in memory.
-const cachedRuns = 8
+// cachedRuns is how many completed runs' series are kept in memory, which for
+// an hour of a hundred machines are some 160 MB each.
+const cachedRuns = 3
 
 // withSeries calls f with the run's series, which f must not keep.
 func (b *Broker) withSeries(ctx context.Context, uuid string, f func(*metrics.Series)) error {
+	return b.withStored(ctx, uuid, &b.cache, b.cfg.Store.ReadSeries, f)
+}
+
+// withTotals calls f with a series of the run that has its Summary, if not
+// more. f must not keep it.
+func (b *Broker) withTotals(ctx context.Context, uuid string, f func(*metrics.Series)) error {
+	return b.withStored(ctx, uuid, &b.totals, b.cfg.Store.ReadTotals, f)
+}
+
+// withStored calls f with the series of the run under way, or with what the
+// cache has or read gives.
+func (b *Broker) withStored(ctx context.Context, uuid string, cache *seriesCache,
+	read func(context.Context, string) (*metrics.Series, error), f func(*metrics.Series),
+) error {
 	if x := b.execution(uuid); x != nil {
 		x.seriesMu.Lock()
 		defer x.seriesMu.Unlock()
 		f(x.series)
 		return nil
 	}
-	b.cache.mu.Lock()
-	defer b.cache.mu.Unlock()
-	s, ok := b.cache.byRun[uuid]
+	cache.mu.Lock()
+	defer cache.mu.Unlock()
+	s, ok := cache.byRun[uuid]
 	if !ok {
 		run, err := b.cfg.Store.Run(ctx, uuid)
 		if err != nil {
 			return err
 		}
-		if s, err = b.readSeries(ctx, &run); err != nil {
+		if s, err = read(ctx, uuid); err != nil {
 			return err
 		}
 		if run.State == Completed {
-			b.cache.add(uuid, s)
+			cache.add(uuid, s)
 		}
 	}
 	f(s)
@@ -80,7 +95,7 @@ func (b *Broker) Report(ctx context.Context, runUUID string) (Report, error) {
 	if r.Ledger, err = b.cfg.Store.Ledger(ctx, runUUID); err != nil {
 		return Report{}, err
 	}
-	err = b.withSeries(ctx, runUUID, func(s *metrics.Series) { r.Summary = s.Summary() })
+	err = b.withTotals(ctx, runUUID, func(s *metrics.Series) { r.Summary = s.Summary() })
 	return r, err
 }
 

@@ -148,10 +148,18 @@ type FrameStore interface {
 	// updates the machines' FrameSeq, FrameTime and FramesFinal. broken is the
 	// number of broken lines by machine id, added to FramesBroken.
 	AddFrames(ctx context.Context, frames []StoredFrame, broken map[int64]uint64) error
-	// Frames calls yield for each frame of the run, by machine and number. An
-	// error of yield ends it and is returned.
+	// Frames calls yield for each frame of the run that is not condensed, by
+	// machine and number. An error of yield ends it and is returned.
 	Frames(ctx context.Context, runUUID string, yield func(StoredFrame) error) error
 	// Ledger returns the account of the run's frames. The counts of Received
 	// are sums over the machines' last frames.
 	Ledger(ctx context.Context, runUUID string) (metrics.Ledger, error)
+	// Condense replaces frames up to the time until (Unix ms) by what
+	// metrics.Series.Condense makes of them. Each machine's newest frame stays.
+	// Condensed frames count as stored, and are known when they are added again.
+	Condense(ctx context.Context, runUUID string, until int64) error
+	// ReadSeries makes the run's series from frames and what is condensed.
+	ReadSeries(ctx context.Context, runUUID string) (*metrics.Series, error)
+	// ReadTotals makes a series with the right Summary only, and quickly.
+	ReadTotals(ctx context.Context, runUUID string) (*metrics.Series, error)
 }

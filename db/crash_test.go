@@ -16,13 +16,20 @@ import (
 	"github.com/loads/loads/db"
 )
 
-// crashFile is the variable that makes the test program the writer that
-// TestKill kills.
-const crashFile = "LOADS_TEST_CRASH_FILE"
+// These variables make the test program the writer that TestKill or
+// TestKillWhileCondensing kills.
+const (
+	crashFile    = "LOADS_TEST_CRASH_FILE"
+	condenseFile = "LOADS_TEST_CONDENSE_FILE"
+)
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(crashFile); path != "" {
 		fmt.Fprintln(os.Stderr, writeForever(path))
+		os.Exit(1)
+	}
+	if path := os.Getenv(condenseFile); path != "" {
+		fmt.Fprintln(os.Stderr, condenseForever(path))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -72,7 +79,7 @@ func TestKill(t *testing.T) {
 	mustMachine(t, d, &run, 0, 0)
 	ok(t, d.Close())
 	for round := range 10 {
-		events, frames := killedWriter(t, path, 1+rand.IntN(60))
+		events, frames := killedWriter(t, crashFile, path, 1+rand.IntN(60))
 		checkSurvivors(t, path, run.UUID, events, frames)
 		if t.Failed() {
 			t.Fatalf("after kill %d", round+1)
@@ -82,10 +89,10 @@ func TestKill(t *testing.T) {
 
 // killedWriter starts a writer, kills it after a number of acknowledgements,
 // and returns the last one: the numbers of an event and of a frame.
-func killedWriter(t *testing.T, path string, acks int) (event int64, seq uint64) {
+func killedWriter(t *testing.T, variable, path string, acks int) (event int64, seq uint64) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), crashFile+"="+path)
+	cmd.Env = append(os.Environ(), variable+"="+path)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	ok(t, err)

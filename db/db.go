@@ -39,7 +39,11 @@ type DB struct {
 	lock   *fileLock
 	writer *sqlx.DB // one connection
 	reader *sqlx.DB // up to maxReaders connections, query_only
-	close  func() error
+	bodies *bodyCoder
+	// condensing is held while frames are condensed, as what is read for it must
+	// still be so when it is written.
+	condensing sync.Mutex
+	close      func() error
 }
 
 var _ broker.Store = (*DB)(nil)
@@ -98,6 +102,9 @@ func (d *DB) start(ctx context.Context) error {
 		return err
 	}
 	var err error
+	if d.bodies, err = newBodyCoder(); err != nil {
+		return err
+	}
 	if d.writer, err = connect(d.path, writerOptions()); err != nil {
 		return err
 	}
@@ -174,6 +181,7 @@ func (d *DB) shut() error {
 	if d.writer != nil {
 		errs = append(errs, checkpoint(d.writer), d.writer.Close())
 	}
+	d.bodies.close()
 	if err := errors.Join(append(errs, d.lock.release())...); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}

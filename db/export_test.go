@@ -37,3 +37,11 @@ func MigrateTo(ctx context.Context, x *sql.DB, version int64) (newest int64, err
 	_, newest, err = p.GetVersions(ctx)
 	return newest, err
 }
+
+// UsedBytes returns what the database's pages that are not free take.
+func (d *DB) UsedBytes() (int64, error) {
+	var n int64
+	err := d.reader.Get(&n, `SELECT (page_count - freelist_count) * page_size
+		FROM pragma_page_count, pragma_freelist_count, pragma_page_size`)
+	return n, err
+}

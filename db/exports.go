@@ -2,6 +2,8 @@ package db
 
 import (
 	"context"
+	"fmt"
+	"math"
 
 	"github.com/loads/loads/broker"
 )
@@ -126,7 +128,7 @@ func (d *DB) FramesToExport(ctx context.Context, runUUID string, limit int) (lis
 			return err
 		}
 		for _, c := range cursors {
-			found, err := selectFrames(ctx, t, `SELECT machine_id, seq, at, final, body FROM frame
+			found, err := d.selectFrames(ctx, t, `SELECT machine_id, seq, at, final, body FROM frame
 				WHERE machine_id = ? AND seq > ? ORDER BY seq LIMIT ?`, c.ID, c.Seq, limit)
 			if err != nil {
 				return err
@@ -143,7 +145,7 @@ func (d *DB) FramesToExport(ctx context.Context, runUUID string, limit int) (lis
 // is for what is needed seldom.
 func (d *DB) ExportedFrames(ctx context.Context, runUUID string, from, to int64) (list []broker.StoredFrame, err error) {
 	err = d.read(ctx, "read exported frames", func(ctx context.Context, t *tx) error {
-		list, err = selectFrames(ctx, t, `SELECT f.machine_id, f.seq, f.at, f.final, f.body
+		list, err = d.selectFrames(ctx, t, `SELECT f.machine_id, f.seq, f.at, f.final, f.body
 			FROM run r JOIN machine m ON m.run_id = r.id JOIN export_cursor c ON c.machine_id = m.id
 			JOIN frame f ON f.machine_id = m.id AND f.seq <= c.seq
 			WHERE r.uuid = ? AND f.at > ? AND f.at <= ? ORDER BY m.step_idx, m.idx, f.seq`, runUUID, from, to)
@@ -152,7 +154,7 @@ func (d *DB) ExportedFrames(ctx context.Context, runUUID string, from, to int64)
 	return list, err
 }
 
-func selectFrames(ctx context.Context, t *tx, query string, args ...any) (list []broker.StoredFrame, err error) {
+func (d *DB) selectFrames(ctx context.Context, t *tx, query string, args ...any) (list []broker.StoredFrame, err error) {
 	rows, err := t.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
@@ -163,6 +165,9 @@ func selectFrames(ctx context.Context, t *tx, query string, args ...any) (list [
 		if err := rows.Scan(&f.MachineID, &f.Seq, &f.At, &f.Final, &f.Body); err != nil {
 			return nil, err
 		}
+		if f.Body, err = d.bodies.unpack(f.Body); err != nil {
+			return nil, fmt.Errorf("frame %d of machine %d: %w", f.Seq, f.MachineID, err)
+		}
 		list = append(list, f)
 	}
 	return list, rows.Err()
@@ -170,8 +175,16 @@ func selectFrames(ctx context.Context, t *tx, query string, args ...any) (list [
 
 // SaveExport stores how far the run's metrics have come, the numbers of the
 // last frames written by machine id, and the events, in one transaction.
-// ENotFound when the run has been deleted.
+// ENotFound when the run has been deleted. When it is done, the run's frames
+// are condensed, which had to wait for it.
 func (d *DB) SaveExport(ctx context.Context, e broker.Export, cursors map[int64]uint64, events ...broker.Event) error {
+	if err := d.saveExport(ctx, e, cursors, events); err != nil || !e.Done {
+		return err
+	}
+	return d.Condense(ctx, e.Run.UUID, math.MaxInt64)
+}
+
+func (d *DB) saveExport(ctx context.Context, e broker.Export, cursors map[int64]uint64, events []broker.Event) error {
 	return d.write(ctx, "save export", func(ctx context.Context, t *tx) error {
 		if err := runExists(ctx, t, &e.Run); err != nil {
 			return err

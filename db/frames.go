@@ -17,14 +17,15 @@ func (d *DB) AddFrames(ctx context.Context, frames []broker.StoredFrame, broken 
 		return nil
 	}
 	return d.write(ctx, "add frames", func(ctx context.Context, t *tx) error {
-		if err := insertFrames(ctx, t, frames); err != nil {
+		if err := d.insertFrames(ctx, t, frames); err != nil {
 			return err
 		}
 		return advance(ctx, t, frames, broken)
 	})
 }
 
-// Frames calls yield for each frame of the run, by step, machine and number.
+// Frames calls yield for each frame of the run that has not been condensed, by
+// step, machine and number.
 // The frames are those of one moment, however long it takes; yield owns the
 // frame. An error of yield ends it and is returned as it is. While it runs the
 // write-ahead log only grows, and it holds a read connection, so yield should
@@ -32,7 +33,7 @@ func (d *DB) AddFrames(ctx context.Context, frames []broker.StoredFrame, broken 
 func (d *DB) Frames(ctx context.Context, runUUID string, yield func(broker.StoredFrame) error) error {
 	var stop error
 	err := d.read(ctx, "read frames", func(ctx context.Context, t *tx) (err error) {
-		stop, err = eachFrame(ctx, t, runUUID, yield)
+		stop, err = d.eachFrame(ctx, t, runUUID, yield)
 		return err
 	})
 	if stop != nil {
@@ -45,25 +46,26 @@ func (d *DB) Frames(ctx context.Context, runUUID string, yield func(broker.Store
 // relay sends none, and is left out.
 func (d *DB) Ledger(ctx context.Context, runUUID string) (l metrics.Ledger, err error) {
 	err = d.read(ctx, "read ledger", func(ctx context.Context, t *tx) error {
-		l, err = ledger(ctx, t, runUUID)
+		l, err = d.ledger(ctx, t, runUUID)
 		return err
 	})
 	return l, err
 }
 
-func insertFrames(ctx context.Context, t *tx, frames []broker.StoredFrame) error {
+func (d *DB) insertFrames(ctx context.Context, t *tx, frames []broker.StoredFrame) error {
 	if len(frames) == 0 {
 		return nil
 	}
 	// Not INSERT OR IGNORE, which would pass over a missing body in silence.
-	insert, err := t.PrepareContext(ctx, `INSERT INTO frame (machine_id, seq, at, final, body) VALUES (?, ?, ?, ?, ?)
+	insert, err := t.PrepareContext(ctx, `INSERT INTO frame (machine_id, seq, at, final, body) SELECT ?1, ?2, ?3, ?4, ?5
+		WHERE NOT EXISTS (SELECT 1 FROM frame_range WHERE machine_id = ?1 AND first <= ?2 AND last >= ?2)
 		ON CONFLICT (machine_id, seq) DO NOTHING`)
 	if err != nil {
 		return err
 	}
 	defer insert.Close()
 	for _, f := range frames {
-		if _, err := insert.ExecContext(ctx, f.MachineID, f.Seq, f.At, f.Final, f.Body); err != nil {
+		if _, err := insert.ExecContext(ctx, f.MachineID, f.Seq, f.At, f.Final, d.bodies.pack(f.Body)); err != nil {
 			return fmt.Errorf("frame %d of machine %d: %w", f.Seq, f.MachineID, err)
 		}
 	}
@@ -122,7 +124,7 @@ const framesOfRun = `SELECT f.machine_id, f.seq, f.at, f.final, f.body
 	WHERE m.run_id = ? ORDER BY m.step_idx, m.idx, f.seq`
 
 // eachFrame returns yield's error apart from the database's.
-func eachFrame(ctx context.Context, t *tx, runUUID string, yield func(broker.StoredFrame) error) (stop, err error) {
+func (d *DB) eachFrame(ctx context.Context, t *tx, runUUID string, yield func(broker.StoredFrame) error) (stop, err error) {
 	key, err := findRunKey(ctx, t, runUUID)
 	if err != nil {
 		return nil, err
@@ -136,6 +138,9 @@ func eachFrame(ctx context.Context, t *tx, runUUID string, yield func(broker.Sto
 		var f broker.StoredFrame
 		if err := rows.Scan(&f.MachineID, &f.Seq, &f.At, &f.Final, &f.Body); err != nil {
 			return nil, err
+		}
+		if f.Body, err = d.bodies.unpack(f.Body); err != nil {
+			return nil, fmt.Errorf("frame %d of machine %d: %w", f.Seq, f.MachineID, err)
 		}
 		if err := yield(f); err != nil {
 			return err, nil
@@ -153,18 +158,24 @@ type account struct {
 	Last   []byte `db:"body"` // the frame of number Seq, nil when there is none
 }
 
-func ledger(ctx context.Context, t *tx, runUUID string) (metrics.Ledger, error) {
+func (d *DB) ledger(ctx context.Context, t *tx, runUUID string) (metrics.Ledger, error) {
 	key, err := findRunKey(ctx, t, runUUID)
 	if err != nil {
 		return metrics.Ledger{}, err
 	}
 	var accounts []account
 	err = t.SelectContext(ctx, &accounts, `SELECT m.frame_seq, m.frames_final, m.frames_broken, f.body,
-		(SELECT count(*) FROM frame WHERE machine_id = m.id) AS stored
+		(SELECT count(*) FROM frame WHERE machine_id = m.id) +
+		(SELECT coalesce(sum(last - first + 1), 0) FROM frame_range WHERE machine_id = m.id) AS stored
 		FROM machine m LEFT JOIN frame f ON f.machine_id = m.id AND f.seq = m.frame_seq
 		WHERE m.run_id = ? AND (m.relay_id <> '' OR m.frame_seq > 0 OR m.frames_broken > 0)`, key.ID)
 	if err != nil {
 		return metrics.Ledger{}, err
+	}
+	for i := range accounts {
+		if accounts[i].Last, err = d.bodies.unpack(accounts[i].Last); err != nil {
+			return metrics.Ledger{}, fmt.Errorf("open last frame: %w", err)
+		}
 	}
 	return balance(accounts)
 }

@@ -3,6 +3,7 @@ package metrics
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -16,7 +17,8 @@ type Query struct {
 }
 
 // A Line is a metric over time, merged over all that its query does not tell
-// apart. Seconds without anything have no bucket.
+// apart. Seconds without anything have no bucket. By machine, what has been
+// condensed is there by the minute.
 type Line struct {
 	Name    string   `json:"name"`
 	Kind    Kind     `json:"kind"`
@@ -25,18 +27,20 @@ type Line struct {
 	Buckets []Bucket `json:"buckets"`           // in order of time
 }
 
-// A Bucket is one second of a line; its fields are as in MetricSummary.
+// A Bucket is a second, or a minute, of a line; its fields are as in
+// MetricSummary.
 type Bucket struct {
-	Time  int64   `json:"time"` // Unix ms of the second's end
-	Count float64 `json:"count"`
-	Rate  float64 `json:"rate"`
-	Value float64 `json:"value"`
-	Mean  float64 `json:"mean"`
-	P50   float64 `json:"p50"`
-	P90   float64 `json:"p90"`
-	P95   float64 `json:"p95"`
-	P99   float64 `json:"p99"`
-	Max   float64 `json:"max"`
+	Time    int64   `json:"time"`    // Unix ms of its end
+	Seconds float64 `json:"seconds"` // its length; of a minute only what lies in the run
+	Count   float64 `json:"count"`
+	Rate    float64 `json:"rate"`
+	Value   float64 `json:"value"`
+	Mean    float64 `json:"mean"`
+	P50     float64 `json:"p50"`
+	P90     float64 `json:"p90"`
+	P95     float64 `json:"p95"`
+	P99     float64 `json:"p99"`
+	Max     float64 `json:"max"`
 }
 
 // lineKey names a line; machine is -1 when the line is not of one machine.
@@ -58,7 +62,10 @@ func (s *Series) Lines(q Query) []Line {
 	keys := slices.SortedFunc(maps.Keys(groups), compareLines)
 	lines := make([]Line, 0, len(keys))
 	for _, key := range keys {
-		if buckets := q.buckets(key.kind, groups[key]); len(buckets) > 0 {
+		buckets := q.minutes(s, key.kind, groups[key])
+		buckets = append(buckets, q.buckets(key.kind, groups[key])...)
+		if len(buckets) > 0 {
+			slices.SortStableFunc(buckets, func(a, b Bucket) int { return cmp.Compare(a.Time, b.Time) })
 			line := Line{Name: key.name, Kind: key.kind, Step: key.step, Buckets: buckets}
 			if key.machine >= 0 {
 				machine := key.machine
@@ -73,6 +80,9 @@ func (s *Series) Lines(q Query) []Line {
 func (q Query) selects(key trackKey, t *track) bool {
 	if q.Metric != "" && q.Metric != key.name {
 		return false
+	}
+	if q.By == "machine" && key.machine == wholeStep {
+		return false // its machines are there by the minute
 	}
 	for _, tag := range q.Tags {
 		if !slices.Contains(t.tags, tag) {
@@ -117,6 +127,38 @@ func (q Query) buckets(kind Kind, tracks []*track) []Bucket {
 	return buckets
 }
 
+// minutes returns the minutes of one machine, none for other lines.
+func (q Query) minutes(s *Series, kind Kind, tracks []*track) []Bucket {
+	if q.By != "machine" {
+		return nil
+	}
+	var sum track                 // over tags
+	fresh := int64(math.MaxInt64) // first second that is not condensed
+	for _, t := range tracks {
+		for _, c := range q.within(t.minutes) {
+			c.time = minuteOf(c.time)
+			sum.mergeSecond(c)
+		}
+		if len(t.cells) > 0 {
+			fresh = min(fresh, t.cells[0].time)
+		}
+	}
+	buckets := make([]Bucket, 0, len(sum.cells))
+	for i := range sum.cells {
+		b := sum.cells[i].bucket(kind)
+		from, to := max(b.Time-minuteMs, s.from), min(b.Time, s.to)
+		if fresh > from {
+			to = min(to, fresh-secondMs)
+		}
+		if from < to { // else it is of a gauge that was only carried over
+			b.Time, b.Seconds = to, float64(to-from)/secondMs
+		}
+		b.Rate /= b.Seconds
+		buckets = append(buckets, b)
+	}
+	return buckets
+}
+
 // within returns the cells in the query's time.
 func (q Query) within(cells []cell) []cell {
 	first, _ := slices.BinarySearchFunc(cells, q.From+1, compareTime)
@@ -130,7 +172,7 @@ func (q Query) within(cells []cell) []cell {
 func compareTime(c cell, time int64) int { return cmp.Compare(c.time, time) }
 
 func (c *cell) bucket(kind Kind) Bucket {
-	b := Bucket{Time: c.time, Count: c.count, Value: c.value}
+	b := Bucket{Time: c.time, Seconds: 1, Count: c.count, Value: c.value}
 	if kind == Timer {
 		q := c.sketch.Quantiles(0.5, 0.9, 0.95, 0.99)
 		b.Count, b.Mean, b.Max = c.sketch.Count(), c.sketch.Mean(), c.sketch.Max()
@@ -140,7 +182,7 @@ func (c *cell) bucket(kind Kind) Bucket {
 		b.Count = c.set.Count()
 	}
 	if kind == Counter || kind == Timer {
-		b.Rate = b.Count // a bucket is one second long
+		b.Rate = b.Count // a cell is one second long; minutes see to theirs
 	}
 	return b
 }

@@ -9,8 +9,8 @@ import (
 const secondMs = 1000
 
 // A Series accumulates the frames of a run: totals by metric, and values by
-// second for each metric of each machine. It keeps no frame. It is not safe
-// for concurrent use.
+// second for each metric of each machine, or what Condense makes of them. It
+// keeps no frame. It is not safe for concurrent use.
 type Series struct {
 	machines map[machineKey]*machineState
 	tracks   map[trackKey]*track
@@ -51,10 +51,11 @@ type total struct {
 	distinct *Distinct // set
 }
 
-// track is one metric of one machine, second by second, in order of time.
+// track is one metric of one machine, or of a whole step, in order of time.
 type track struct {
-	tags  []Tag
-	cells []cell
+	tags    []Tag
+	cells   []cell // seconds; of a step, those condensed, of a machine the others
+	minutes []cell // of a machine; each bears the time of the latest second in it
 }
 
 // cell is one second of a track.
@@ -81,11 +82,7 @@ func NewSeries() *Series {
 // the caller's.
 func (s *Series) Add(step string, machine int, f Frame) {
 	key := machineKey{step, machine}
-	m := s.machines[key]
-	if m == nil {
-		m = &machineState{}
-		s.machines[key] = m
-	}
+	m := s.machine(key)
 	if !m.seen.add(f.Seq) {
 		return
 	}
@@ -99,25 +96,30 @@ func (s *Series) Add(step string, machine int, f Frame) {
 
 func (s *Series) addPoint(machine machineKey, second int64, p *Point) {
 	metric := metricKey{p.Name, p.Kind}
-	c := cell{time: second, count: p.Value}
-	switch p.Kind {
-	case Gauge:
-		c.count, c.value = p.Count, p.Value
-	case Timer:
-		c.count, c.sketch = p.Sketch.Count(), p.Sketch
-	case Set:
-		c.count, c.set = 0, p.Distinct
-	}
+	c := cellOf(second, p)
 	if p.Kind != Gauge || p.Count > 0 {
 		s.widen(second)
 	}
+	s.total(metric).add(c)
+	s.track(trackKey{machine, metric, tagKey(p.Tags)}, p.Tags).add(c)
+}
+
+func (s *Series) machine(key machineKey) *machineState {
+	m := s.machines[key]
+	if m == nil {
+		m = &machineState{}
+		s.machines[key] = m
+	}
+	return m
+}
+
+func (s *Series) total(metric metricKey) *total {
 	t := s.totals[metric]
 	if t == nil {
 		t = newTotal()
 		s.totals[metric] = t
 	}
-	t.add(c)
-	s.track(trackKey{machine, metric, tagKey(p.Tags)}, p.Tags).add(c)
+	return t
 }
 
 func newTotal() *total { return &total{sketch: NewSketch(), distinct: &Distinct{}} }
@@ -180,8 +182,17 @@ func (t *track) find(second int64) (int, bool) {
 	return slices.BinarySearchFunc(t.cells, second, compareTime)
 }
 
-// last returns the latest cell.
-func (t *track) last() cell { return t.cells[len(t.cells)-1] }
+// last returns the latest cell, be it a second or a minute.
+func (t *track) last() cell {
+	if len(t.cells) == 0 {
+		return t.minutes[len(t.minutes)-1]
+	}
+	c := t.cells[len(t.cells)-1]
+	if n := len(t.minutes); n > 0 && t.minutes[n-1].time > c.time {
+		return t.minutes[n-1]
+	}
+	return c
+}
 
 // mergeInto merges a sketch that was checked when it was decoded, so that it
 // can't fail. Nil adds nothing.

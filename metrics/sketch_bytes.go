@@ -34,6 +34,11 @@ func (s *Sketch) UnmarshalJSON(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("read sketch: %w", err)
 	}
+	return s.setPacked(packed)
+}
+
+// setPacked makes the sketch that of the packed bytes, which become its own.
+func (s *Sketch) setPacked(packed []byte) error {
 	if len(packed) == 0 {
 		*s = Sketch{}
 		return nil

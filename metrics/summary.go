@@ -44,7 +44,7 @@ type MetricSummary struct {
 func (s *Series) Summary() Summary {
 	gauges := make(map[metricKey]float64)
 	for key, t := range s.tracks {
-		if key.kind == Gauge {
+		if key.kind == Gauge && key.machine != wholeStep {
 			gauges[key.metricKey] = saturate(gauges[key.metricKey] + t.last().value)
 		}
 	}

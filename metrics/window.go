@@ -16,8 +16,13 @@ type Window struct {
 // The cost grows with the metric's machines, tags, and seconds in that time.
 func (s *Series) Window(q Query) Window {
 	var w Window
+	gauges := make(map[trackKey]*gaugeSum)
 	for key, t := range s.tracks {
 		if !q.selects(key, t) {
+			continue
+		}
+		if key.kind == Gauge {
+			q.addGauge(gauges, key, t)
 			continue
 		}
 		cells := q.within(t.cells)
@@ -31,11 +36,52 @@ func (s *Series) Window(q Query) Window {
 			}
 			mergeInto(&w.timer, c.sketch)
 		}
-		if key.kind == Gauge {
-			w.gauge = saturate(w.gauge + cells[len(cells)-1].value)
-		}
+	}
+	for _, g := range gauges {
+		w.note(Gauge)
+		w.gauge = saturate(w.gauge + g.value())
 	}
 	return w
+}
+
+// A gaugeSum is a gauge of a step at the end of a window.
+type gaugeSum struct {
+	fresh    bool    // machines has seconds that are not condensed
+	machines float64 // sum of the machines' last values
+	step     float64 // sum over machines in the last condensed second
+}
+
+// value goes by the machines unless all the window is condensed, which may end
+// within a machine's minute.
+func (g *gaugeSum) value() float64 {
+	if g.fresh {
+		return g.machines
+	}
+	return g.step
+}
+
+// addGauge adds a track of a machine or a step to the gauge's sum.
+func (q Query) addGauge(gauges map[trackKey]*gaugeSum, key trackKey, t *track) {
+	cells, minutes := q.within(t.cells), q.within(t.minutes)
+	if len(cells) == 0 && len(minutes) == 0 {
+		return
+	}
+	machine := key.machine
+	key.machine = wholeStep
+	g := gauges[key]
+	if g == nil {
+		g = &gaugeSum{}
+		gauges[key] = g
+	}
+	switch {
+	case machine == wholeStep:
+		g.step = cells[len(cells)-1].value
+	case len(cells) > 0:
+		g.fresh = true
+		g.machines = saturate(g.machines + cells[len(cells)-1].value)
+	default:
+		g.machines = saturate(g.machines + minutes[len(minutes)-1].value)
+	}
 }
 
 // Extend adds what came in the time right after w's.

@@ -1,0 +1,71 @@
+package broker
+
+import (
+	"context"
+	"math"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/loads/loads/metrics"
+)
+
+// A condensingStore notes up to when it is to condense, after failing once.
+type condensingStore struct {
+	Store
+	mu     sync.Mutex
+	failed bool
+	until  []int64
+}
+
+func (s *condensingStore) ReadSeries(context.Context, string) (*metrics.Series, error) {
+	return metrics.NewSeries(), nil
+}
+
+func (s *condensingStore) Condense(_ context.Context, _ string, until int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.failed {
+		s.failed = true
+		return Errorf(EUnavailable, "the disk is full")
+	}
+	s.until = append(s.until, until)
+	return nil
+}
+
+func TestRunUnderWayIsCondensedByTheMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const start = 1_700_000_040_000
+		store := &condensingStore{}
+		x := newExecution(New(Config{Store: store}), Run{UUID: "r"})
+		ctx, cancel := context.WithCancel(t.Context())
+		x.work.Go(func() { x.condense(ctx) })
+		second := time.NewTicker(time.Second)
+		defer second.Stop()
+		for i := range 200 {
+			<-second.C
+			f := metrics.Frame{Seq: uint64(i + 1), Time: start + int64(i+1)*1000}
+			x.seriesMu.Lock()
+			x.series.Add("s", 0, f)
+			x.seriesMu.Unlock()
+		}
+		cancel()
+		x.work.Wait()
+		// What is 30 seconds old, in full minutes; the first try failed.
+		want := []int64{start - 60_000, start, start + 60_000, start + 120_000}
+		if !slices.Equal(store.until, want) {
+			t.Errorf("got condensed up to %v, want %v", store.until, want)
+		}
+	})
+}
+
+func TestCompletedRunIsCondensedToItsEnd(t *testing.T) {
+	store := &condensingStore{failed: true}
+	x := newExecution(New(Config{Store: store}), Run{UUID: "r", State: Completed})
+	x.drive(t.Context())
+	if want := []int64{math.MaxInt64}; !slices.Equal(store.until, want) {
+		t.Errorf("got condensed up to %v, want %v", store.until, want)
+	}
+}
