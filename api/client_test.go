@@ -413,7 +413,9 @@ func TestServeEndsStreamsWhenStopped(t *testing.T) {
 			t.Fatalf("the %s did not end", what)
 		}
 	}
-	if took := time.Since(began); took > graceTimeout/2 {
+	// Half of it would do, but for a connection whose request is still on its
+	// way: net/http gives that one five seconds.
+	if took := time.Since(began); took >= graceTimeout {
 		t.Errorf("stopping took %s", took)
 	}
 	if err := <-broke; broker.CodeOf(err) != broker.EUnavailable {
