@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/client"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/loads/loads/broker"
 )
@@ -59,6 +60,8 @@ type Engine struct {
 	// loading has room for one: images come to an engine one after the other,
 	// so that whoever wants the same image next finds it there.
 	loading chan struct{}
+
+	creating singleflight.Group // networks, by name
 }
 
 var _ broker.Engine = (*Engine)(nil)

@@ -22,7 +22,18 @@ import (
 // Engines before API 1.44 let two networks have one name. So, after creating,
 // all of the name are listed, and only the oldest may stay: whoever made
 // another one at the same moment sees the same order and comes to the same end.
+//
+// Calls for one name at the same moment share one creation: an engine that is
+// slow may show the oldest network last.
 func (e *Engine) CreateNetwork(ctx context.Context, name string, labels map[string]string) (broker.Network, error) {
+	made, err, _ := e.creating.Do(name, func() (any, error) { return e.createNetwork(ctx, name, labels) })
+	if err != nil {
+		return broker.Network{}, err
+	}
+	return e.sameNetwork(made.(broker.Network), labels)
+}
+
+func (e *Engine) createNetwork(ctx context.Context, name string, labels map[string]string) (broker.Network, error) {
 	ctx, cancel := limited(ctx, createLimit)
 	defer cancel()
 	found, err := e.named(ctx, name)
