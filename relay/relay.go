@@ -49,6 +49,9 @@ type Config struct {
 	// Series is the tag type of all metrics that come without one; empty is
 	// none.
 	Series string
+	// Containers is the file in which the broker lists the plan's containers on
+	// the machine; empty is none. There may be no such file yet.
+	Containers string
 	// Ready, when not nil, is called once with the address that is listened on.
 	Ready func(net.Addr)
 }
