@@ -30,6 +30,7 @@ const NodeImage = "loads/node"
 type EngineInfo struct {
 	Version      string // of the engine
 	Architecture string // amd64 or arm64
+	RootDir      string // where on the machine it keeps its containers; may be empty
 	// Offset is the engine's clock less ours; Error is half the round trip it
 	// was measured with.
 	Offset, Error time.Duration
@@ -50,8 +51,16 @@ type ContainerSpec struct {
 	NanoCPUs    int64               // 0 is no limit
 	Memory      int64               // bytes, 0 is no limit
 	StopTimeout time.Duration
+	Log         LogLimit
 	// Files are put into the container before it starts, by absolute path.
 	Files map[string][]byte
+}
+
+// LogLimit bounds what the engine keeps of a container's output, which is in
+// files of one JSON object a line. Zeroes are the engine's own choice.
+type LogLimit struct {
+	Size  int64 // bytes of a file, beyond which another is begun
+	Files int   // that are kept
 }
 
 // PortBinding publishes a container's port on an address of the machine.
