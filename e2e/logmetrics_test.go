@@ -149,3 +149,40 @@ steps:
 		t.Errorf("counted %v lines, the ledger has %d", n, got.LogLines)
 	}
 }
+
+// TestOutputIsReadThroughTheEnginesRotation lets an engine begin another file
+// every few thousand lines, but keep all of them, and prints lines that the
+// engine has to take to pieces.
+func TestOutputIsReadThroughTheEnginesRotation(t *testing.T) {
+	t.Parallel()
+	const lines, long = 20_000, 50
+	l := newLab(t)
+	l.faults.mu.Lock()
+	l.faults.spec = func(spec *broker.ContainerSpec) {
+		if spec.Labels[broker.LabelRole] == broker.RolePlan {
+			spec.Log = broker.LogLimit{Size: 512 << 10, Files: 5}
+		}
+	}
+	l.faults.mu.Unlock()
+	r := l.await(l.start(fmt.Sprintf(`
+name: rotated
+criteria: ['count("lines") == %d', 'count("long") == %d', 'min("long") == 1', 'max("long") == %d']
+steps:
+  - name: short
+    container_name: loads/node
+    additional_command_args: sleep 3s --repeat %d --print 'line {n}'
+    log_metrics:
+      - {name: lines, type: counter, match: '^line '}
+  - name: long
+    container_name: loads/node
+    additional_command_args: sleep 3s --repeat %d --print '{"pad":"%s","ms":{n}}'
+    log_metrics:
+      - {name: long, type: timer, json: ms}
+`, lines, long, long, lines, long, strings.Repeat("x", 40<<10))))
+	if r.Run.Verdict != broker.Pass {
+		t.Errorf("got verdict %s (%s), want PASS", r.Run.Verdict, r.Run.Reason)
+	}
+	if got := r.Ledger; got.LogLines != lines+long || got.LogMalformed+got.LogLost+got.LogGaps != 0 {
+		t.Errorf("got ledger %+v, want %d lines and none lost", got.Received, lines+long)
+	}
+}

@@ -22,18 +22,22 @@ func ledgerLines(l metrics.Ledger) []count {
 		{"values taken in", strconv.FormatUint(l.Values, 10)},
 		{"lines malformed", strconv.FormatUint(l.Malformed, 10)},
 		{"values dropped", strconv.FormatUint(l.Dropped, 10)},
-		{"lines of output read", strconv.FormatUint(l.LogLines, 10)},
-		{"values of output", strconv.FormatUint(l.LogValues, 10)},
-		{"lines of output malformed", strconv.FormatUint(l.LogMalformed, 10)},
-		{"bytes of output lost", strconv.FormatUint(l.LogLost, 10)},
-		{"gaps of unknown length in output", strconv.FormatUint(l.LogGaps, 10)},
 		{"seconds merged", strconv.FormatUint(l.Merged, 10)},
 		{"frames sent", strconv.FormatUint(l.Sent, 10)},
 		{"frames stored", strconv.FormatUint(l.Stored, 10)},
 		{"frames broken", strconv.FormatUint(l.Broken, 10)},
 		{"machines without their last frame", strconv.Itoa(l.Open)},
 	}
-	return lines
+	if l.LogLines+l.LogMalformed+l.LogLost+l.LogGaps == 0 {
+		return lines // no step has log metrics
+	}
+	return append(lines,
+		count{"lines of containers' output read", strconv.FormatUint(l.LogLines, 10)},
+		count{"values that they gave", strconv.FormatUint(l.LogValues, 10)},
+		count{"lines that fit and gave none", strconv.FormatUint(l.LogMalformed, 10)},
+		count{"bytes of output lost unread", strconv.FormatUint(l.LogLost, 10)},
+		count{"losses of output of unknown length", strconv.FormatUint(l.LogGaps, 10)},
+	)
 }
 
 // notes are the first examples of what relays could not take in.
