@@ -97,7 +97,7 @@ func TestCriterionOfALogMetricFailsTheRun(t *testing.T) {
 // and stops a relay while its container prints more than that.
 func TestOutputThrownAwayUnreadMakesTheRunInvalid(t *testing.T) {
 	t.Parallel()
-	const lines = 20_000
+	const lines = 40_000
 	l := newLab(t)
 	l.faults.mu.Lock()
 	l.faults.spec = func(spec *broker.ContainerSpec) {
@@ -111,7 +111,7 @@ name: thrown away
 steps:
   - name: load
     container_name: loads/node
-    additional_command_args: sleep 4s --repeat %d --print 'line {n}'
+    additional_command_args: sleep 8s --repeat %d --print 'line {n}'
     log_metrics:
       - {name: lines, type: counter, match: '^line '}
 `, lines))

@@ -108,7 +108,7 @@ func (r *logReader) want(t *testing.T, from, to int) {
 const allOfIt = 1 << 20 // pieces
 
 func TestLogFilesAreReadOnceThroughRotation(t *testing.T) {
-	for seed := range uint64(50) {
+	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		e := newEngineLog(t, 1000, 5)
 		r := newLogReader(e, 1+random.IntN(3000))
