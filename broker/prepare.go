@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"path"
 	"strconv"
 	"sync"
 	"time"
@@ -335,9 +336,10 @@ func (x *execution) startRelay(ctx context.Context, m *machine, node, image stri
 	spec := ContainerSpec{
 		Name:    x.containerName(m, RoleRelay),
 		Image:   node,
-		Command: []string{"relay", "--listen", net.JoinHostPort(m.Address, strconv.Itoa(strategies.StatsdPort))},
+		Command: []string{"relay", "--listen", net.JoinHostPort(m.Address, strconv.Itoa(strategies.StatsdPort)), "--unix", strategies.StatsdSocket},
 		Labels:  x.labels(m, RoleRelay),
 		Network: "host",
+		Shared:  []SharedVolume{x.socketVolume(m, false)},
 	}
 	if series := x.ref.Plan.Steps[m.Step].DockerSeries; series != "" {
 		spec.Command = append(spec.Command, "--series="+series)
@@ -371,6 +373,12 @@ func (x *execution) startRelay(ctx context.Context, m *machine, node, image stri
 	return x.updateMachine(ctx, m, text, func(m *Machine) { m.State = MachinePrepared })
 }
 
+// socketVolume is where the machine's containers find the relay's Unix socket.
+// A container that may only read there can still send.
+func (x *execution) socketVolume(m *machine, readOnly bool) SharedVolume {
+	return SharedVolume{Name: x.containerName(m, "socket"), Container: path.Dir(strategies.StatsdSocket), ReadOnly: readOnly}
+}
+
 // containerName is the same for the same machine and role, so that creating
 // the container again finds it.
 func (x *execution) containerName(m *machine, role string) string {
@@ -398,6 +406,7 @@ func (x *execution) resolve(m *machine, start time.Time) (strategies.Resolved, e
 		"PRIVATE_IP":     m.Address,
 		"STATSD_HOST":    m.Address,
 		"STATSD_PORT":    strconv.Itoa(strategies.StatsdPort),
+		"STATSD_SOCKET":  strategies.StatsdSocket,
 		"CONTAINER_ID":   step.UUID,
 		"LOADS_START_AT": strconv.FormatInt(at, 10),
 	}, x.ref.Environment)

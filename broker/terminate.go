@@ -270,23 +270,29 @@ func (b *Broker) giveBack(ctx context.Context, m Machine) error {
 }
 
 // removeContainers removes all that the run made on the machine's engine for
-// this machine.
+// this machine: its containers, and the volume that they shared.
 func (b *Broker) removeContainers(ctx context.Context, m Machine) error {
 	eng, err := b.cfg.Dial(m.Endpoint)
 	if err != nil {
 		return err
 	}
 	defer eng.Close()
-	mine, err := eng.List(ctx, map[string]string{
+	labels := map[string]string{
 		LabelBroker: b.id, LabelRun: m.RunUUID,
 		LabelStep: fmt.Sprint(m.Step), LabelMachine: fmt.Sprint(m.Index),
-	})
+	}
+	mine, err := eng.List(ctx, labels)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, c := range mine {
 		errs = append(errs, eng.Remove(ctx, c.ID))
+	}
+	volumes, err := eng.Volumes(ctx, labels)
+	errs = append(errs, err)
+	for _, v := range volumes {
+		errs = append(errs, eng.RemoveVolume(ctx, v.Name))
 	}
 	return errors.Join(errs...)
 }

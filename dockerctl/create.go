@@ -121,7 +121,7 @@ func createOptions(spec broker.ContainerSpec) (client.ContainerCreateOptions, er
 			ExposedPorts: exposed, StopTimeout: &stop,
 		},
 		HostConfig: &container.HostConfig{
-			Binds: binds, DNS: dns, PortBindings: published, Init: &noInit,
+			Binds: binds, Mounts: shared(spec.Shared, spec.Labels), DNS: dns, PortBindings: published, Init: &noInit,
 			NetworkMode:   container.NetworkMode(spec.Network),
 			RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
 			LogConfig:     logConfig(),
