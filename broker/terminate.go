@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/loads/loads/metrics"
 )
 
 // relayStopTimeout is how long a relay may take to send its final frame, and
@@ -215,14 +217,32 @@ func (x *execution) keepRelayLog(ctx context.Context, m *machine) error {
 	return x.keepLog(ctx, m, RoleRelay, m.RelayID)
 }
 
-// noteLedger tells when frames are missing. The ledger is in the summary.
+// noteLedger tells when frames are missing, and when seconds are not told
+// apart. The ledger is in the summary.
 func (x *execution) noteLedger(ctx context.Context) error {
 	l, err := x.b.cfg.Store.Ledger(ctx, x.ref.UUID)
-	if err != nil || l.Balance {
+	if err != nil {
 		return err
 	}
-	return x.note(ctx, fmt.Sprintf("Metrics are incomplete: %d frames sent, %d stored, %d broken; the last frame of %d machines did not come.",
-		l.Sent, l.Stored, l.Broken, l.Open))
+	for _, text := range ledgerNotes(l) {
+		if err := x.note(ctx, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ledgerNotes says, a sentence each, what there is to know of the ledger. What
+// is lost is a fault of the instrument as well; what is merged is not.
+func ledgerNotes(l metrics.Ledger) (notes []string) {
+	if !l.Balance {
+		notes = append(notes, fmt.Sprintf("Metrics are incomplete: %d frames sent, %d stored, %d broken; the last frame of %d machines did not come.",
+			l.Sent, l.Stored, l.Broken, l.Open))
+	}
+	if l.Merged > 0 {
+		notes = append(notes, fmt.Sprintf("%d seconds share a frame with a later one, as an engine was slow to take what its relay wrote; nothing of them is lost.", l.Merged))
+	}
+	return notes
 }
 
 // release removes what the run made on the machine and gives it back.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cenkalti/backoff/v5"
@@ -21,7 +22,7 @@ import (
 func (e *Engine) Create(ctx context.Context, spec broker.ContainerSpec) (string, error) {
 	ctx, cancel := limited(ctx, createLimit)
 	defer cancel()
-	opts, err := createOptions(spec)
+	opts, err := e.createOptions(spec)
 	if err != nil {
 		return "", err
 	}
@@ -98,7 +99,7 @@ func carries(have, want map[string]string) bool {
 	return true
 }
 
-func createOptions(spec broker.ContainerSpec) (client.ContainerCreateOptions, error) {
+func (e *Engine) createOptions(spec broker.ContainerSpec) (client.ContainerCreateOptions, error) {
 	none := client.ContainerCreateOptions{}
 	exposed, published, err := ports(spec.Ports)
 	if err != nil {
@@ -124,7 +125,7 @@ func createOptions(spec broker.ContainerSpec) (client.ContainerCreateOptions, er
 			Binds: binds, Mounts: shared(spec.Shared, spec.Labels), DNS: dns, PortBindings: published, Init: &noInit,
 			NetworkMode:   container.NetworkMode(spec.Network),
 			RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
-			LogConfig:     logConfig(),
+			LogConfig:     e.opts.logConfig(),
 			Resources: container.Resources{
 				NanoCPUs: spec.NanoCPUs, Memory: spec.Memory, Ulimits: ulimits(spec.Ulimits),
 			},
@@ -135,8 +136,10 @@ func createOptions(spec broker.ContainerSpec) (client.ContainerCreateOptions, er
 // logConfig names the driver, since the engine's default may be one that
 // can't be read back; the frames are read from these files. Their size is
 // bounded, so that a chatty container can't fill the machine's disk.
-func logConfig() container.LogConfig {
-	return container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "100m", "max-file": "5"}}
+func (o Options) logConfig() container.LogConfig {
+	return container.LogConfig{Type: "json-file", Config: map[string]string{
+		"max-size": strconv.FormatInt(o.LogSize, 10), "max-file": strconv.Itoa(o.LogFiles),
+	}}
 }
 
 func ports(bindings []broker.PortBinding) (network.PortSet, network.PortMap, error) {

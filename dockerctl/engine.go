@@ -46,6 +46,11 @@ type Options struct {
 	// RegistryConfig is the file with the logins for registries; empty is
 	// config.json in $DOCKER_CONFIG or ~/.docker.
 	RegistryConfig string
+	// LogSize is how much the engine keeps of a container's output in one of
+	// LogFiles files, in bytes; 0 is 100 MiB in each of 5. The oldest file is
+	// removed when all are full.
+	LogSize  int64
+	LogFiles int
 	// Log gets what is worth knowing but fails nothing; nil discards it.
 	Log *slog.Logger
 }
@@ -98,6 +103,12 @@ func open(ep broker.Endpoint, opts Options, loading chan struct{}) (*Engine, err
 	}
 	if opts.MaxTarball <= 0 {
 		opts.MaxTarball = maxTarball
+	}
+	if opts.LogSize <= 0 {
+		opts.LogSize = 100 << 20
+	}
+	if opts.LogFiles <= 0 {
+		opts.LogFiles = 5
 	}
 	if opts.HTTP == nil {
 		opts.HTTP = newDownloader()

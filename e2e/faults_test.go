@@ -31,6 +31,7 @@ type lab struct {
 	broker *broker.Broker
 	store  *db.DB
 	faults *faults
+	engine dockerctl.Options // of the machines
 }
 
 // faults says what fails. Every machine has an endpoint of its own, so that
@@ -41,9 +42,10 @@ type faults struct {
 	before  func(host, call string) error // called before Create, Start and Inspect; its error is theirs
 	writes  func(n int) error             // called before the nth write of the store; its error is that of the write
 	written int
-	garble  atomic.Bool  // a byte of a followed log is changed on its way
-	cutLogs atomic.Bool  // followed logs break off after a few KB
-	cuts    atomic.Int64 // how often they did
+	alter   func(*broker.ContainerSpec) // changes what is created
+	garble  atomic.Bool                 // a byte of a followed log is changed on its way
+	cutLogs atomic.Bool                 // followed logs break off after a few KB
+	cuts    atomic.Int64                // how often they did
 }
 
 func (f *faults) silence(host string, silent bool) {
@@ -65,7 +67,13 @@ func (f *faults) isSilent(host string) bool {
 }
 
 func newLab(t *testing.T) *lab {
-	l := &lab{t: t, dir: t.TempDir(), faults: &faults{silent: map[string]bool{}}}
+	return newLabWith(t, dockerctl.Options{}, nil)
+}
+
+// newLabWith has engines with options, and containers that alter has changed.
+func newLabWith(t *testing.T, engine dockerctl.Options, alter func(*broker.ContainerSpec)) *lab {
+	engine.NodeDir = binDir
+	l := &lab{t: t, dir: t.TempDir(), faults: &faults{silent: map[string]bool{}, alter: alter}, engine: engine}
 	l.open()
 	t.Cleanup(func() {
 		l.close()
@@ -121,7 +129,7 @@ func (p ownEndpoints) Acquire(ctx context.Context, reqs []broker.MachineRequest)
 }
 
 func (l *lab) dial(ep broker.Endpoint) (broker.Engine, error) {
-	eng, err := dockerctl.Open(broker.Endpoint{Host: "unix:///var/run/docker.sock"}, dockerctl.Options{NodeDir: binDir})
+	eng, err := dockerctl.Open(broker.Endpoint{Host: "unix:///var/run/docker.sock"}, l.engine)
 	if err != nil {
 		return nil, err
 	}
@@ -158,6 +166,9 @@ func (s *shaky) call(name string) error {
 func (s *shaky) Create(ctx context.Context, spec broker.ContainerSpec) (string, error) {
 	if err := s.call("Create"); err != nil {
 		return "", err
+	}
+	if s.faults.alter != nil {
+		s.faults.alter(&spec)
 	}
 	return s.Engine.Create(ctx, spec)
 }
