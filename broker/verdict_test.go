@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/loads/loads/metrics"
 	"github.com/loads/loads/strategies"
@@ -161,5 +163,20 @@ func wantOne(t *testing.T, what string, got []string, part string) {
 		t.Errorf("got the %s %q, want none", what, got)
 	case part != "" && (len(got) != 1 || !strings.Contains(got[0], part)):
 		t.Errorf("got the %s %q, want one with %q", what, got, part)
+	}
+}
+
+func TestClocksFarOffAreAFault(t *testing.T) {
+	plan := strategies.Plan{Steps: []strategies.Step{{Name: "load", InstanceCount: 4}}}
+	machines := []Machine{
+		{ClockOffset: 1900 * time.Millisecond},
+		{Index: 1, ClockOffset: -time.Hour, ClockError: time.Millisecond},
+		{Index: 2, ClockOffset: 2500 * time.Millisecond, ClockError: time.Second},
+		{Index: 3, ClockOffset: 3 * time.Second},
+	}
+	got := clockFaults(plan, machines)
+	want := []string{"the clock of load/1 was -3600.0 s off, 2 s are the limit", "the clock of load/3 was +3.0 s off, 2 s are the limit"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

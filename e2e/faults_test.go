@@ -42,6 +42,7 @@ type faults struct {
 	before  func(host, call string) error // called before Create, Start and Inspect; its error is theirs
 	writes  func(n int) error             // called before the nth write of the store; its error is that of the write
 	written int
+	clock   time.Duration               // what the machines' clocks are ahead
 	alter   func(*broker.ContainerSpec) // changes what is created
 	garble  atomic.Bool                 // a byte of a followed log is changed on its way
 	cutLogs atomic.Bool                 // followed logs break off after a few KB
@@ -184,7 +185,9 @@ func (s *shaky) Info(ctx context.Context) (broker.EngineInfo, error) {
 	if err := s.answers(); err != nil {
 		return broker.EngineInfo{}, err
 	}
-	return s.Engine.Info(ctx)
+	info, err := s.Engine.Info(ctx)
+	info.Offset += s.faults.clock
+	return info, err
 }
 
 func (s *shaky) List(ctx context.Context, labels map[string]string) ([]broker.Container, error) {
@@ -198,7 +201,14 @@ func (s *shaky) Inspect(ctx context.Context, id string) (broker.Container, error
 	if err := s.call("Inspect"); err != nil {
 		return broker.Container{}, err
 	}
-	return s.Engine.Inspect(ctx, id)
+	c, err := s.Engine.Inspect(ctx, id)
+	if c.Started() {
+		c.StartedAt = c.StartedAt.Add(s.faults.clock)
+	}
+	if !c.FinishedAt.IsZero() {
+		c.FinishedAt = c.FinishedAt.Add(s.faults.clock)
+	}
+	return c, err
 }
 
 func (s *shaky) Stop(ctx context.Context, id string, d time.Duration) error {

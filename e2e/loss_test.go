@@ -270,3 +270,28 @@ func (l *lab) frames(run string) (all []metrics.Frame) {
 	}
 	return all
 }
+
+// Metrics whose seconds are of another hour are lost for all that asks for a
+// step's time.
+func TestMachineWhoseClockIsOffMakesTheRunInvalid(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.faults.clock = time.Hour
+	r := l.await(l.start("name: clock\n" + ticks + "\nsteps:\n  - " + ticking + "\n"))
+	invalid(t, r, "the clock of load/0 was +3600.0 s off, 2 s are the limit")
+}
+
+func TestLossBySeriesOverTheLimitIsCounted(t *testing.T) {
+	t.Parallel()
+	l := newLabWith(t, dockerctl.Options{}, func(spec *broker.ContainerSpec) {
+		if spec.Labels[broker.LabelRole] == broker.RoleRelay {
+			spec.Command = append(spec.Command, "--max-series", "1")
+		}
+	})
+	r := l.await(l.start("name: series\nsteps:\n  - " + ticking[:1] + "name: first" + ticking[len("{name: load"):] + "\n" +
+		"  - " + probing(t, "refused 127.0.0.1:9 $STATSD_HOST:$STATSD_PORT 50") + "\n"))
+	if ld := r.Ledger; ld.Values != 6+50 || ld.Dropped != 50 || counted(r, "req.count") != 50 {
+		t.Errorf("ledger %+v, want 6 ticks, 50 calls, and 50 values of one metric more dropped", ld)
+	}
+	invalid(t, r, "50 values were dropped, as there were too many series")
+}

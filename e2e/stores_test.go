@@ -1,9 +1,11 @@
 package e2e_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,24 +17,31 @@ import (
 )
 
 // storesPlan measures on two machines at once.
-const storesPlan = `
+func storesPlan(away time.Duration) string {
+	more := int(away.Seconds())
+	return fmt.Sprintf(`
 name: stores
 steps:
   - name: service
     container_name: loads/node
     additional_command_args: serve --listen :8000
-    run_max_time: 15
+    run_max_time: %d
     port_mapping: "8000:8000"
     dns_name: service.stores
     ready: {port: 8000, timeout: 40}
   - name: generator
     container_name: loads/node
-    additional_command_args: gen --url http://service.stores:8000/ --rate 50 --duration 10s
+    additional_command_args: gen --url http://service.stores:8000/ --rate 50 --duration %ds
     instance_count: 2
-    run_max_time: 40
+    run_max_time: %d
     start_after: [service]
     docker_series: load
-`
+`, 15+more, 10+more, 40+more)
+}
+
+// awayVariable has how long InfluxDB is away in the middle of a run, such as
+// 60s; not set, it is as long as the broker takes to notice.
+const awayVariable = "LOADS_TEST_INFLUX_AWAY"
 
 // A real run: InfluxDB is away for a part of it, and the broker is killed while
 // InfluxDB is away. What InfluxDB holds at the end is what the broker counted.
@@ -43,7 +52,11 @@ func TestMetricsReachInfluxDBWhateverDies(t *testing.T) {
 	t.Setenv("LOADS_INFLUX_TOKEN", server.Token)
 	t.Setenv("LOADS_GRAFANA_TOKEN", grafanatest.Token)
 	d := startBroker(t, "--influx-url", server.URL, "--influx-bucket", bucket, "--grafana-url", dashboards.URL)
-	run := d.trigger(storesPlan)
+	away, err := time.ParseDuration(cmp.Or(os.Getenv(awayVariable), "0s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := d.trigger(storesPlan(away))
 	written := func() api.Exported {
 		r, err := d.Report(t.Context(), run)
 		if err != nil || r.Influx == nil {
@@ -56,6 +69,7 @@ func TestMetricsReachInfluxDBWhateverDies(t *testing.T) {
 	until(t, "the trouble is told", time.Minute, func() bool { return written().Trouble != "" })
 	d.kill()
 	d.start()
+	<-time.After(away)
 	server.Restart(t)
 	r := d.await(run)
 	d.pass(r)

@@ -48,6 +48,8 @@ func run(verb string, args []string) error {
 		data, err := os.ReadFile(args[0])
 		os.Stdout.Write(data)
 		return err
+	case "unlink":
+		return os.Remove(args[0])
 	case "mode":
 		info, err := os.Stat(args[0])
 		if err == nil {
@@ -93,6 +95,8 @@ func run(verb string, args []string) error {
 			_, err = c.Write([]byte(args[1]))
 		}
 		return err
+	case "refused": // calls a server n times and tells statsd, whatever comes of it
+		return refused(args[0], args[1], args[2])
 	case "count": // n times, some each millisecond, in packets of their own
 		return count(args[0], args[1], args[2], args[3])
 	}
@@ -170,6 +174,29 @@ func count(network, addr, n, each string) error {
 		}
 		if _, err := io.WriteString(c, "hits:1|c"); err != nil {
 			return fmt.Errorf("packet %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// refused is a generator that takes errors for results: it ends well.
+func refused(server, statsd, n string) error {
+	total, err := strconv.Atoi(n)
+	if err != nil {
+		return err
+	}
+	c, err := net.Dial("udp", statsd)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for range total {
+		text := "req.count:1|c\nreq.errors:0|c"
+		if _, err := askOnce(server); err != nil {
+			text = "req.count:1|c\nreq.errors:1|c"
+		}
+		if _, err := io.WriteString(c, text); err != nil {
+			return err
 		}
 	}
 	return nil
