@@ -4,13 +4,18 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/loads/loads/api"
+	"github.com/loads/loads/broker"
 	"github.com/loads/loads/grafana/grafanatest"
 	"github.com/loads/loads/internal/influxtest"
 	"github.com/loads/loads/metrics"
@@ -142,4 +147,68 @@ func influxSum(t *testing.T, server *influxtest.Server, field, name, run string)
 		t.Fatal(err)
 	}
 	return v
+}
+
+// A run does not wait for an InfluxDB that takes nothing, and its history says
+// why it does.
+func TestRunsAreUnharmedByAnInfluxDBThatTakesNothing(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, says string
+		open       func(t *testing.T) (url, bucket, token string)
+	}{
+		{"wrong token", "401", func(t *testing.T) (string, string, string) {
+			server := influxtest.Start(t)
+			return server.URL, server.CreateDatabase(t, "runs"), "loads:not-the-secret"
+		}},
+		{"full disk", "no space left on device", func(t *testing.T) (string, string, string) {
+			server := fullInflux(t)
+			return server.URL, "runs/autogen", server.Token
+		}},
+		{"no answer", "InfluxDB can't take the run's points now", func(t *testing.T) (string, string, string) {
+			silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				<-r.Context().Done()
+			}))
+			t.Cleanup(silent.Close)
+			return silent.URL, "runs", "token"
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			url, bucket, token := tt.open(t)
+			d := startBroker(t, "--influx-url", url, "--influx-bucket", bucket, "--influx-token", token)
+			run := d.trigger("name: unharmed\n" + ticks + "\nsteps:\n  - " + ticking + "\n")
+			d.pass(d.await(run))
+			until(t, "the run's history says so", time.Minute, func() bool { return strings.Contains(d.events(run), tt.says) })
+			if r, err := d.Report(t.Context(), run); err != nil || r.Influx == nil || r.Influx.Refused != 0 || r.Run.Verdict != broker.Pass {
+				t.Errorf("report: %+v, %v; want a pass still, and nothing given up", r.Influx, err)
+			}
+			if strings.Contains(d.events(run), token) {
+				t.Error("the token is shown")
+			}
+		})
+	}
+}
+
+// fullInflux is a server with a database and no room for more.
+func fullInflux(t *testing.T) *influxtest.Server {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	server := influxtest.StartIn(t, dir)
+	bucket := server.CreateDatabase(t, "runs")
+	server.Write(t, bucket, "before value=1")
+	ballast, err := os.Create(filepath.Join(dir, "ballast"))
+	for err == nil {
+		_, err = ballast.Write(make([]byte, 512))
+	}
+	if !strings.Contains(err.Error(), "no space left") {
+		t.Fatal(err)
+	}
+	_ = ballast.Close()
+	return server
 }
