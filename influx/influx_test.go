@@ -233,7 +233,7 @@ func TestSetsAreMergedNotAddedUp(t *testing.T) {
 	for query, want := range map[string]string{
 		`SELECT value FROM "users" WHERE host = '10.0.0.1' AND metric_type = 'set'`: "[3 1]",
 		`SELECT value FROM "users" WHERE host = '10.0.0.2' AND metric_type = 'set'`: "[2 1]",
-		`SELECT value FROM users_merged WHERE metric_type = 'set'`:                "[4 1]",
+		`SELECT value FROM users_merged WHERE metric_type = 'set'`:                  "[4 1]",
 	} {
 		var got []any
 		for _, row := range server.Query(t, "runs", query) {

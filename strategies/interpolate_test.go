@@ -108,6 +108,7 @@ func TestResolveInterpolatesAllFields(t *testing.T) {
 			{Name: "RUN_ID", Value: "r1"},
 			{Name: "STATSD_HOST", Value: "10.0.0.1"},
 			{Name: "STATSD_PORT", Value: "8125"},
+			{Name: "STATSD_SOCKET", Value: "/run/loads/statsd.sock"},
 			{Name: "TARGET", Value: "http://10.0.0.1:80"},
 			{Name: "HOST", Value: "10.0.0.1"},
 			{Name: "PORT", Value: "80"},
