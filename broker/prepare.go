@@ -355,7 +355,7 @@ func (x *execution) relaySpec(m *machine, node string, names []byte, info Engine
 		Image: node,
 		Command: []string{
 			"relay", "--listen", net.JoinHostPort(m.Address, strconv.Itoa(strategies.StatsdPort)),
-			"--containers", containersFile,
+			"--unix", strategies.StatsdSocket, "--containers", containersFile,
 		},
 		Labels:  x.labels(m, RoleRelay),
 		Network: "host",
@@ -363,7 +363,8 @@ func (x *execution) relaySpec(m *machine, node string, names []byte, info Engine
 			{Container: relayProc, Host: "/proc", ReadOnly: true},
 			{Container: relayCgroup, Host: "/sys/fs/cgroup", ReadOnly: true},
 		},
-		Files: map[string][]byte{},
+		Shared: []SharedVolume{x.socketVolume(m, false)},
+		Files:  map[string][]byte{},
 	}
 	if step.DockerSeries != "" {
 		spec.Command = append(spec.Command, "--series="+step.DockerSeries)
@@ -429,6 +430,12 @@ func (x *execution) startRelay(ctx context.Context, m *machine, spec ContainerSp
 	return x.updateMachine(ctx, m, text, func(m *Machine) { m.State = MachinePrepared })
 }
 
+// socketVolume is where the machine's containers find the relay's Unix socket.
+// A container that may only read there can still send.
+func (x *execution) socketVolume(m *machine, readOnly bool) SharedVolume {
+	return SharedVolume{Name: x.containerName(m, "socket"), Container: path.Dir(strategies.StatsdSocket), ReadOnly: readOnly}
+}
+
 // containerName is the same for the same machine and role, so that creating
 // the container again finds it.
 func (x *execution) containerName(m *machine, role string) string {
@@ -456,6 +463,7 @@ func (x *execution) resolve(m *machine, start time.Time) (strategies.Resolved, e
 		"PRIVATE_IP":     m.Address,
 		"STATSD_HOST":    m.Address,
 		"STATSD_PORT":    strconv.Itoa(strategies.StatsdPort),
+		"STATSD_SOCKET":  strategies.StatsdSocket,
 		"CONTAINER_ID":   step.UUID,
 		"LOADS_START_AT": strconv.FormatInt(at, 10),
 	}, x.ref.Environment)

@@ -30,7 +30,7 @@ const (
 func (e *Engine) Create(ctx context.Context, spec broker.ContainerSpec) (string, error) {
 	ctx, cancel := limited(ctx, createLimit)
 	defer cancel()
-	opts, err := createOptions(spec)
+	opts, err := e.createOptions(spec)
 	if err != nil {
 		return "", err
 	}
@@ -107,7 +107,7 @@ func carries(have, want map[string]string) bool {
 	return true
 }
 
-func createOptions(spec broker.ContainerSpec) (client.ContainerCreateOptions, error) {
+func (e *Engine) createOptions(spec broker.ContainerSpec) (client.ContainerCreateOptions, error) {
 	none := client.ContainerCreateOptions{}
 	exposed, published, err := ports(spec.Ports)
 	if err != nil {
@@ -130,7 +130,7 @@ func createOptions(spec broker.ContainerSpec) (client.ContainerCreateOptions, er
 			ExposedPorts: exposed, StopTimeout: &stop,
 		},
 		HostConfig: &container.HostConfig{
-			Binds: binds, DNS: dns, PortBindings: published, Init: &noInit,
+			Binds: binds, Mounts: shared(spec.Shared, spec.Labels), DNS: dns, PortBindings: published, Init: &noInit,
 			NetworkMode:   container.NetworkMode(spec.Network),
 			RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
 			LogConfig:     logConfig(spec.Log),

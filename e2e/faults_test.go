@@ -39,12 +39,13 @@ type faults struct {
 	mu      sync.Mutex
 	silent  map[string]bool               // endpoints that don't answer
 	before  func(host, call string) error // called before Create, Start and Inspect; its error is theirs
-	spec    func(*broker.ContainerSpec)   // changes containers before they are created
 	writes  func(n int) error             // called before the nth write of the store; its error is that of the write
 	written int
-	garble  atomic.Bool  // a byte of a followed log is changed on its way
-	cutLogs atomic.Bool  // followed logs break off after a few KB
-	cuts    atomic.Int64 // how often they did
+	clock   time.Duration               // what the machines' clocks are ahead
+	alter   func(*broker.ContainerSpec) // changes what is created
+	garble  atomic.Bool                 // a byte of a followed log is changed on its way
+	cutLogs atomic.Bool                 // followed logs break off after a few KB
+	cuts    atomic.Int64                // how often they did
 }
 
 func (f *faults) silence(host string, silent bool) {
@@ -66,7 +67,12 @@ func (f *faults) isSilent(host string) bool {
 }
 
 func newLab(t *testing.T) *lab {
-	l := &lab{t: t, dir: t.TempDir(), faults: &faults{silent: map[string]bool{}}}
+	return newLabWith(t, nil)
+}
+
+// newLabWith has containers that alter has changed.
+func newLabWith(t *testing.T, alter func(*broker.ContainerSpec)) *lab {
+	l := &lab{t: t, dir: t.TempDir(), faults: &faults{silent: map[string]bool{}, alter: alter}}
 	l.open()
 	t.Cleanup(func() {
 		l.close()
@@ -160,11 +166,9 @@ func (s *shaky) Create(ctx context.Context, spec broker.ContainerSpec) (string, 
 	if err := s.call("Create"); err != nil {
 		return "", err
 	}
-	s.faults.mu.Lock()
-	if s.faults.spec != nil {
-		s.faults.spec(&spec)
+	if s.faults.alter != nil {
+		s.faults.alter(&spec)
 	}
-	s.faults.mu.Unlock()
 	return s.Engine.Create(ctx, spec)
 }
 
@@ -186,7 +190,9 @@ func (s *shaky) Info(ctx context.Context) (broker.EngineInfo, error) {
 	if err := s.answers(); err != nil {
 		return broker.EngineInfo{}, err
 	}
-	return s.Engine.Info(ctx)
+	info, err := s.Engine.Info(ctx)
+	info.Offset += s.faults.clock
+	return info, err
 }
 
 func (s *shaky) List(ctx context.Context, labels map[string]string) ([]broker.Container, error) {
@@ -200,7 +206,14 @@ func (s *shaky) Inspect(ctx context.Context, id string) (broker.Container, error
 	if err := s.call("Inspect"); err != nil {
 		return broker.Container{}, err
 	}
-	return s.Engine.Inspect(ctx, id)
+	c, err := s.Engine.Inspect(ctx, id)
+	if c.Started() {
+		c.StartedAt = c.StartedAt.Add(s.faults.clock)
+	}
+	if !c.FinishedAt.IsZero() {
+		c.FinishedAt = c.FinishedAt.Add(s.faults.clock)
+	}
+	return c, err
 }
 
 func (s *shaky) Stop(ctx context.Context, id string, d time.Duration) error {

@@ -100,4 +100,11 @@ func empty(t *testing.T, h hoststest.Host) {
 	for _, c := range left {
 		t.Errorf("left on %s: container %s", h.Name, c.Name)
 	}
+	volumes, err := eng.Volumes(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range volumes {
+		t.Errorf("left on %s: volume %s", h.Name, v.Name)
+	}
 }

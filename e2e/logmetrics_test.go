@@ -98,14 +98,11 @@ func TestCriterionOfALogMetricFailsTheRun(t *testing.T) {
 func TestOutputThrownAwayUnreadMakesTheRunInvalid(t *testing.T) {
 	t.Parallel()
 	const lines = 40_000
-	l := newLab(t)
-	l.faults.mu.Lock()
-	l.faults.spec = func(spec *broker.ContainerSpec) {
+	l := newLabWith(t, func(spec *broker.ContainerSpec) {
 		if spec.Labels[broker.LabelRole] == broker.RolePlan {
 			spec.Log = broker.LogLimit{Size: 16 << 10, Files: 2}
 		}
-	}
-	l.faults.mu.Unlock()
+	})
 	run := l.start(fmt.Sprintf(`
 name: thrown away
 steps:
@@ -156,14 +153,11 @@ steps:
 func TestOutputIsReadThroughTheEnginesRotation(t *testing.T) {
 	t.Parallel()
 	const lines, long = 20_000, 50
-	l := newLab(t)
-	l.faults.mu.Lock()
-	l.faults.spec = func(spec *broker.ContainerSpec) {
+	l := newLabWith(t, func(spec *broker.ContainerSpec) {
 		if spec.Labels[broker.LabelRole] == broker.RolePlan {
 			spec.Log = broker.LogLimit{Size: 512 << 10, Files: 5}
 		}
-	}
-	l.faults.mu.Unlock()
+	})
 	r := l.await(l.start(fmt.Sprintf(`
 name: rotated
 criteria: ['count("lines") == %d', 'count("long") == %d', 'min("long") == 1', 'max("long") == %d']

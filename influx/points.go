@@ -26,6 +26,7 @@ type sample struct {
 	kind   metrics.Kind  // empty for the ledger
 	value  float64       // counter: sum; gauge: last value
 	sketch *metrics.Sketch
+	values *metrics.Distinct // of a set
 	ledger metrics.Received
 	seq    uint64 // ledger: number of the frame
 }
@@ -104,11 +105,7 @@ func sampleOf(p *metrics.Point, place []metrics.Tag) sample {
 		}
 	}
 	tags = append(tags, metrics.Tag{Name: "metric_type", Value: metricTypes[p.Kind]})
-	s := sample{name: metrics.Measurement(p.Name), tags: tidy(tags), kind: p.Kind, value: p.Value, sketch: p.Sketch}
-	if p.Kind == metrics.Set {
-		s.value = p.Distinct.Count()
-	}
-	return s
+	return sample{name: metrics.Measurement(p.Name), tags: tidy(tags), kind: p.Kind, value: p.Value, sketch: p.Sketch, values: p.Distinct}
 }
 
 // metricTypes are the values of Telegraf's tag metric_type.
@@ -155,17 +152,16 @@ func (all samples) add(s sample) {
 		have.value = finite(have.value + s.value)
 	case metrics.Timer:
 		_ = have.sketch.Merge(s.sketch) // it was checked when it was decoded
+	case metrics.Set:
+		have.values.Merge(s.values)
 	default:
 		have.value, have.ledger, have.seq = s.value, s.ledger, s.seq
 	}
 }
 
 // merge takes in what came from one of the machines: the values of gauges add
-// up, as in a run's summary; distinct values of machines can't be added up.
+// up, as in a run's summary, and a value that two sets have counts once.
 func (all samples) merge(s *sample) {
-	if s.kind == metrics.Set {
-		return
-	}
 	whole := sample{name: s.name + metrics.MergedSuffix, kind: s.kind}
 	for _, t := range s.tags {
 		if t.Name != "host" && t.Name != "step" && t.Name != "type" {
@@ -177,6 +173,9 @@ func (all samples) merge(s *sample) {
 	if s.sketch != nil {
 		_ = have.sketch.Merge(s.sketch)
 	}
+	if s.values != nil {
+		have.values.Merge(s.values)
+	}
 }
 
 // find returns the sample of the same series, an empty one if it is new.
@@ -185,8 +184,11 @@ func (all samples) find(s sample) *sample {
 	have := all[key]
 	if have == nil {
 		have = &sample{name: s.name, tags: s.tags, kind: s.kind}
-		if s.kind == metrics.Timer {
+		switch s.kind {
+		case metrics.Timer:
 			have.sketch = metrics.NewSketch()
+		case metrics.Set:
+			have.values = &metrics.Distinct{}
 		}
 		all[key] = have
 	}
@@ -202,7 +204,9 @@ func (s *sample) point(second int64) *write.Point {
 	switch s.kind {
 	case metrics.Timer:
 		return s.timing(p)
-	case metrics.Counter, metrics.Gauge, metrics.Set:
+	case metrics.Set:
+		return p.AddField("value", s.values.Count())
+	case metrics.Counter, metrics.Gauge:
 		return p.AddField("value", s.value)
 	}
 	return p.AddField("frames", count(s.seq)).AddField("datagrams", count(s.ledger.Datagrams)).

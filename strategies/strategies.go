@@ -43,6 +43,10 @@ const (
 // StatsdPort is the port of every machine's statsd receiver.
 const StatsdPort = 8125
 
+// StatsdSocket is the path in containers of the receiver's Unix socket, which
+// takes datagrams.
+const StatsdSocket = "/run/loads/statsd.sock"
+
 // A Step is one image on a number of machines for a time. Fields whose
 // documentation says so are interpolated: they may hold $NAME and ${NAME}; see
 // Step.Resolve.

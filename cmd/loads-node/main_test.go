@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/loads/loads/internal/waittest"
 	"github.com/loads/loads/metrics"
 )
 
@@ -107,13 +108,11 @@ func (p *process) terminate(t *testing.T, sig os.Signal) int {
 func await(t *testing.T, out *text, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
-		if m := re.FindStringSubmatch(out.String()); m != nil {
-			return m[1]
-		}
+	var found []string
+	if !waittest.Holds(20*time.Second, func() bool { found = re.FindStringSubmatch(out.String()); return found != nil }) {
+		t.Fatalf("no %q in %q", pattern, out)
 	}
-	t.Fatalf("no %q in %q", pattern, out)
-	return ""
+	return found[1]
 }
 
 func startRelay(t *testing.T, args ...string) (p *process, statsd string) {
