@@ -39,6 +39,7 @@ func allCalls() []string {
 		"GET /api/run",
 		"GET /api/run/{uuid}",
 		"GET /api/run/{uuid}/events",
+		"GET /api/run/{uuid}/hosts",
 		"GET /api/run/{uuid}/logs",
 		"GET /api/run/{uuid}/machines",
 		"GET /api/run/{uuid}/plan",
