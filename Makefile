@@ -55,7 +55,7 @@ bench: ## run the benchmarks (BENCH=name, BENCHTIME=1s)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...
 
 .PHONY: bench-relay
-bench-relay: ## measure the relay side by side with other receivers of statsd (BENCHFLAGS='-repeat 1')
+bench-relay: ## measure the relay side by side with other receivers of statsd (BENCHFLAGS='-repeat 1 -realtime')
 	@scripts/bench-relay.sh $(BENCHFLAGS)
 
 .PHONY: fuzz

@@ -64,6 +64,7 @@ var onlyIn = map[string][]string{
 	"github.com/vbauerster/mpb":               {"cmd/loads"},
 	"go.yaml.in/yaml":                         {"strategies", "hosts"},
 	"github.com/invopop/jsonschema":           {"strategies"},
+	"github.com/expr-lang/expr":               {"strategies"},
 	"github.com/DataDog/sketches-go":          {"metrics"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"metrics"},
 	"github.com/axiomhq/hyperloglog":          {"metrics"},

@@ -102,7 +102,7 @@ type terminatedAnswer struct {
 	Terminated []string `json:"terminated"`
 }
 
-type dashboardAnswer struct {
+type linksAnswer struct {
 	Envelope
-	Dashboard
+	Links
 }

@@ -35,7 +35,7 @@ type Client struct {
 	// HTTP makes the calls; nil is http.DefaultClient. It must not have a
 	// Timeout, which would cut streams.
 	HTTP *http.Client
-	// Retrying, when not nil, is told by Events that the stream broke and how
+	// Retrying, when not nil, is told by Events and Logs that the stream broke and how
 	// long it waits before it asks again.
 	Retrying func(err error, wait time.Duration)
 }
@@ -131,7 +131,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	}
 	return &broker.Error{
 		Code:    broker.EUnavailable,
-		Message: fmt.Sprintf("The broker at %s can't be reached", c.BaseURL),
+		Message: fmt.Sprintf("The broker at %s can't be reached; see that it runs and that the address is right", c.BaseURL),
 		Err:     err,
 	}
 }

@@ -174,11 +174,11 @@ func (c *Client) Series(ctx context.Context, run string, q metrics.Query) ([]met
 	return a.Series, err
 }
 
-// Dashboard says where to look at the run.
-func (c *Client) Dashboard(ctx context.Context, run string) (Dashboard, error) {
-	var a dashboardAnswer
-	err := c.call(ctx, get("/dashboards/run/"+url.PathEscape(run)+"/", nil), &a)
-	return a.Dashboard, err
+// Links says where to look at the run.
+func (c *Client) Links(ctx context.Context, run string) (Links, error) {
+	var a linksAnswer
+	err := c.call(ctx, get(runPath(run)+"/links", nil), &a)
+	return a.Links, err
 }
 
 func runPath(run string) string { return "/api/run/" + url.PathEscape(run) }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -34,14 +33,20 @@ const maxLine = 16 << 20
 // that way, entries of the history may not. An error of f ends it and is
 // returned as it is.
 func (c *Client) Events(ctx context.Context, run string, after int64, f func(Event) error) error {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval = 200 * time.Millisecond
-	pause.MaxInterval = 10 * time.Second
+	pause := newPause()
 	s := &eventStream{client: c, run: run, after: after, yield: f, pause: pause}
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		return struct{}{}, s.follow(ctx)
 	}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0), backoff.WithNotify(c.retrying))
 	return err
+}
+
+// newPause is how long to wait before a stream that broke is asked for again.
+func newPause() *backoff.ExponentialBackOff {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval = 200 * time.Millisecond
+	pause.MaxInterval = 10 * time.Second
+	return pause
 }
 
 func (c *Client) retrying(err error, wait time.Duration) {
@@ -173,69 +178,4 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 			return nil, errLongLine
 		}
 	}
-}
-
-// Logs calls f with each line of the run's logs that q selects. With q.Follow
-// it goes on until the run's containers have ended. An error of f ends it and is
-// returned as it is.
-func (c *Client) Logs(ctx context.Context, run string, q broker.LogQuery, f func(LogLine) error) error {
-	r := get(runPath(run)+"/logs", logValues(q))
-	r.header = http.Header{"Accept": {contentNDJSON}}
-	resp, err := c.open(ctx, r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	lines := bufio.NewReaderSize(resp.Body, 64<<10)
-	for {
-		line, err := readLine(lines)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return c.unreadable(ctx, fmt.Errorf("read log: %w", err))
-		}
-		if err := c.yieldLine(ctx, line, f); err != nil {
-			return err
-		}
-	}
-}
-
-// yieldLine decodes one line of a log stream: a LogLine, or the failure that
-// ended it.
-func (c *Client) yieldLine(ctx context.Context, line []byte, f func(LogLine) error) error {
-	var l struct {
-		LogLine
-		Failure
-	}
-	if err := json.Unmarshal(line, &l); err != nil {
-		return c.unreadable(ctx, fmt.Errorf("decode log line: %w", err))
-	}
-	if l.Failure.Status != 0 {
-		return failureError(l.Failure.Status, l.Failure)
-	}
-	return f(l.LogLine)
-}
-
-// contentNDJSON is JSON with one value a line.
-const contentNDJSON = "application/x-ndjson"
-
-func logValues(q broker.LogQuery) url.Values {
-	v := url.Values{}
-	if q.Step != "" {
-		v.Set("step", q.Step)
-	}
-	if q.Machine != nil {
-		v.Set("machine", strconv.Itoa(*q.Machine))
-	}
-	if q.Tail != 0 {
-		v.Set("tail", strconv.Itoa(q.Tail))
-	}
-	if q.Relay {
-		v.Set("relay", "1")
-	}
-	if q.Follow {
-		v.Set("follow", "1")
-	}
-	return v
 }

@@ -282,14 +282,14 @@ func TestClientResults(t *testing.T) {
 	if plan.Name != "Small" || plan.UUID != run.PlanUUID || len(plan.Steps) != 1 || plan.Steps[0].UUID == "" {
 		t.Errorf("plan of the run: got %+v", plan)
 	}
-	d, err := c.Dashboard(ctx, run.UUID)
+	d, err := c.Links(ctx, run.UUID)
 	ok(t, err)
 	for name, path := range d.Links {
 		if name == "events" {
 			continue // goes on until the run is completed
 		}
 		if got := b.do("GET", path, ""); got.status != 200 {
-			t.Errorf("link %s of the dashboard: got %d", name, got.status)
+			t.Errorf("link %s of the run: got %d", name, got.status)
 		}
 	}
 }
@@ -344,7 +344,7 @@ func TestClientErrors(t *testing.T) {
 		code broker.Code
 		part string
 	}{
-		{"A broker that is not there can't be reached.", "http://" + unusedAddress(t), broker.EUnavailable, "can't be reached: dial tcp"},
+		{"A broker that is not there can't be reached.", "http://" + unusedAddress(t), broker.EUnavailable, "can't be reached; see that it runs and that the address is right: dial tcp"},
 		{"An address without a scheme is refused.", "127.0.0.1:8080", broker.EInvalid, "is not the address of a broker"},
 		{"An empty address is refused.", "", broker.EInvalid, "is not the address of a broker"},
 		{"A web page is no broker.", page.URL + "/html", broker.EUnavailable, "is it a broker?"},

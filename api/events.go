@@ -30,7 +30,7 @@ func (s *Server) eventRoutes() {
 		OperationID: "events", Method: http.MethodGet, Path: "/api/run/{uuid}/events", Tags: []string{"runs"},
 		Summary: "A run's history as server-sent events, live until its end",
 		Description: "The event's name is its kind, its data an Event in JSON. Entries of the history (run, step, " +
-			"machine, note) have their number as id, so that a broken stream goes on where it was. Each second metrics " +
+			"machine, note, criterion) have their number as id, so that a broken stream goes on where it was. Each second metrics " +
 			"come with the last second's. The last event is end, with the run; then the stream closes. A comment " +
 			"every 15 seconds shows that the stream lives.",
 		RejectUnknownQueryParameters: true,

@@ -40,6 +40,8 @@ func allCalls() []string {
 		"GET /api/run/{uuid}",
 		"GET /api/run/{uuid}/events",
 		"GET /api/run/{uuid}/hosts",
+		"GET /api/run/{uuid}/junit",
+		"GET /api/run/{uuid}/links",
 		"GET /api/run/{uuid}/logs",
 		"GET /api/run/{uuid}/machines",
 		"GET /api/run/{uuid}/plan",

@@ -36,9 +36,10 @@ func planOf(rec broker.PlanRecord, runs []broker.Run) Plan {
 
 		ProjectUUID: rec.ProjectUUID, ProjectName: rec.ProjectName, Parent: rec.Parent, ParentRun: rec.ParentRun,
 		CreatedAt: &Time{rec.CreatedAt}, Frozen: rec.Frozen,
+		Criteria: rec.Plan.Criteria, OnInvalid: rec.Plan.OnInvalid, MaxSkewMS: rec.Plan.MaxSkewMS,
 	}
 	for i, step := range rec.Plan.Steps {
-		p.Steps[i] = Step{Step: step, PlanID: rec.ID, StepRecords: []StepRecord{}}
+		p.Steps[i] = Step{Step: step, Monitor: step.Monitor, PlanID: rec.ID, StepRecords: []StepRecord{}}
 	}
 	for i, run := range runs {
 		p.Runs[i] = runOf(run)
@@ -62,6 +63,8 @@ func runOf(r broker.Run) Run {
 		Cleanup: r.Cleanup, CleanupDetail: r.CleanupDetail,
 		PlanUUID: r.PlanUUID, ProjectName: r.ProjectName, ProjectUUID: r.ProjectUUID,
 		Environment: r.Environment.Masked().Map(), Versions: r.Versions,
+
+		Criteria: r.Judgement.Criteria, Instrument: r.Judgement.Instrument,
 	}
 }
 

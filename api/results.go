@@ -57,9 +57,11 @@ func (s *Server) summary(ctx context.Context, in *uuidInput) (reportAnswer, erro
 	if r.Summary.Metrics == nil {
 		r.Summary.Metrics = []metrics.MetricSummary{}
 	}
+	influx, err := s.exported(ctx, in.UUID)
 	return reportAnswer{done(), Report{
 		Run: runWithPlan(r.Run), Machines: machinesOf(r.Run, r.Machines), Summary: r.Summary, Ledger: r.Ledger,
-	}}, nil
+		Influx: influx,
+	}}, err
 }
 
 func (s *Server) series(ctx context.Context, in *seriesInput) (seriesAnswer, error) {

@@ -66,10 +66,6 @@ func (s *Server) runRoutes() {
 		OperationID: "run-plan", Method: http.MethodGet, Path: "/api/run/{uuid}/plan", Tags: tags,
 		Summary: "The plan exactly as the run used it",
 	}, s.runPlan)
-	register(s, huma.Operation{
-		OperationID: "dashboard", Method: http.MethodGet, Path: "/dashboards/run/{uuid}/", Tags: tags,
-		Summary: "Where to look at a run",
-	}, s.dashboard)
 }
 
 func (s *Server) runs(ctx context.Context, in *runsInput) (runsAnswer, error) {
@@ -222,18 +218,4 @@ func (s *Server) terminate(ctx context.Context, run string, held []string) ([]st
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids), nil
-}
-
-func (s *Server) dashboard(ctx context.Context, in *uuidInput) (dashboardAnswer, error) {
-	r, err := s.broker.Run(ctx, in.UUID)
-	if err != nil {
-		return dashboardAnswer{}, err
-	}
-	links := map[string]string{"run": runPath(r.UUID)}
-	for _, part := range []string{"summary", "series", "events", "logs", "machines", "plan"} {
-		links[part] = runPath(r.UUID) + "/" + part
-	}
-	return dashboardAnswer{done(), Dashboard{
-		UUID: r.UUID, PlanName: r.PlanName, StateName: r.State.String(), Verdict: r.Verdict, Links: links,
-	}}, nil
 }

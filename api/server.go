@@ -34,17 +34,20 @@ type Config struct {
 	// Tokens are accepted, and one is demanded, when it is not nil. Without
 	// them the server serves programs on its own machine only.
 	Tokens *Tokens
+	// Elsewhere knows of runs in other programs; nil knows nothing.
+	Elsewhere Elsewhere
 	// Log takes what goes wrong inside; nil is nowhere.
 	Log *slog.Logger
 }
 
 // A Server serves the broker over HTTP.
 type Server struct {
-	broker *broker.Broker
-	tokens *Tokens
-	log    *slog.Logger
-	api    huma.API
-	mux    *http.ServeMux
+	broker    *broker.Broker
+	elsewhere Elsewhere
+	tokens    *Tokens
+	log       *slog.Logger
+	api       huma.API
+	mux       *http.ServeMux
 
 	openAPI []byte // made once, when all operations are known
 	schema  []byte // of plan files
@@ -66,7 +69,7 @@ func NewServer(cfg Config) (*Server, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		broker: cfg.Broker, tokens: cfg.Tokens, log: log.With("component", "api"),
+		broker: cfg.Broker, elsewhere: cfg.Elsewhere, tokens: cfg.Tokens, log: log.With("component", "api"),
 		mux: http.NewServeMux(), heartbeat: heartbeat,
 	}
 	s.draining, s.drain = context.WithCancel(context.Background())
@@ -85,8 +88,10 @@ func (s *Server) routes() {
 	s.planRoutes()
 	s.runRoutes()
 	s.resultRoutes()
+	s.elsewhereRoutes()
 	s.eventRoutes()
 	s.logRoutes()
+	s.junitRoutes()
 	s.instanceRoutes()
 }
 

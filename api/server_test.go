@@ -135,7 +135,7 @@ func mustServeStore(t *testing.T, tokens *Tokens, wrap func(broker.Store) broker
 	}
 	t.Cleanup(func() { _ = b.broker.Close() })
 	log := slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	if b.server, err = NewServer(Config{Broker: b.broker, Tokens: tokens, Log: log}); err != nil {
+	if b.server, err = NewServer(Config{Broker: b.broker, Elsewhere: &stored{DB: store, broker: b.broker}, Tokens: tokens, Log: log}); err != nil {
 		t.Fatalf("make server: %v", err)
 	}
 	web := httptest.NewServer(b.server.Handler())

@@ -20,7 +20,8 @@ type stream struct {
 }
 
 // serveStream runs the writer of an answer. When it fails after it has begun,
-// the connection is cut, so that the caller can't take the answer for whole.
+// or the server stops before its end, the connection is cut, so that the caller
+// can't take the answer for whole.
 func (s *Server) serveStream(c huma.Context, write func(*stream) error) {
 	r, w := humago.Unwrap(c)
 	ctx, cancel := context.WithCancel(r.Context())
@@ -34,8 +35,11 @@ func (s *Server) serveStream(c huma.Context, write func(*stream) error) {
 		return // there is nothing to wait for
 	}
 	err := write(out)
-	if err == nil || ctx.Err() != nil {
+	if err == nil || r.Context().Err() != nil {
 		return
+	}
+	if ctx.Err() != nil { // the server stops
+		panic(http.ErrAbortHandler)
 	}
 	level := slog.LevelError
 	if out.deaf {

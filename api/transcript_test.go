@@ -159,7 +159,7 @@ func TestOldClientRunRecord(t *testing.T) {
 	}
 	b.complete(&run)
 	c.call("GET", "/api/run/"+run.UUID, "")
-	c.call("GET", "/dashboards/run/"+run.UUID+"/", "")
+	c.call("GET", "/api/run/"+run.UUID+"/links", "")
 	c.call("GET", "/dashboards/run/none/", "")
 	c.check()
 }
@@ -242,6 +242,20 @@ func TestOldFieldsAreThere(t *testing.T) {
 	}
 	if at, _ := kept["created_at"].(string); !timePattern.MatchString(at) || len(at) != len(timeLayout) {
 		t.Errorf("got created_at %q, want ISO 8601 with microseconds and Z", at)
+	}
+}
+
+// Clients of loads v2 tell a monitor step by whether it has the field.
+func TestOnlyMonitorStepsHaveTheField(t *testing.T) {
+	b := mustServe(t, nil)
+	made := b.do("POST", "/api/project", `{"name": "Shop", "plans": [{"name": "Watched", "steps": [
+		{"monitor": true, "instance_type": "m5.large", "dns_name": "metrics.shop.test", "environment_data": ["INFLUXDB_S3_BUCKET=shop"]},
+		{"name": "load", "container_name": "shop/load:7"}]}]}`).object(t)
+	steps := made["plans"].([]any)[0].(map[string]any)["steps"].([]any)
+	for i, want := range []any{true, nil} {
+		if got := steps[i].(map[string]any)["monitor"]; got != want {
+			t.Errorf("step %d: got monitor %v, want %v", i, got, want)
+		}
 	}
 }
 

@@ -77,11 +77,18 @@ type Plan struct {
 	ParentRun   string `json:"parent_run,omitempty" doc:"The run that this one was forked from."`
 	CreatedAt   *Time  `json:"created_at,omitempty"`
 	Frozen      bool   `json:"frozen" doc:"The plan has been run, so it never changes; fork it."`
+
+	Criteria  []strategies.Criterion `json:"criteria,omitempty" doc:"What a run must fulfil to pass."`
+	OnInvalid strategies.OnInvalid   `json:"on_invalid,omitempty" doc:"fail, when empty, or warn."`
+	MaxSkewMS int                    `json:"max_skew_ms,omitempty" doc:"Limit of a step's start skew; 0 is 10000."`
 }
 
 // Step is a step as it is kept, with its executions.
 type Step struct {
 	strategies.Step
+	// Monitor is there for monitor steps only: clients of loads v2 look
+	// whether it is.
+	Monitor     bool         `json:"monitor,omitempty"`
 	PlanID      int64        `json:"plan_id"`
 	StepRecords []StepRecord `json:"step_records"`
 }
@@ -130,6 +137,9 @@ type Run struct {
 	Environment   map[string]string `json:"environment_data" doc:"Given at the trigger; secret values are masked."`
 	Versions      map[string]string `json:"versions,omitempty"`
 	Plan          *strategies.Plan  `json:"plan,omitempty" doc:"The plan exactly as it is run; only where one run is asked for."`
+
+	Criteria   []broker.CriterionResult `json:"criteria,omitempty" doc:"What became of the plan's criteria, as far as they are judged."`
+	Instrument []string                 `json:"instrument,omitempty" doc:"What was at fault with the instrument, if anything was."`
 }
 
 // Completed reports whether the run is over.
@@ -189,7 +199,7 @@ const (
 type Event struct {
 	Seq     int64            `json:"seq,omitempty" doc:"From 1 without gaps; 0 on metrics and end."`
 	At      Time             `json:"at"`
-	Kind    broker.EventKind `json:"kind" doc:"run, step, machine, note, metrics or end."`
+	Kind    broker.EventKind `json:"kind" doc:"run, step, machine, note, criterion, metrics or end."`
 	Step    string           `json:"step,omitempty"`
 	Machine *int             `json:"machine,omitempty"`
 	State   string           `json:"state,omitempty"`
@@ -213,6 +223,17 @@ type Report struct {
 	Machines []Machine       `json:"machines"`
 	Summary  metrics.Summary `json:"summary"`
 	Ledger   metrics.Ledger  `json:"ledger"`
+	// Influx is set when the run's metrics go to InfluxDB too.
+	Influx *Exported `json:"influx,omitempty"`
+}
+
+// Exported says how far a run's metrics have come in InfluxDB.
+type Exported struct {
+	Written uint64         `json:"points_written"`
+	Refused uint64         `json:"points_refused" doc:"InfluxDB will never take them."`
+	Waiting uint64         `json:"frames_waiting" doc:"Frames whose points are still to be written."`
+	Trouble broker.Trouble `json:"trouble,omitempty" doc:"unreachable or refused, while nothing can be written."`
+	Detail  string         `json:"detail,omitempty" doc:"What InfluxDB said."`
 }
 
 // ForkRequest asks for a changed copy of a plan.
@@ -237,8 +258,8 @@ type DeletedRun struct {
 	Purged         bool     `json:"purged,omitempty" doc:"With purge: the record is gone."`
 }
 
-// Dashboard says where to look at a run.
-type Dashboard struct {
+// Links say where to look at a run.
+type Links struct {
 	UUID      string            `json:"uuid"`
 	PlanName  string            `json:"plan_name"`
 	StateName string            `json:"state_name"`

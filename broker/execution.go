@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -161,28 +162,34 @@ func (x *execution) state() RunState {
 	return x.run.State
 }
 
-// conclude stores the verdict and moves the run to Terminating. The first
-// conclusion stands.
+// conclude moves the run to Terminating, and stores the verdict that it has for
+// certain then: PASS, FAIL and INVALID are judge's to give, when all metrics
+// are home. The first conclusion stands.
 func (x *execution) conclude(ctx context.Context, v Verdict, reason string) error {
 	if stored, err := x.b.cfg.Store.Run(ctx, x.ref.UUID); err != nil {
 		return fmt.Errorf("read run: %w", err)
 	} else if stored.Aborted { // perhaps this very moment
 		v, reason = Aborted, abortReason
 	}
+	reason = oneLine(reason)
 	return x.update(ctx, func(run *Run) []Event {
 		if run.State >= Terminating {
 			return nil
 		}
 		run.State = Terminating
-		run.Verdict = v
 		text := "All steps are over; stopping."
 		if v != Pass {
-			run.Reason = reason
-			text = reason
+			run.Reason, text = reason, reason
+		}
+		if v == Errored || v == Aborted {
+			run.Verdict = v
 		}
 		return []Event{{Kind: EventRun, State: Terminating.String(), Text: text}}
 	})
 }
+
+// oneLine makes one line of joined errors: a reason is a sentence.
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
 
 // update changes the run and stores it with the events, if there are any.
 func (x *execution) update(ctx context.Context, change func(*Run) []Event) error {

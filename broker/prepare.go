@@ -275,7 +275,7 @@ func (x *execution) prepare(ctx context.Context, m *machine, names []byte, image
 	if err := x.pin(ctx, m, info, node, image); err != nil {
 		return err
 	}
-	return x.startRelay(ctx, m, names)
+	return x.startRelay(ctx, m, node, image, names)
 }
 
 // connect opens the machine's engine.
@@ -331,10 +331,10 @@ func (x *execution) pin(ctx context.Context, m *machine, info EngineInfo, node, 
 
 // startRelay starts the machine's relay and waits for its first frame: from
 // then on no metric sent to the machine can be missed.
-func (x *execution) startRelay(ctx context.Context, m *machine, names []byte) error {
+func (x *execution) startRelay(ctx context.Context, m *machine, node, image string, names []byte) error {
 	spec := ContainerSpec{
 		Name:    x.containerName(m, RoleRelay),
-		Image:   NodeImage,
+		Image:   node,
 		Command: []string{"relay", "--listen", net.JoinHostPort(m.Address, strconv.Itoa(strategies.StatsdPort))},
 		Labels:  x.labels(m, RoleRelay),
 		Network: "host",
@@ -354,7 +354,7 @@ func (x *execution) startRelay(ctx context.Context, m *machine, names []byte) er
 	if err != nil {
 		return err
 	}
-	if err := x.updateMachine(ctx, m, "", func(m *Machine) { m.RelayID = id }); err != nil {
+	if err := x.updateMachine(ctx, m, "", func(m *Machine) { m.RelayID, m.ImageID = id, image }); err != nil {
 		return err
 	}
 	if err := patiently(ctx, x.b.cfg.LostAfter, func() error { return m.engine.Start(ctx, id) }); err != nil {

@@ -42,7 +42,7 @@ func (s RunState) String() string {
 // Verdict is the judgement on a run; empty while there is none.
 type Verdict string
 
-// The verdicts. Fail and Invalid are given once plans have criteria.
+// The verdicts.
 const (
 	Pass    Verdict = "PASS"
 	Fail    Verdict = "FAIL"    // a criterion failed
@@ -88,8 +88,10 @@ type Run struct {
 	Cleanup       Cleanup `db:"cleanup"`
 	CleanupDetail string  `db:"cleanup_detail"`
 	// Versions are those of the broker, the engines and the node image.
-	Versions    map[string]string `db:"-"`
-	StepRecords []StepRecord      `db:"-"` // in the order of Plan.Steps
+	Versions map[string]string `db:"-"`
+	// Judgement is what the verdict rests on, as far as it is known.
+	Judgement   Judgement    `db:"-"`
+	StepRecords []StepRecord `db:"-"` // in the order of Plan.Steps
 }
 
 // StepState is where a step of a run stands.
@@ -183,6 +185,9 @@ type Machine struct {
 
 	RelayID     string `db:"relay_id"`     // container id of the relay
 	ContainerID string `db:"container_id"` // container id of the plan's container
+	// ImageID is what the plan's container is made from (sha256:…): a name may
+	// come to mean another image between loading it and using it.
+	ImageID string `db:"image_id"`
 	// Environment is what the plan's container got, in the order it got it;
 	// stores keep secret values masked.
 	Environment strategies.Environment `db:"-"`

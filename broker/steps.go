@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,8 @@ import (
 )
 
 // execute takes every step from its state on disk to its end, each in a
-// goroutine of its own, and ends when all steps are over or one has failed.
+// goroutine of its own, and ends when all steps are over, one has failed, or a
+// criterion ends the run.
 func (x *execution) execute(ctx context.Context) error {
 	if err := x.loadMachines(ctx); err != nil {
 		return err
@@ -20,8 +22,14 @@ func (x *execution) execute(ctx context.Context) error {
 	if err := x.reattach(ctx); err != nil {
 		return err
 	}
+	if r, stopped := x.stoppedBy(); stopped {
+		return x.conclude(ctx, Fail, r.String()) // an earlier broker knew
+	}
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var watching sync.WaitGroup
+	var watchErr error
+	watching.Go(func() { watchErr = x.watchCriteria(ctx, inner, cancel) })
 	errs := make([]error, len(x.ref.Plan.Steps))
 	var wg sync.WaitGroup
 	for i := range x.ref.Plan.Steps {
@@ -33,11 +41,16 @@ func (x *execution) execute(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
+	cancel()
+	watching.Wait()
 	if i, failed := x.firstFailed(); failed {
 		rec := x.step(i)
 		return x.fail(ctx, "Step %s failed: %s.", x.ref.Plan.Steps[i].Name, rec.Reason)
 	}
-	if err := errors.Join(errs...); err != nil {
+	if r, stopped := x.stoppedBy(); stopped {
+		return x.conclude(ctx, Fail, r.String())
+	}
+	if err := errors.Join(append(errs, watchErr)...); err != nil {
 		return err
 	}
 	if err := x.relaysRun(ctx); err != nil {
@@ -46,10 +59,10 @@ func (x *execution) execute(ctx context.Context) error {
 	return x.conclude(ctx, Pass, "")
 }
 
-// relaysRun fails the run when the relay of a machine does not run any more:
-// what it should have measured is lost, and if it went down with its engine,
-// so did the containers, however well they ended. A machine that does not
-// answer is not asked for longer.
+// relaysRun notes a fault of the instrument when the relay of a machine does
+// not run any more: what it should have measured is lost, and if it went down
+// with its engine, so did the containers, however well they ended. A machine
+// that does not answer is not asked for longer.
 func (x *execution) relaysRun(ctx context.Context) error {
 	return each(x.machines, func(m *machine) error {
 		if m.State != MachinePrepared {
@@ -59,8 +72,7 @@ func (x *execution) relaysRun(ctx context.Context) error {
 		if ctx.Err() != nil || c.Running() || err != nil && CodeOf(err) != ENotFound {
 			return ctx.Err()
 		}
-		return x.fail(ctx, "The relay of machine %d of step %s ended before the run did, so its metrics are incomplete; see whether its engine was restarted.",
-			m.Index, x.ref.Plan.Steps[m.Step].Name)
+		return x.noteFault(ctx, relayFault(x.ref.Plan, m.Machine))
 	})
 }
 
@@ -249,6 +261,7 @@ func (x *execution) armAgain(ctx context.Context, i int) error {
 
 // failStep ends the step as failed, for the first reason given.
 func (x *execution) failStep(ctx context.Context, i int, why string) error {
+	why = oneLine(why)
 	if x.step(i).Failed {
 		return nil
 	}
@@ -313,7 +326,7 @@ func (x *execution) replace(ctx context.Context, m *machine, spec ContainerSpec)
 func (x *execution) planSpec(m *machine, r strategies.Resolved, at time.Time) ContainerSpec {
 	step := x.ref.Plan.Steps[m.Step]
 	spec := ContainerSpec{
-		Name: x.containerName(m, RolePlan), Image: r.Image, Command: r.Args,
+		Name: x.containerName(m, RolePlan), Image: cmp.Or(m.ImageID, r.Image), Command: r.Args,
 		Labels: x.labels(m, RolePlan), Network: m.Network,
 		NanoCPUs: int64(step.CPUs * 1e9), Memory: int64(step.Memory),
 		StopTimeout: time.Duration(step.StopTimeout) * time.Second,

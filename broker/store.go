@@ -60,6 +60,8 @@ const (
 	EventStep    EventKind = "step"
 	EventMachine EventKind = "machine"
 	EventNote    EventKind = "note" // something to know, for example a recovery
+	// EventCriterion is a criterion that was judged.
+	EventCriterion EventKind = "criterion"
 )
 
 // StoredFrame is one frame of one machine, encoded by metrics.Encode.
@@ -121,7 +123,7 @@ type RunStore interface {
 	RequestAbort(ctx context.Context, uuid string) (bool, error)
 
 	// SaveRun stores the run's changeable columns (state, times, verdict,
-	// reason, cleanup, versions; never Aborted) and, in the same transaction,
+	// reason, judgement, cleanup, versions; never Aborted) and, in the same transaction,
 	// the events, whose Seq it sets. When the state is Completed, secret values
 	// of the environment are masked for good.
 	SaveRun(ctx context.Context, run *Run, events ...Event) error

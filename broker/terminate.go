@@ -49,6 +49,9 @@ func (x *execution) terminate(ctx context.Context) error {
 	if err := x.noteLedger(ctx); err != nil {
 		return err
 	}
+	if err := x.judge(ctx); err != nil {
+		return err
+	}
 	err := each(x.machines, func(m *machine) error { return x.release(ctx, m) })
 	if err != nil {
 		return err
@@ -119,6 +122,16 @@ func (x *execution) given(ctx context.Context, m *machine, err error) error {
 	return x.lose(ctx, m, err)
 }
 
+// anyStarted reports whether a container of step i was started.
+func (x *execution) anyStarted(i int) bool {
+	for _, m := range x.of(i) {
+		if m.StartedAt != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // endSteps closes the records of steps that are not over.
 func (x *execution) endSteps(ctx context.Context) error {
 	for i, step := range x.ref.Plan.Steps {
@@ -127,7 +140,7 @@ func (x *execution) endSteps(ctx context.Context) error {
 			continue
 		}
 		text, state := fmt.Sprintf("Step %s was stopped with the run.", step.Name), StepEnded
-		if rec.StartedAt == nil && rec.State != StepStopping {
+		if rec.StartedAt == nil && rec.State != StepStopping && !x.anyStarted(i) {
 			text, state = fmt.Sprintf("Step %s was not started.", step.Name), StepSkipped
 		}
 		if err := x.captureOutput(i); err != nil {

@@ -30,6 +30,19 @@ type planRow struct {
 	ParentRun   string `db:"parent_run"`
 	Frozen      bool   `db:"frozen"`
 	CreatedAt   micros `db:"created_at"`
+
+	Terms inJSON[planTerms] `db:"terms"`
+}
+
+// planTerms is what a plan says of the verdict of its runs.
+type planTerms struct {
+	Criteria  []strategies.Criterion `json:"criteria,omitempty"`
+	OnInvalid strategies.OnInvalid   `json:"on_invalid,omitempty"`
+	MaxSkewMS int                    `json:"max_skew_ms,omitempty"`
+}
+
+func termsOf(p strategies.Plan) inJSON[planTerms] {
+	return inJSON[planTerms]{planTerms{p.Criteria, p.OnInvalid, p.MaxSkewMS}}
 }
 
 type stepRow struct {
@@ -240,7 +253,7 @@ func plan(ctx context.Context, t *tx, uuid string) (broker.PlanRecord, error) {
 func plans(ctx context.Context, t *tx, rest string, args ...any) ([]broker.PlanRecord, error) {
 	var rows []planRow
 	err := t.SelectContext(ctx, &rows, `SELECT p.id, p.uuid, p.project_id, r.uuid AS project_uuid, r.name AS project_name,
-		p.name, p.description, p.enabled, p.parent, p.parent_run, p.frozen, p.created_at
+		p.name, p.description, p.enabled, p.parent, p.parent_run, p.frozen, p.created_at, p.terms
 		FROM plan p JOIN project r ON r.id = p.project_id `+rest, args...)
 	if err != nil {
 		return nil, err
@@ -267,6 +280,9 @@ func (r planRow) record(steps []stepRow) broker.PlanRecord {
 		Description: r.Description,
 		Enabled:     r.Enabled,
 		Steps:       make([]strategies.Step, len(steps)),
+		Criteria:    r.Terms.V.Criteria,
+		OnInvalid:   r.Terms.V.OnInvalid,
+		MaxSkewMS:   r.Terms.V.MaxSkewMS,
 	}
 	for i, s := range steps {
 		p.Steps[i] = s.Body.V
@@ -313,10 +329,11 @@ func createPlan(ctx context.Context, t *tx, rec broker.PlanRecord) (broker.PlanR
 		Parent:      rec.Parent,
 		ParentRun:   rec.ParentRun,
 		CreatedAt:   at(t.now),
+		Terms:       termsOf(rec.Plan),
 	}
 	id, err := lastID(t.NamedExecContext(ctx, `INSERT INTO plan
-		(uuid, project_id, name, description, enabled, parent, parent_run, created_at) VALUES
-		(:uuid, :project_id, :name, :description, :enabled, :parent, :parent_run, :created_at)`, row))
+		(uuid, project_id, name, description, enabled, parent, parent_run, created_at, terms) VALUES
+		(:uuid, :project_id, :name, :description, :enabled, :parent, :parent_run, :created_at, :terms)`, row))
 	if err != nil {
 		return broker.PlanRecord{}, err
 	}
@@ -335,8 +352,8 @@ func replacePlan(ctx context.Context, t *tx, uuid string, p strategies.Plan) (br
 		return broker.PlanRecord{}, broker.Errorf(broker.EConflict,
 			"Plan %q (%s) has been run, so it never changes; fork it and change the fork.", old.Plan.Name, uuid)
 	}
-	_, err = t.ExecContext(ctx, "UPDATE plan SET name = ?, description = ?, enabled = ? WHERE id = ?",
-		p.Name, p.Description, p.Enabled, old.ID)
+	_, err = t.ExecContext(ctx, "UPDATE plan SET name = ?, description = ?, enabled = ?, terms = ? WHERE id = ?",
+		p.Name, p.Description, p.Enabled, termsOf(p), old.ID)
 	if err != nil {
 		return broker.PlanRecord{}, err
 	}

@@ -16,6 +16,7 @@ type runRow struct {
 	broker.Run
 	EnvironmentColumn inJSON[strategies.Environment] `db:"environment"`
 	VersionsColumn    inJSON[map[string]string]      `db:"versions"`
+	JudgementColumn   inJSON[broker.Judgement]       `db:"judgement"`
 	PlanColumn        inJSON[strategies.Plan]        `db:"plan"`
 	CreatedColumn     micros                         `db:"created_at"`
 	StartedColumn     micros                         `db:"started_at"`
@@ -27,6 +28,7 @@ func newRunRow(run broker.Run) runRow {
 		Run:               run,
 		EnvironmentColumn: inJSON[strategies.Environment]{run.Environment},
 		VersionsColumn:    inJSON[map[string]string]{run.Versions},
+		JudgementColumn:   inJSON[broker.Judgement]{run.Judgement},
 		PlanColumn:        inJSON[strategies.Plan]{run.Plan},
 		CreatedColumn:     at(run.CreatedAt),
 		StartedColumn:     micros{run.StartedAt},
@@ -38,6 +40,7 @@ func (r runRow) record() broker.Run {
 	run := r.Run
 	run.Environment = r.EnvironmentColumn.V
 	run.Versions = r.VersionsColumn.V
+	run.Judgement = r.JudgementColumn.V
 	run.Plan = r.PlanColumn.V
 	run.CreatedAt = r.CreatedColumn.time()
 	run.StartedAt = r.StartedColumn.T
@@ -48,7 +51,7 @@ func (r runRow) record() broker.Run {
 
 const runColumns = `id, uuid, state, plan_id, plan_uuid, plan_name, project_uuid, project_name, owner,
 	created_at, started_at, completed_at, aborted, verdict, reason, cleanup, cleanup_detail,
-	environment, versions, plan`
+	environment, versions, judgement, plan`
 
 // CreateRun stores a run of the plan run.PlanUUID in its first state, with a
 // pending step record for each step, and freezes the plan. Of run it takes
@@ -116,8 +119,8 @@ func (d *DB) RequestAbort(ctx context.Context, uuid string) (asked bool, err err
 	return asked && err == nil, err
 }
 
-// SaveRun stores State, StartedAt, CompletedAt, Verdict, Reason, Cleanup,
-// CleanupDetail and Versions, and adds the events, whose Seq (and At, if zero)
+// SaveRun stores State, StartedAt, CompletedAt, Verdict, Reason, Judgement,
+// Cleanup, CleanupDetail and Versions, and adds the events, whose Seq (and At, if zero)
 // it sets. EConflict when the stored state is a later one, or when a completed
 // run would get another verdict. With the state Completed it masks the secret
 // values of the environment, on disk and in run.
@@ -157,9 +160,9 @@ func createRun(ctx context.Context, t *tx, run broker.Run) (broker.Run, error) {
 	// A trigger on run freezes the plan.
 	id, err := lastID(t.NamedExecContext(ctx, `INSERT INTO run
 		(uuid, state, plan_id, plan_uuid, plan_name, project_uuid, project_name, owner,
-		created_at, aborted, verdict, reason, cleanup, cleanup_detail, environment, versions, plan) VALUES
+		created_at, aborted, verdict, reason, cleanup, cleanup_detail, environment, versions, judgement, plan) VALUES
 		(:uuid, :state, :plan_id, :plan_uuid, :plan_name, :project_uuid, :project_name, :owner,
-		:created_at, :aborted, :verdict, :reason, :cleanup, :cleanup_detail, :environment, :versions, :plan)`, row))
+		:created_at, :aborted, :verdict, :reason, :cleanup, :cleanup_detail, :environment, :versions, :judgement, :plan)`, row))
 	if err != nil {
 		return broker.Run{}, orConflict(err, "There is a run %s already.", row.UUID)
 	}
@@ -276,6 +279,6 @@ func saveRun(ctx context.Context, t *tx, run broker.Run) (strategies.Environment
 	}
 	_, err = t.NamedExecContext(ctx, `UPDATE run SET state = :state, started_at = :started_at,
 		completed_at = :completed_at, verdict = :verdict, reason = :reason, cleanup = :cleanup,
-		cleanup_detail = :cleanup_detail, versions = :versions, environment = :environment WHERE id = :id`, row)
+		cleanup_detail = :cleanup_detail, versions = :versions, judgement = :judgement, environment = :environment WHERE id = :id`, row)
 	return row.EnvironmentColumn.V, err
 }

@@ -11,6 +11,7 @@ import (
 
 // TestThirtyMachinesOfOneStep is as many as make an engine slow.
 func TestThirtyMachinesOfOneStep(t *testing.T) {
+	t.Parallel()
 	d := startBroker(t)
 	r := d.await(d.trigger(`
 name: thirty

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type faults struct {
 	before  func(host, call string) error // called before Create, Start and Inspect; its error is theirs
 	writes  func(n int) error             // called before the nth write of the store; its error is that of the write
 	written int
+	garble  atomic.Bool  // a byte of a followed log is changed on its way
 	cutLogs atomic.Bool  // followed logs break off after a few KB
 	cuts    atomic.Int64 // how often they did
 }
@@ -79,6 +81,19 @@ func (l *lab) open() {
 		l.t.Fatal(err)
 	}
 	l.store = store
+	l.serve(store)
+}
+
+// restart lets a broker on another view of the store take over.
+func (l *lab) restart(store broker.Store) {
+	l.t.Helper()
+	l.broker.Close()
+	l.serve(store)
+}
+
+// serve starts a broker on the store.
+func (l *lab) serve(store broker.Store) {
+	l.t.Helper()
 	pool := ownEndpoints{hosts.NewLocal(localEngine(l.t), broker.Endpoint{Host: "unix:///var/run/docker.sock"}, slog.New(slog.DiscardHandler))}
 	l.broker = broker.New(broker.Config{
 		Store: &shakyStore{Store: store, faults: l.faults}, Pools: []broker.Pool{pool}, Dial: l.dial, Dir: filepath.Join(l.dir, "data"),
@@ -213,7 +228,30 @@ func (s *shaky) Logs(ctx context.Context, id string, opts broker.LogOptions, std
 	if opts.Follow && s.faults.cutLogs.Load() && stdout != nil {
 		stdout = &cutAfter{w: stdout, left: 700 + rand.IntN(300), faults: s.faults}
 	}
+	if opts.Follow && s.faults.garble.CompareAndSwap(true, false) && stdout != nil {
+		stdout = &garbler{w: stdout}
+	}
 	return s.Engine.Logs(ctx, id, opts, stdout, stderr)
+}
+
+// garbler changes the first byte of the third line that it passes on.
+type garbler struct {
+	w     io.Writer
+	lines int
+	done  bool
+}
+
+func (g *garbler) Write(p []byte) (int, error) {
+	sent := bytes.Clone(p)
+	for i := range sent {
+		if g.lines == 2 && !g.done {
+			sent[i], g.done = '?', true
+		}
+		if p[i] == '\n' {
+			g.lines++
+		}
+	}
+	return g.w.Write(sent)
 }
 
 // cutAfter passes on a number of bytes and then fails, perhaps within a line.
@@ -309,19 +347,21 @@ steps:
 func TestMachineThatFallsSilent(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
-		prune   bool
+		terms   string
 		verdict broker.Verdict
 	}{
-		{"is left behind when the step says so", true, broker.Pass},
-		{"fails the step when it says so", false, broker.Errored},
+		{"is left behind when the rest is enough", "quorum: 1", broker.Pass},
+		{"makes the result worth nothing when it was needed", "prune_running: true", broker.Invalid},
+		{"fails the step when it says so", "prune_running: false", broker.Errored},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			l := newLab(t)
 			run := l.start(fmt.Sprintf(`
 name: silent
 steps:
-  - {name: pair, instance_count: 2, prune_running: %v, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 12s}
-`, tt.prune))
+  - {name: pair, instance_count: 2, %s, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 12s}
+`, tt.terms))
 			l.untilStarted(run)
 			l.faults.silence("s0-m1", true)
 			r := l.await(run)
@@ -359,10 +399,10 @@ func TestRelayThatIsGone(t *testing.T) {
 		end     []string // arguments for docker, before the relay's id
 		verdict broker.Verdict
 	}{
-		{"killed", []string{"kill"}, broker.Errored},
-		{"stopped", []string{"stop"}, broker.Errored},
-		{"removed", []string{"rm", "--force"}, broker.Errored},
-		{"started again", []string{"restart"}, broker.Pass}, // with a ledger that says so
+		{"killed", []string{"kill"}, broker.Invalid},
+		{"stopped", []string{"stop"}, broker.Invalid},
+		{"removed", []string{"rm", "--force"}, broker.Invalid},
+		{"started again", []string{"restart"}, broker.Invalid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -42,6 +43,10 @@ type networker interface {
 	Networks(ctx context.Context, labels map[string]string) ([]broker.Network, error)
 	RemoveNetwork(ctx context.Context, id string) error
 }
+
+// createLimit is how long a network may take to be made, also once the run
+// has been aborted meanwhile.
+const createLimit = 20 * time.Second
 
 // Local is the pool of the local engine, which plays any number of machines.
 // Each is a bridge network; the engine's own address on it, the gateway, is
@@ -111,6 +116,10 @@ func (l *Local) network(ctx context.Context, req broker.MachineRequest) (broker.
 	if len(made) > 0 {
 		return made[0], nil // the oldest, also after another has come up
 	}
+	// Not cut off by an abort: the engine would go on with it, and make the
+	// network after Release has looked for it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createLimit)
+	defer cancel()
 	return l.engine.CreateNetwork(ctx, networkName(req), networkLabels(req))
 }
 

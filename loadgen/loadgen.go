@@ -63,6 +63,9 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	g := &generator{cfg: cfg, client: newClient(cfg)}
 	g.result.Planned = int(math.Ceil(cfg.Rate*cfg.Duration.Seconds() - 1e-9))
 	g.result.Latency = metrics.NewSketch()
+	// So that the metric is there when no request fails: no errors, or no
+	// measuring of them, would look the same.
+	cfg.Statsd.Count(metricErrors, 0)
 	var workers sync.WaitGroup
 	for range min(cfg.Connections, g.result.Planned) {
 		workers.Go(func() { g.work(ctx) })

@@ -144,6 +144,9 @@ func mergePoints(earlier, later metrics.Point) metrics.Point {
 	case metrics.Timer:
 		_ = earlier.Sketch.Merge(later.Sketch) // can't fail: both were made here
 		later.Sketch = earlier.Sketch
+	case metrics.Set:
+		earlier.Distinct.Merge(later.Distinct)
+		later.Distinct = earlier.Distinct
 	}
 	return later
 }

@@ -18,6 +18,9 @@ func point(kind metrics.Kind, name string, v float64) metrics.Point {
 	case metrics.Timer:
 		p.Value, p.Sketch = 0, metrics.NewSketch()
 		p.Sketch.Add(v, 1)
+	case metrics.Set:
+		p.Value, p.Distinct = 0, &metrics.Distinct{}
+		p.Distinct.Add([]byte(fmt.Sprint(v)))
 	}
 	return p
 }
@@ -75,6 +78,14 @@ func TestOutboxMergesWhatABlockedOutputHoldsUp(t *testing.T) {
 		if m.Count != want || m.Kind == metrics.Gauge && m.Value != seconds-1 {
 			t.Errorf("%s: got count %v, value %v, want count %v", m.Name, m.Count, m.Value, want)
 		}
+	}
+}
+
+func TestOutboxMergesSets(t *testing.T) {
+	earlier := metrics.Frame{Points: []metrics.Point{point(metrics.Set, "users", 1)}}
+	later := metrics.Frame{Points: []metrics.Point{point(metrics.Set, "users", 2)}}
+	if got := mergeFrames(earlier, later).Points; len(got) != 1 || got[0].Distinct.Count() != 2 {
+		t.Errorf("got %d points, %v users, want one with 2", len(got), got[0].Distinct.Count())
 	}
 }
 

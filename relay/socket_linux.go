@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"os"
 	"runtime"
 	"syscall"
 	"time"
@@ -44,7 +44,11 @@ type socket struct {
 }
 
 // newSocket takes a connection over, which it closes.
-func newSocket(conn syscall.Conn, cfg Config) (*socket, error) {
+func newSocket(conn interface {
+	syscall.Conn
+	io.Closer
+}, cfg Config,
+) (*socket, error) {
 	s := &socket{fd: -1, wake: -1}
 	raw, err := conn.SyscallConn()
 	if err == nil {
@@ -52,7 +56,7 @@ func newSocket(conn syscall.Conn, cfg Config) (*socket, error) {
 		err = raw.Control(func(fd uintptr) {
 			s.fd, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
 		})
-		err = errors.Join(err, dupErr, conn.(interface{ Close() error }).Close())
+		err = errors.Join(err, dupErr, conn.Close())
 	}
 	if err == nil {
 		s.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
@@ -198,7 +202,7 @@ func (s *socket) close() error {
 		}
 	}
 	if s.path != "" {
-		errs = append(errs, os.Remove(s.path))
+		errs = append(errs, removeSocket(s.path))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close statsd: %w", err)

@@ -15,6 +15,7 @@ random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 for name in influxdb_password influxdb_token grafana_password; do
 	[[ -e secrets/$name ]] || random >"secrets/$name"
 done
+[[ -e secrets/grafana_login ]] || printf 'admin:%s' "$(<secrets/grafana_password)" >secrets/grafana_login
 if [[ ! -e secrets/loads_token ]]; then
 	[[ -x bin/loads ]] || {
 		echo "bin/loads makes the broker's token and is not there. Run make build, and try again." >&2

@@ -7,6 +7,7 @@ import (
 
 // Clone returns a deep copy of the plan. It clears nothing.
 func (p Plan) Clone() Plan {
+	p.Criteria = slices.Clone(p.Criteria)
 	p.Steps = slices.Clone(p.Steps)
 	for i := range p.Steps {
 		p.Steps[i] = p.Steps[i].clone()

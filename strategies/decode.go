@@ -140,6 +140,10 @@ func (d *decoder) special(n *yaml.Node, path string, v reflect.Value) bool {
 		return d.ulimit(n, path, p)
 	case *StartAfter:
 		return d.startAfter(n, path, p)
+	case *Criterion:
+		return d.criterion(n, path, p)
+	case *Seconds:
+		d.seconds(n, path, p)
 	case *[]StartAfter:
 		if n.Kind == yaml.SequenceNode {
 			return false

@@ -21,7 +21,7 @@ import (
 // The result is valid; otherwise all faults are returned, as Faults. p stays as
 // it is.
 func (p Plan) Edit(set map[string]any) (Plan, error) {
-	e := editor{plan: p.Clone(), removed: map[int]bool{}}
+	e := editor{plan: p.Clone(), removed: map[int]bool{}, dropped: map[int]bool{}}
 	e.nameSteps()
 	for _, path := range slices.Sorted(maps.Keys(set)) { // a whole before its parts
 		e.set(path, set[path])
@@ -29,7 +29,7 @@ func (p Plan) Edit(set map[string]any) (Plan, error) {
 	if err := e.faults.err(); err != nil {
 		return Plan{}, err
 	}
-	e.removeSteps()
+	e.remove()
 	if err := e.plan.Validate(); err != nil {
 		return Plan{}, err
 	}
@@ -41,6 +41,7 @@ type editor struct {
 	plan    Plan
 	names   []string // of the steps, before the edit
 	removed map[int]bool
+	dropped map[int]bool // criteria that are taken away
 	faults  Faults
 }
 
@@ -124,6 +125,8 @@ func (e *editor) below(path, key string, v reflect.Value, value any) {
 		e.variable(path, key, p, value)
 	case *map[string]Ulimit:
 		e.ulimit(path, key, p, value)
+	case *[]Criterion:
+		e.criterion(path, key, *p, value)
 	case **Ready:
 		if *p == nil {
 			r := defaultOf[Ready]().Interface().(Ready)
@@ -156,6 +159,31 @@ func (e *editor) variable(path, name string, env *Environment, value any) {
 		return
 	}
 	(*env)[i].Value = text
+}
+
+// criterion sets a criterion, named by its index or its name, or a field of
+// one.
+func (e *editor) criterion(path, key string, list []Criterion, value any) {
+	head, rest, deeper := strings.Cut(key, ".")
+	i, err := strconv.Atoi(head)
+	if err != nil {
+		i = slices.IndexFunc(list, func(c Criterion) bool { return c.Name == head })
+	}
+	switch {
+	case i < 0 || i >= len(list):
+		e.fault(path, "names no criterion of the plan", "give its name, or its number from 0")
+	case deeper:
+		e.field(path, rest, reflect.ValueOf(&list[i]).Elem(), value)
+	case value == nil:
+		e.dropped[i] = true
+	default:
+		// An expression is no YAML, as the text of other fields may be.
+		if text, ok := value.(string); ok && !strings.HasPrefix(strings.TrimSpace(text), "{") {
+			list[i] = Criterion{Expr: text}
+			return
+		}
+		e.assign(path, reflect.ValueOf(&list[i]).Elem(), defaultOf[Criterion](), value)
+	}
 }
 
 func (e *editor) ulimit(path, name string, limits *map[string]Ulimit, value any) {
@@ -197,7 +225,8 @@ func (e *editor) keep(faults Faults) {
 	}
 }
 
-func (e *editor) removeSteps() {
+// remove takes away the steps and the criteria that were set to nil.
+func (e *editor) remove() {
 	var kept []Step
 	for i, s := range e.plan.Steps {
 		if !e.removed[i] {
@@ -205,6 +234,13 @@ func (e *editor) removeSteps() {
 		}
 	}
 	e.plan.Steps = kept
+	var criteria []Criterion
+	for i, c := range e.plan.Criteria {
+		if !e.dropped[i] {
+			criteria = append(criteria, c)
+		}
+	}
+	e.plan.Criteria = criteria
 }
 
 // nodeOf makes a tree of a JSON value. Where it may be other than text, text is

@@ -126,3 +126,25 @@ func FuzzInterpolate(f *testing.F) {
 		}
 	})
 }
+
+func FuzzExpression(f *testing.F) {
+	for _, text := range []string{
+		`p95("req.latency") < 250`, `rate("errors") / rate("requests") < 0.01 and count("a", "b:c") > 0`,
+		`not (p(0.999, "t") >= 1e3)`, `let x = 1; x < 2`, `1 / 0 < count("a")`, `1 < count("a") < 5`, "\"\\", "p95(", "count(\"a\") == 1 ?? 2",
+	} {
+		f.Add(text, 1.0)
+	}
+	f.Fuzz(func(t *testing.T, text string, v float64) {
+		e, err := strategies.CompileExpression(text)
+		if err != nil {
+			return
+		}
+		missing := e.Eval(func(strategies.Call) (float64, error) { return 0, errors.New("no such metric") })
+		if missing.Holds {
+			t.Errorf("%s holds though nothing was measured", text)
+		}
+		if out := e.Eval(func(strategies.Call) (float64, error) { return v, nil }); out.Holds && out.Err != nil {
+			t.Errorf("%s holds with the error %v", text, out.Err)
+		}
+	})
+}

@@ -25,6 +25,12 @@ func (u *Ulimit) UnmarshalJSON(data []byte) error { return unmarshal(data, u) }
 // of a step.
 func (s *StartAfter) UnmarshalJSON(data []byte) error { return unmarshal(data, s) }
 
+// UnmarshalJSON reads an object, or the text of an expression.
+func (c *Criterion) UnmarshalJSON(data []byte) error { return unmarshal(data, c) }
+
+// UnmarshalJSON reads a number, or a text with a unit such as "30s".
+func (s *Seconds) UnmarshalJSON(data []byte) error { return unmarshal(data, s) }
+
 // UnmarshalJSON reads an object, in which the timeout may be absent.
 func (r *Ready) UnmarshalJSON(data []byte) error { return unmarshal(data, r) }
 

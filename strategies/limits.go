@@ -24,7 +24,7 @@ type bounds struct {
 	unit        string
 }
 
-// boundsOf returns the bounds of a step's or a Ready's field, and whether it
+// boundsOf returns the bounds of a plan's, a step's or a Ready's field, and whether it
 // has any.
 func boundsOf(name string) (bounds, bool) {
 	switch name {
@@ -36,6 +36,10 @@ func boundsOf(name string) (bounds, bool) {
 		return bounds{1, maxInstances, "machines"}, true
 	case "port":
 		return bounds{1, 65535, "a port"}, true
+	case "quorum":
+		return bounds{0, maxInstances, "machines"}, true
+	case "max_skew_ms":
+		return bounds{0, maxSeconds * 1000, "milliseconds"}, true
 	case "cpus":
 		return bounds{0, maxCPUs, "processors"}, true
 	}

@@ -89,7 +89,7 @@ func (c *checker) ports(field, mapping string) {
 		switch {
 		case what != "":
 			c.add(field, show(entry), what, wantPort)
-		case key == published{StatsdPort, "udp"}:
+		case port.Host == StatsdPort: // it receives over UDP and TCP
 			c.add(field, show(entry), "publishes the port of the machine's statsd receiver", "give another host port")
 		case seen[key]:
 			c.add(field, show(entry), fmt.Sprintf("publishes host port %d/%s twice", port.Host, port.Protocol),

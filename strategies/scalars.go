@@ -67,6 +67,12 @@ func wantOf(t reflect.Type) string {
 		return "give a list of step names"
 	case reflect.TypeFor[StartAfter]():
 		return "give the name of a step, or step and event"
+	case reflect.TypeFor[[]Criterion]():
+		return "give a list of criteria"
+	case reflect.TypeFor[Criterion]():
+		return "give an expression, or a map with expr"
+	case reflect.TypeFor[Seconds]():
+		return "give whole seconds, or a time such as 30s or 2m"
 	case reflect.TypeFor[Ulimit]():
 		return "give a number, or soft:hard"
 	case reflect.TypeFor[Ready]():

@@ -19,6 +19,7 @@ func Schema() ([]byte, error) {
 		reflectInto(defs, v, specialSchema)
 	}
 	reflectInto(defs, StartAfter{}, eventSchema)
+	reflectInto(defs, Criterion{}, specialSchema)
 	reflectInto(defs, Ulimit{}, nil)
 	for _, t := range schemaTypes() {
 		finishDefinition(defs[t.Name()], t)
@@ -44,6 +45,7 @@ func schemaTypes() []reflect.Type {
 	return []reflect.Type{
 		reflect.TypeFor[Project](), reflect.TypeFor[Plan](), reflect.TypeFor[Step](),
 		reflect.TypeFor[Ready](), reflect.TypeFor[StartAfter](), reflect.TypeFor[Ulimit](),
+		reflect.TypeFor[Criterion](),
 	}
 }
 
@@ -86,6 +88,13 @@ func specialSchema(t reflect.Type) *jsonschema.Schema {
 		}}
 	case reflect.TypeFor[Bytes]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "0"}, text}}
+	case reflect.TypeFor[Seconds]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "1"}, text}}
+	case reflect.TypeFor[OnInvalid]():
+		return &jsonschema.Schema{Type: "string", Enum: anys([]OnInvalid{InvalidFails, InvalidWarns})}
+	case reflect.TypeFor[[]Criterion]():
+		item := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text, refTo("Criterion")}}
+		return &jsonschema.Schema{Type: "array", Items: item}
 	case reflect.TypeFor[map[string]Ulimit]():
 		limit := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "-1"}, text, refTo("Ulimit")}}
 		return &jsonschema.Schema{
@@ -154,6 +163,8 @@ func requiredOf(t reflect.Type) []string {
 		return []string{"step"}
 	case reflect.TypeFor[Ulimit]():
 		return []string{"soft", "hard"}
+	case reflect.TypeFor[Criterion]():
+		return []string{"expr"}
 	}
 	return nil
 }

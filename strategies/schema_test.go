@@ -45,6 +45,7 @@ var around = map[string]string{
 	"Step":       `{"steps": [{%s}]}`,
 	"Ready":      `{"steps": [{"ready": {%s}}]}`,
 	"StartAfter": `{"steps": [{"start_after": [{%s}]}]}`,
+	"Criterion":  `{"steps": [], "criteria": [{%s}]}`,
 	"Ulimit":     `{"steps": [{"ulimits": {"core": {%s}}}]}`,
 }
 
@@ -128,6 +129,7 @@ func TestSchemaDescribesEveryFieldWithItsDefault(t *testing.T) {
 var documented = map[string]string{
 	"key of a project": "Project", "key of a plan": "Plan", "key of a step": "Step",
 	"key of ready": "Ready", "key of start_after": "StartAfter", "key of a limit": "Ulimit",
+	"key of a criterion": "Criterion",
 }
 
 func TestDocumentSaysOfFieldsWhatTheSchemaSays(t *testing.T) {

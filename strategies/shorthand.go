@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/docker/go-units"
 	"go.yaml.in/yaml/v4"
@@ -166,4 +167,39 @@ func (d *decoder) startAfter(n *yaml.Node, path string, s *StartAfter) bool {
 		s.Step = name
 	}
 	return true
+}
+
+// criterion decodes a bare expression, and reports false for the long form.
+func (d *decoder) criterion(n *yaml.Node, path string, c *Criterion) bool {
+	if n.Kind == yaml.MappingNode {
+		return false
+	}
+	if !isText(n) {
+		d.wrongType(n, path, wantOf(reflect.TypeFor[Criterion]()))
+		return true
+	}
+	if text, ok := d.text(n, path); ok {
+		c.Expr = text
+	}
+	return true
+}
+
+// seconds decodes a number of seconds, or a time with a unit.
+func (d *decoder) seconds(n *yaml.Node, path string, s *Seconds) {
+	const want = "give whole seconds, or a time such as 30s or 2m"
+	if !isText(n) {
+		if n.Kind != yaml.ScalarNode {
+			d.wrongType(n, path, want)
+		} else if i, ok := d.integer(n, path); ok {
+			*s = Seconds(i)
+		}
+		return
+	}
+	d.written[path] = showNode(n)
+	length, err := time.ParseDuration(n.Value)
+	if err != nil || length%time.Second != 0 {
+		d.fault(n, Fault{Field: path, Value: showNode(n), What: "is not a time in whole seconds", Want: want})
+		return
+	}
+	*s = Seconds(length / time.Second)
 }

@@ -22,6 +22,12 @@ type Plan struct {
 	Description string `json:"description" doc:"What the plan is for."`
 	Enabled     bool   `json:"enabled" doc:"Free mark for the owner; the broker runs plans either way."`
 	Steps       []Step `json:"steps" doc:"What to run, on how many machines, and when; 1 to 500 steps."`
+
+	// What follows is not in loads v2.
+
+	Criteria  []Criterion `json:"criteria,omitempty" doc:"What a run must fulfil to pass: expressions, or maps with expr and more."`
+	OnInvalid OnInvalid   `json:"on_invalid,omitempty" doc:"What an instrument at fault means: fail, the verdict is INVALID, or warn, it is told only."`
+	MaxSkewMS int         `json:"max_skew_ms,omitempty" doc:"Largest spread of a step's container starts, in ms, with which the result counts; 0 is 10000."`
 }
 
 // Defaults of a step's fields, as in loads v2.
@@ -73,6 +79,7 @@ type Step struct {
 	StopTimeout int               `json:"stop_timeout" doc:"Seconds between asking a container to stop and killing it."`
 	Ready       *Ready            `json:"ready,omitempty" doc:"When the step counts as ready; later steps wait for it."`
 	StartAfter  []StartAfter      `json:"start_after,omitempty" doc:"Steps whose readiness or end this one waits for."`
+	Quorum      int               `json:"quorum,omitempty" doc:"How many of the step's machines must last for the result to count; 0 is all."`
 }
 
 // Ready says when a started step counts as ready. Exactly one of Port, Log and

@@ -76,6 +76,7 @@ func (c *checker) plan(at string, p Plan) {
 	}
 	c.acrossSteps(steps, p)
 	c.startAfter(steps, p)
+	c.judgement(at, p)
 }
 
 // name checks the name of a project, plan or step.

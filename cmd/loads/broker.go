@@ -36,15 +36,20 @@ signal makes it quit at once.
 
 It listens on loopback unless told otherwise, and on any other address only with
 --tokens. Project files of --initial-db are loaded at the start; what the database has
-already stays as it is.`,
+already stays as it is.
+
+With --influx-url the metrics of runs go to InfluxDB too, and with --grafana-url each run
+gets a dashboard in Grafana. No run waits for them: what they can't take is sent later.`,
 		Example: `  loads broker --db /var/lib/loads/loads.db
   loads broker --listen 0.0.0.0:8080 --tokens /etc/loads/tokens --hosts /etc/loads/hosts.yaml
-  loads broker --initial-db project.json --log-format json`,
+  loads broker --initial-db project.json --log-format json
+  LOADS_INFLUX_TOKEN=... loads broker --influx-url http://influxdb:8086 --influx-bucket loads`,
 		Args: between(0, 0, ""),
 		RunE: c.run,
 	}
 	f := cmd.Flags()
 	c.options.machineFlags(f)
+	c.options.stores.flags(f)
 	f.StringVar(&c.options.listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
 	f.StringArrayVar(&c.options.initial, "initial-db", nil, "project file to load at the start (repeatable)")
 	f.StringVar(&c.options.tokens, "tokens", "", "file of the tokens that clients need; loads token makes its lines")
@@ -60,6 +65,9 @@ func (c *brokerCommand) run(cmd *cobra.Command, _ []string) error {
 		return usagef(cmd, "%v", err)
 	}
 	if err := c.options.complete(c.program); err != nil {
+		return err
+	}
+	if err := c.options.stores.complete(c.program); err != nil {
 		return err
 	}
 	c.options.log = log

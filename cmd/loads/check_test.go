@@ -123,7 +123,7 @@ func TestRunChoosesThePlan(t *testing.T) {
 		{"a file of several plans needs a choice", nil, `The file has the plans "smoke", "soak"; choose one with --plan NAME.`},
 		{"an unknown plan is answered with those there are", []string{"--plan", "x"}, `There is no plan "x". The file has the plans "smoke", "soak".`},
 		{"an edit of a step that is not there is a fault", []string{"--plan", "soak", "--set", "steps.gne.run_delay=1"}, "1 fault found; correct it and try again."},
-		{"with a plan chosen, the broker is asked", []string{"--plan", "soak"}, "The broker at http://127.0.0.1:1 can't be reached: dial tcp 127.0.0.1:1: connect: connection refused."},
+		{"with a plan chosen, the broker is asked", []string{"--plan", "soak"}, "The broker at http://127.0.0.1:1 can't be reached; see that it runs and that the address is right: dial tcp 127.0.0.1:1: connect: connection refused."},
 	}
 	for _, tt := range tests {
 		t.Run(tt.desc, func(t *testing.T) {

@@ -35,6 +35,7 @@ type daemonOptions struct {
 	docker  string
 	tokens  string
 	nodeDir string
+	stores  storeOptions
 	version string
 	log     *slog.Logger
 }
@@ -123,7 +124,11 @@ func startDaemon(ctx context.Context, o daemonOptions) (_ *daemon, err error) {
 	if err := d.importInitial(ctx, o.initial); err != nil {
 		return nil, err
 	}
-	return d, d.serve(o, tokens, ln)
+	known := elsewhere{store: store, broker: d.broker}
+	if err := d.startStores(o, known); err != nil {
+		return nil, err
+	}
+	return d, d.serve(o, api.Config{Broker: d.broker, Elsewhere: known, Tokens: tokens, Log: o.log}, ln)
 }
 
 // listen opens the port first: what is likely to fail fails early.
@@ -220,8 +225,8 @@ func (d *daemon) importInitial(ctx context.Context, files []string) error {
 
 // serve starts the server and leaves the URL beside the database, where later
 // commands look for it.
-func (d *daemon) serve(o daemonOptions, tokens *api.Tokens, ln net.Listener) error {
-	server, err := api.NewServer(api.Config{Broker: d.broker, Tokens: tokens, Log: o.log})
+func (d *daemon) serve(o daemonOptions, c api.Config, ln net.Listener) error {
+	server, err := api.NewServer(c)
 	if err != nil {
 		return err
 	}

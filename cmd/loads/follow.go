@@ -36,6 +36,7 @@ type following struct {
 	run     api.Run
 	signals <-chan os.Signal
 	timeout time.Duration // 0 is none
+	junit   string        // file for the verdict as JUnit XML; empty is none
 
 	display  display
 	terminal *terminal // nil: nobody to ask
@@ -229,6 +230,12 @@ func (f *following) finish(ctx context.Context, end ending) error {
 	} else {
 		fmt.Fprintln(f.Stdout)
 		err = writeReport(f.Stdout, report)
+	}
+	if f.junit != "" {
+		if junitErr := saveJUnit(ctx, f.client, f.run.UUID, f.junit); junitErr != nil {
+			f.say("The file for CI is not there: %s", sentenceOf(junitErr))
+			err = errors.Join(err, exited(max(exitCode(report.Run.Verdict), exitUsage)))
+		}
 	}
 	return errors.Join(err, exitWith(exitCode(report.Run.Verdict)))
 }

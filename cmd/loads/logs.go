@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,8 +23,8 @@ func (c *logsCommand) command() *cobra.Command {
 		Use:   "logs RUN",
 		Short: "Print the output of a run's containers",
 		Long: `Logs prints what the containers of a run wrote, by step and machine, each line after
-step/machine. --follow goes on until they have ended. RUN is a uuid, the beginning of
-one, or last.`,
+step/machine. --follow goes on until they have ended, also over a restart of the
+broker. RUN is a uuid, the beginning of one, or last.`,
 		Example: `  loads logs last --follow
   loads logs 1f0c --step web --machine 0 --tail 100
   loads logs last --relay`,
@@ -51,7 +53,32 @@ func (c *logsCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return client.Logs(ctx, id, c.query, c.line)
+	return c.logs(ctx, client, id)
+}
+
+// logs prints the lines. Followed ones go on when the broker is back.
+func (c *logsCommand) logs(ctx context.Context, client *api.Client, id string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var since time.Time // when the broker stopped answering
+	patient := *client
+	patient.Retrying = func(err error, _ time.Duration) {
+		switch {
+		case since.IsZero():
+			since = time.Now()
+			fmt.Fprintln(c.Stderr, "The broker does not answer; asking it again.") // apart from the lines
+		case time.Since(since) > patience:
+			cancel(err)
+		}
+	}
+	err := patient.Logs(ctx, id, c.query, func(l api.LogLine) error {
+		since = time.Time{}
+		return c.line(l)
+	})
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 func (c *logsCommand) line(l api.LogLine) error {

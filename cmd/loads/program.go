@@ -90,6 +90,7 @@ func (p *program) commands() []*cobra.Command {
 		(&statusCommand{program: p}).command(),
 		(&runsCommand{program: p}).command(),
 		(&logsCommand{program: p}).command(),
+		(&reportCommand{program: p}).command(),
 		(&plansCommand{program: p}).command(),
 		(&forkCommand{program: p}).command(),
 		(&importCommand{program: p}).command(),

@@ -130,7 +130,7 @@ func TestUsageErrorsSayWhatToDo(t *testing.T) {
 		{"an edit without value is shown", []string{"fork", "p", "--set", "x"}, `--set "x" is no path=value; write, for example, --set steps.web.instance_count=2.`},
 		{"a variable without name is shown", []string{"check", "-e", "=3", "x"}, `The variable "=3" has no name; write NAME=VALUE.`},
 		{"an environment file that is not there is named", []string{"check", "--env-file", "/nowhere/e", "x"}, "The environment file can't be read: open /nowhere/e: no such file or directory."},
-		{"a broker that does not answer is named", []string{"runs"}, "The broker at http://127.0.0.1:1 can't be reached: dial tcp 127.0.0.1:1: connect: connection refused."},
+		{"a broker that does not answer is named", []string{"runs"}, "The broker at http://127.0.0.1:1 can't be reached; see that it runs and that the address is right: dial tcp 127.0.0.1:1: connect: connection refused."},
 		{"a broker that is no URL is shown", []string{"runs", "--broker", "nonsense"}, `"nonsense" is not the address of a broker; give one such as http://127.0.0.1:8080.`},
 		{"a token file that is not there is named", []string{"runs", "--token-file", "/nowhere/t"}, "The token file can't be read: open /nowhere/t: no such file or directory."},
 		{"a log format that is unknown is shown", []string{"broker", "--log-format", "xml"}, `--log-format is "xml"; give text or json; see loads broker --help.`},
@@ -160,7 +160,7 @@ func TestErrorsAreJSONWhenAsked(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"an error of a call", []string{"runs", "--json"}, `{"error":{"code":"unavailable","message":"The broker at http://127.0.0.1:1 can't be reached: dial tcp 127.0.0.1:1: connect: connection refused."}}`},
+		{"an error of a call", []string{"runs", "--json"}, `{"error":{"code":"unavailable","message":"The broker at http://127.0.0.1:1 can't be reached; see that it runs and that the address is right: dial tcp 127.0.0.1:1: connect: connection refused."}}`},
 		{"an error in the flags, before --json is read", []string{"runs", "--nope", "--json"}, `{"error":{"code":"invalid","message":"unknown flag: --nope; see loads runs --help."}}`},
 	}
 	for _, tt := range tests {

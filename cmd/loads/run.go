@@ -25,6 +25,7 @@ type runCommand struct {
 	owner     string
 	set       []string
 	detach    bool
+	junit     string
 }
 
 func (c *runCommand) command() *cobra.Command {
@@ -63,6 +64,7 @@ ends when nothing runs any more.
 	f.StringVar(&c.owner, "owner", "", "whose run it is (default $USER)")
 	f.StringArrayVar(&c.set, "set", nil, setUsage)
 	f.BoolVar(&c.detach, "detach", false, "print the run's id and don't wait for its end")
+	f.StringVar(&c.junit, "junit", "", junitUsage)
 	_ = cmd.RegisterFlagCompletionFunc("plan-id", c.completePlans)
 	return cmd
 }
@@ -84,6 +86,9 @@ func (c *runCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	if c.options.db != "" && c.broker != "" {
 		return usagef(cmd, "--db is for a broker inside, --broker for another; give one of them")
+	}
+	if c.detach && c.junit != "" {
+		return usagef(cmd, "--detach does not wait for the verdict that --junit writes; give --junit to loads wait")
 	}
 	o, err := c.order(args)
 	if err != nil {
@@ -273,7 +278,7 @@ func (c *runCommand) follow(ctx context.Context, client *api.Client, id string, 
 	if err := c.announce(client, run); err != nil {
 		return endOver, err
 	}
-	f := &following{program: c.program, client: client, run: run, signals: signals}
+	f := &following{program: c.program, client: client, run: run, signals: signals, junit: c.junit}
 	end, err := f.follow(ctx)
 	if err != nil {
 		return end, err

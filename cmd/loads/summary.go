@@ -18,14 +18,19 @@ type result struct {
 	Machines []api.Machine   `json:"machines"`
 	Summary  metrics.Summary `json:"summary"`
 	Ledger   metrics.Ledger  `json:"ledger"`
+	Influx   *api.Exported   `json:"influx,omitempty"`
 	Verdict  broker.Verdict  `json:"verdict"`
 	ExitCode int             `json:"exit_code"`
+
+	Criteria   []broker.CriterionResult `json:"criteria,omitempty"`
+	Instrument []string                 `json:"instrument,omitempty"`
 }
 
 func newResult(r api.Report) result {
 	return result{
 		Kind: "result", Run: r.Run, Machines: r.Machines, Summary: r.Summary, Ledger: r.Ledger,
-		Verdict: r.Run.Verdict, ExitCode: exitCode(r.Run.Verdict),
+		Influx: r.Influx, Verdict: r.Run.Verdict, ExitCode: exitCode(r.Run.Verdict),
+		Criteria: r.Run.Criteria, Instrument: r.Run.Instrument,
 	}
 }
 
@@ -33,11 +38,14 @@ func newResult(r api.Report) result {
 // frames, and at last the verdict.
 func writeReport(w io.Writer, r api.Report) error {
 	fmt.Fprintf(w, "Run %s of %s\n\n", r.Run.UUID, r.Run.PlanName)
-	for _, part := range []func(io.Writer, api.Report) error{writeMetrics, writeSteps, writeMachines, writeLedger} {
+	for _, part := range []func(io.Writer, api.Report) error{writeMetrics, writeSteps, writeMachines, writeAccount} {
 		if err := part(w, r); err != nil {
 			return err
 		}
 		fmt.Fprintln(w)
+	}
+	if err := writeCriteria(w, r.Run); err != nil {
+		return err
 	}
 	return writeVerdict(w, r.Run)
 }
@@ -145,7 +153,10 @@ func writeMachines(w io.Writer, r api.Report) error {
 func writeLedger(w io.Writer, r api.Report) error {
 	l := r.Ledger
 	word := "balanced"
-	if !l.Balance {
+	switch {
+	case !r.Run.Completed():
+		word = "more to come"
+	case !l.Balance:
 		word = "NOT balanced"
 	}
 	fmt.Fprintf(w, "frames: %d sent, %d stored, %d broken; %s\n", l.Sent, l.Stored, l.Broken, word)
@@ -169,6 +180,19 @@ func writeNotes(w io.Writer, what string, notes []string) error {
 		}
 	}
 	return nil
+}
+
+// writeAccount prints what became of the metrics, here and elsewhere.
+func writeAccount(w io.Writer, r api.Report) error {
+	if err := writeLedger(w, r); err != nil || r.Influx == nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "InfluxDB: %d points written, %d refused, %d frames to be written", r.Influx.Written, r.Influx.Refused, r.Influx.Waiting)
+	if r.Influx.Trouble != "" {
+		fmt.Fprintf(w, "; %s: %s", r.Influx.Trouble, r.Influx.Detail)
+	}
+	fmt.Fprintln(w)
+	return err
 }
 
 func writeVerdict(w io.Writer, r api.Run) error {

@@ -35,7 +35,9 @@ func (v *variables) environment(getenv func(string) string) (strategies.Environm
 	for _, line := range append(lines, v.assign...) {
 		name, value, found := strings.Cut(line, "=")
 		if !found {
-			value = getenv(name)
+			if value = getenv(name); value == "" {
+				return nil, broker.Errorf(broker.EInvalid, "The variable %s is not set here, or is empty; set it, or write %s=VALUE.", name, name)
+			}
 		}
 		if strings.TrimSpace(name) == "" {
 			return nil, broker.Errorf(broker.EInvalid, "The variable %q has no name; write NAME=VALUE.", line)

@@ -12,6 +12,7 @@ import (
 type waitCommand struct {
 	*program
 	timeout time.Duration
+	junit   string
 }
 
 func (c *waitCommand) command() *cobra.Command {
@@ -31,6 +32,7 @@ code. RUN is a uuid, the beginning of one, or last.
 		ValidArgsFunction: c.completeRuns,
 	}
 	cmd.Flags().DurationVar(&c.timeout, "timeout", 0, "give up after this time, for example 10m, and leave the run as it is (default: never)")
+	cmd.Flags().StringVar(&c.junit, "junit", "", junitUsage)
 	return cmd
 }
 
@@ -45,7 +47,7 @@ func (c *waitCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	f.signals, f.timeout = signals, c.timeout
+	f.signals, f.timeout, f.junit = signals, c.timeout, c.junit
 	end, err := f.follow(ctx)
 	if err != nil {
 		return err

@@ -108,6 +108,7 @@ CREATE TABLE machine (
     clock_error   INTEGER NOT NULL, -- ns
     relay_id      TEXT    NOT NULL,
     container_id  TEXT    NOT NULL,
+    image_id      TEXT    NOT NULL, -- of the container
     environment   TEXT    NOT NULL, -- JSON, secret values masked
     started_at    INTEGER,
     finished_at   INTEGER,

@@ -19,6 +19,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"text/template"
@@ -39,17 +40,48 @@ type Server struct {
 	URL string
 	// Token is what InfluxDB 2's clients give in place of a password.
 	Token string
+
+	dir  string // of the data
+	stop func() // nil while the server is stopped
 }
 
 // Start starts a server on a free port, with its data in a temporary folder,
 // and stops it when the test ends. It fails the test when influxd is not there.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	dir := t.TempDir()
-	log := launch(t, writeConfig(t, dir))
-	s := &Server{URL: "http://" + log.address(t), Token: user + ":" + password}
+	return StartIn(t, t.TempDir())
+}
+
+// StartIn is Start with the data in a folder of the caller's.
+func StartIn(t testing.TB, dir string) *Server {
+	t.Helper()
+	s := &Server{Token: user + ":" + password, dir: dir}
+	s.start(t, "127.0.0.1:0")
 	s.Query(t, "", fmt.Sprintf(`CREATE USER %q WITH PASSWORD '%s' WITH ALL PRIVILEGES`, user, password))
 	return s
+}
+
+// Stop kills the server; its data stay.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	if s.stop == nil {
+		t.Fatal("the server is stopped already")
+	}
+	s.stop()
+	s.stop = nil
+}
+
+// Restart starts a stopped server again, at the same address.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	s.start(t, strings.TrimPrefix(s.URL, "http://"))
+}
+
+func (s *Server) start(t testing.TB, addr string) {
+	t.Helper()
+	log, stop := launch(t, writeConfig(t, s.dir, addr))
+	s.stop = stop
+	s.URL = "http://" + log.address(t)
 }
 
 // config leaves out all that a test has no use for. Port 0 is any free one.
@@ -57,37 +89,37 @@ var config = template.Must(template.New("influxd").Parse(`
 reporting-disabled = true
 bind-address = "127.0.0.1:0"
 [meta]
-  dir = "{{.}}/meta"
+  dir = "{{.Dir}}/meta"
 [data]
-  dir = "{{.}}/data"
-  wal-dir = "{{.}}/wal"
+  dir = "{{.Dir}}/data"
+  wal-dir = "{{.Dir}}/wal"
   query-log-enabled = false
 [monitor]
   store-enabled = false
 [http]
-  bind-address = "127.0.0.1:0"
+  bind-address = "{{.Addr}}"
   auth-enabled = true
   flux-enabled = true
   log-enabled = false
 `))
 
-func writeConfig(t testing.TB, dir string) string {
+func writeConfig(t testing.TB, dir, addr string) string {
 	t.Helper()
-	name := filepath.Join(dir, "influxd.conf")
+	name := filepath.Join(t.TempDir(), "influxd.conf")
 	f, err := os.Create(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := config.Execute(f, dir); err != nil {
+	if err := config.Execute(f, struct{ Dir, Addr string }{dir, addr}); err != nil {
 		t.Fatalf("write influxd's configuration: %v", err)
 	}
 	return name
 }
 
 // launch starts influxd and returns the reader of its log; both are stopped,
-// and waited for, when the test ends.
-func launch(t testing.TB, config string) *logReader {
+// and waited for, by stop, at the latest when the test ends.
+func launch(t testing.TB, config string) (_ *logReader, stop func()) {
 	t.Helper()
 	cmd := exec.Command(program(t), "run", "-config", config)
 	// A test that is killed takes its server along.
@@ -105,12 +137,13 @@ func launch(t testing.TB, config string) *logReader {
 	}
 	r := &logReader{addr: make(chan string, 1), ended: make(chan struct{})}
 	go r.read(log)
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		<-r.ended
 	})
-	return r
+	t.Cleanup(stop)
+	return r, stop
 }
 
 // program returns the path of influxd.
@@ -214,4 +247,25 @@ func (s *Server) Query(t testing.TB, database, query string) []Row {
 		t.Fatalf("query %q: status %d: %+v", query, res.StatusCode, answer)
 	}
 	return answer.Results[0].Series
+}
+
+// Write writes lines, with times in ns, to the bucket.
+func (s *Server) Write(t testing.TB, bucket, lines string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost,
+		s.URL+"/api/v2/write?bucket="+url.QueryEscape(bucket), strings.NewReader(lines))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Token "+s.Token)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatalf("write: %v", err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusNoContent {
+		t.Fatalf("write: got status %d, want 204", res.StatusCode)
+	}
 }

@@ -53,3 +53,21 @@ func write(t *testing.T, server, bucket, token, line string) int {
 	res.Body.Close()
 	return res.StatusCode
 }
+
+func TestStoppedServersKeepTheirDataAndAddress(t *testing.T) {
+	s := Start(t)
+	bucket := s.CreateDatabase(t, "runs")
+	if got := write(t, s.URL, bucket, s.Token, "m v=1 1"); got != http.StatusNoContent {
+		t.Fatalf("write: got status %d, want 204", got)
+	}
+	at := s.URL
+	s.Stop(t)
+	if res, err := http.Get(at + "/ping"); err == nil {
+		res.Body.Close()
+		t.Error("a stopped server answers")
+	}
+	s.Restart(t)
+	if rows := s.Query(t, "runs", "SELECT v FROM m"); s.URL != at || len(rows) != 1 {
+		t.Errorf("got %v at %s, want the point at %s", rows, s.URL, at)
+	}
+}

@@ -27,6 +27,7 @@ type settings struct {
 	raised   int
 	skipMax  bool
 	skipCost bool
+	realtime bool
 }
 
 func main() {
@@ -39,6 +40,7 @@ func main() {
 	flag.IntVar(&s.raised, "raised", 4<<20, "`bytes` asked for raised socket buffers")
 	flag.BoolVar(&s.skipCost, "skip-cost", false, "don't measure the cost at a fixed rate")
 	flag.BoolVar(&s.skipMax, "skip-max", false, "don't look for the highest rate")
+	flag.BoolVar(&s.realtime, "realtime", false, "give sender and receivers real-time priority, against what else the machine does")
 	flag.Parse()
 	err := s.run(ctx)
 	stop()
@@ -52,6 +54,8 @@ func main() {
 type setting struct {
 	lines  int // a packet
 	buffer int // bytes asked for; 0 for the default
+
+	realtime bool
 }
 
 func (s settings) run(ctx context.Context) error {
@@ -68,7 +72,7 @@ func (s settings) run(ctx context.Context) error {
 	}
 	for _, buffer := range []int{0, s.raised} {
 		for _, lines := range []int{1, 10} {
-			at := setting{lines, buffer}
+			at := setting{lines, buffer, s.realtime}
 			fmt.Printf("\n%d lines a packet, socket buffer asked for: %d bytes (0: default)\n", lines, buffer)
 			if err := s.costs(ctx, programs, at); err != nil {
 				return err

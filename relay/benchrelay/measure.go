@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -57,6 +58,17 @@ type running struct {
 	output string // file of its standard output
 }
 
+// pinned returns a command that runs on the given cores, before all else that
+// the machine has to do there.
+func (at setting) pinned(ctx context.Context, cores string, args []string) *exec.Cmd {
+	priority := []string{"nice", "-n", "-20"}
+	if at.realtime {
+		priority = []string{"chrt", "--fifo", "10"}
+	}
+	all := slices.Concat(priority, []string{"taskset", "-c", cores}, args)
+	return exec.CommandContext(ctx, all[0], all[1:]...)
+}
+
 // start starts the program on two cores, before all else that the machine has
 // to do, and waits until its port is bound.
 func (p program) start(ctx context.Context, dir string, at setting) (*running, error) {
@@ -73,7 +85,7 @@ func (p program) start(ctx context.Context, dir string, at setting) (*running, e
 		return nil, err
 	}
 	defer out.Close()
-	cmd := exec.CommandContext(ctx, "nice", append([]string{"-n", "-20", "taskset", "-c", "2,3"}, args...)...)
+	cmd := at.pinned(ctx, "2,3", args)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, own
 	if at.buffer > 0 && p.preload {
 		cmd.Env = append(os.Environ(), "LD_PRELOAD="+filepath.Join(dir, "buffer.so"), "BENCH_READ_BUFFER="+strconv.Itoa(at.buffer))
@@ -127,7 +139,7 @@ func (p program) measure(ctx context.Context, dir string, at setting, rate, seco
 	return o, errors.Join(err, dropErr, countErr, stopErr)
 }
 
-// highest raises the rate in steps of 0.3 s and 10 % until packets are
+// highest raises the rate in steps of 0.2 s and 10 % until packets are
 // lost twice running, and then holds the last good one for the whole time,
 // going down by 7 % as long as it loses, twelve times at most; 0 when it loses all the same.
 func (p program) highest(ctx context.Context, dir string, at setting, seconds float64) (float64, error) {
@@ -138,7 +150,7 @@ func (p program) highest(ctx context.Context, dir string, at setting, seconds fl
 	defer os.RemoveAll(r.dir)
 	var steps []string
 	for rate := 20_000.0; rate < 600_000; rate *= 1.1 {
-		steps = append(steps, fmt.Sprintf("%.0f:300", rate))
+		steps = append(steps, fmt.Sprintf("%.0f:200", rate))
 	}
 	best, bad, before := 20_000.0, 0, 0.0
 	err = p.send(ctx, dir, at, steps, func(s step) bool {
@@ -181,8 +193,8 @@ func (p program) send(ctx context.Context, dir string, at setting, steps []strin
 	if p.plain {
 		form = "plain"
 	}
-	args := append([]string{"-n", "-20", "taskset", "-c", "1", filepath.Join(dir, "bench"), "send", strconv.Itoa(port), strconv.Itoa(at.lines), form}, steps...)
-	cmd := exec.CommandContext(ctx, "nice", args...)
+	args := append([]string{filepath.Join(dir, "bench"), "send", strconv.Itoa(port), strconv.Itoa(at.lines), form}, steps...)
+	cmd := at.pinned(ctx, "1", args)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err

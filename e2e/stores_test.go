@@ -1,0 +1,131 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/loads/loads/api"
+	"github.com/loads/loads/grafana/grafanatest"
+	"github.com/loads/loads/internal/influxtest"
+	"github.com/loads/loads/metrics"
+)
+
+// storesPlan measures on two machines at once.
+const storesPlan = `
+name: stores
+steps:
+  - name: service
+    container_name: loads/node
+    additional_command_args: serve --listen :8000
+    run_max_time: 15
+    port_mapping: "8000:8000"
+    dns_name: service.stores
+    ready: {port: 8000, timeout: 40}
+  - name: generator
+    container_name: loads/node
+    additional_command_args: gen --url http://service.stores:8000/ --rate 50 --duration 10s
+    instance_count: 2
+    run_max_time: 40
+    start_after: [service]
+    docker_series: load
+`
+
+// A real run: InfluxDB is away for a part of it, and the broker is killed while
+// InfluxDB is away. What InfluxDB holds at the end is what the broker counted.
+func TestMetricsReachInfluxDBWhateverDies(t *testing.T) {
+	server := influxtest.Start(t)
+	bucket := server.CreateDatabase(t, "runs")
+	dashboards := grafanatest.Start(t)
+	t.Setenv("LOADS_INFLUX_TOKEN", server.Token)
+	t.Setenv("LOADS_GRAFANA_TOKEN", grafanatest.Token)
+	d := startBroker(t, "--influx-url", server.URL, "--influx-bucket", bucket, "--grafana-url", dashboards.URL)
+	run := d.trigger(storesPlan)
+	written := func() api.Exported {
+		r, err := d.Report(t.Context(), run)
+		if err != nil || r.Influx == nil {
+			t.Fatalf("report: %+v, %v", r.Influx, err)
+		}
+		return *r.Influx
+	}
+	until(t, "points are written while the run goes on", time.Minute, func() bool { return written().Written > 20 })
+	server.Stop(t)
+	until(t, "the trouble is told", time.Minute, func() bool { return written().Trouble != "" })
+	d.kill()
+	d.start()
+	server.Restart(t)
+	r := d.await(run)
+	d.pass(r)
+	until(t, "all is written", time.Minute, func() bool { return written().Waiting == 0 })
+
+	if e := written(); e.Refused != 0 || e.Trouble != "" || e.Written != points(t, server) {
+		t.Errorf("ledger %+v, %d points read back; want as many", e, points(t, server))
+	}
+	for _, m := range r.Summary.Metrics {
+		field := map[metrics.Kind]string{metrics.Counter: "value", metrics.Timer: "count"}[m.Kind]
+		if field == "" {
+			continue
+		}
+		for _, name := range []string{metrics.Measurement(m.Name), metrics.Measurement(m.Name) + metrics.MergedSuffix} {
+			if got := influxSum(t, server, field, name, run); got != m.Count {
+				t.Errorf("sum of %s is %v, want %v", name, got, m.Count)
+			}
+		}
+	}
+	history := d.events(run)
+	for _, want := range []string{"InfluxDB can't take the run's points now", "InfluxDB takes the run's points again.", "The run's dashboard is at " + dashboards.URL} {
+		if strings.Count(history, want) != 1 {
+			t.Errorf("history says %q %d times, want once:\n%s", want, strings.Count(history, want), history)
+		}
+	}
+	checkDashboard(t, d, dashboards, run)
+}
+
+// checkDashboard wants the final dashboard published, with the run's time and a
+// mark for the run and each step, and the broker to send people there.
+func checkDashboard(t *testing.T, d *daemon, dashboards *grafanatest.Server, run string) {
+	t.Helper()
+	until(t, "the final dashboard is published", time.Minute, func() (final bool) {
+		dashboards.Look(func(s grafanatest.State) {
+			if b := s.Dashboards[run]; b != nil {
+				span, _ := b.Model["time"].(map[string]any)
+				final = span["to"] != "now" && len(s.Annotations) == 3
+			}
+		})
+		return final
+	})
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := client.Get(d.BaseURL + "/dashboards/run/" + run + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if got := res.Header.Get("Location"); res.StatusCode != http.StatusFound || !strings.HasPrefix(got, dashboards.URL+"/d/"+run) {
+		t.Errorf("the dashboard: got %d to %q, want 302 to Grafana", res.StatusCode, got)
+	}
+}
+
+// points counts all points of the database.
+func points(t *testing.T, server *influxtest.Server) (n uint64) {
+	t.Helper()
+	for _, row := range server.Query(t, "runs", `SELECT * FROM /.*/ GROUP BY *`) {
+		n += uint64(len(row.Values))
+	}
+	return n
+}
+
+func influxSum(t *testing.T, server *influxtest.Server, field, name, run string) float64 {
+	t.Helper()
+	rows := server.Query(t, "runs", fmt.Sprintf(`SELECT sum(%q) FROM %q WHERE run = '%s'`, field, name, run))
+	if len(rows) == 0 {
+		return 0
+	}
+	v, err := rows[0].Values[0][1].(json.Number).Float64()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}

@@ -1,0 +1,235 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/loads/loads/broker"
+	"github.com/loads/loads/db"
+)
+
+// runPlan runs the plan by loads run and returns the last line of its JSON.
+func (d *daemon) runPlan(t *testing.T, plan string) (result struct {
+	Verdict    broker.Verdict           `json:"verdict"`
+	ExitCode   int                      `json:"exit_code"`
+	Criteria   []broker.CriterionResult `json:"criteria"`
+	Instrument []string                 `json:"instrument"`
+	Run        struct {
+		Reason string `json:"reason"`
+	} `json:"run"`
+}, exit int,
+) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "plan.yaml")
+	if err := os.WriteFile(file, []byte(plan), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(binDir, "loads"), "run", file, "--json", "--broker", d.BaseURL)
+	out, err := cmd.Output()
+	if cmd.ProcessState == nil {
+		t.Fatalf("loads run: %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &result); err != nil {
+		t.Fatalf("last line of loads run: %v\n%s", err, out)
+	}
+	return result, cmd.ProcessState.ExitCode()
+}
+
+func TestVerdictsOfRunsThatGoAsPlanned(t *testing.T) {
+	t.Parallel()
+	const load = `
+steps:
+  - {name: warm, container_name: loads/node, additional_command_args: sleep 2s, stop_timeout: 1}
+  - {name: load, instance_count: 2, container_name: loads/node, additional_command_args: sleep %s, stop_timeout: 1, start_after: {step: warm, event: end}}
+`
+	d := startBroker(t)
+	t.Run("all", func(t *testing.T) {
+		for _, tt := range []struct {
+			name, terms, length string
+			verdict             broker.Verdict
+			states, detail      string
+			under               time.Duration
+		}{
+			{
+				"every criterion holds",
+				`criteria: ['count("sleep.ticks") == 10', {expr: 'count("sleep.ticks") >= 7', during: load}, {expr: 'count("sleep.ticks") <= 2', for: 3s, during: load}]`,
+				"4s", broker.Pass, "held held held", "", time.Minute,
+			},
+			{
+				"one fails at the end",
+				`criteria: [{name: enough, expr: 'count("sleep.ticks") > 10'}, 'rate("sleep.ticks") > 0']`,
+				"4s", broker.Fail, "failed held", "Criterion enough failed: 10, limit > 10.", time.Minute,
+			},
+			{
+				"one ends the run at once",
+				`criteria: [{name: few, expr: 'count("sleep.ticks") < 5', stop: true}, 'rate("sleep.ticks") > 0']`,
+				"300s", broker.Fail, "failed held", "limit < 5", time.Minute,
+			},
+			{
+				"one that does not hold for long enough ends the run",
+				`criteria: [{name: slow, expr: 'count("sleep.ticks") > 5', for: 3s, stop: true, during: load}]`,
+				"300s", broker.Fail, "failed", "did not hold for 3 s", time.Minute,
+			},
+			{
+				"an instrument at fault makes it invalid, whatever the criteria say",
+				"max_skew_ms: 1\ncriteria: ['count(\"sleep.ticks\") > 1000']",
+				"3s", broker.Invalid, "failed", "ms apart", time.Minute,
+			},
+			{
+				"or is only told where the plan says so",
+				"max_skew_ms: 1\non_invalid: warn\ncriteria: ['count(\"sleep.ticks\") > 1']",
+				"3s", broker.Pass, "held", "", time.Minute,
+			},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				t.Parallel()
+				begin := time.Now()
+				got, exit := d.runPlan(t, fmt.Sprintf("name: %q\n%s", tt.name, tt.terms)+fmt.Sprintf(load, tt.length))
+				if got.Verdict != tt.verdict || exit != exitCodes[tt.verdict] || got.ExitCode != exit {
+					t.Errorf("verdict %s, exit code %d; want %s", got.Verdict, exit, tt.verdict)
+				}
+				var states []string
+				for _, c := range got.Criteria {
+					states = append(states, string(c.State))
+				}
+				if s := strings.Join(states, " "); s != tt.states || !strings.Contains(got.Run.Reason, tt.detail) {
+					t.Errorf("criteria %s, reason %q; want %s, %q", s, got.Run.Reason, tt.states, tt.detail)
+				}
+				if faulty := strings.Contains(tt.terms, "max_skew_ms"); faulty != (len(got.Instrument) > 0) {
+					t.Errorf("instrument: %v", got.Instrument)
+				}
+				if took := time.Since(begin); took > tt.under {
+					t.Errorf("it took %s, want under %s", took, tt.under)
+				}
+			})
+		}
+	})
+}
+
+// stopping ends by its criterion after a while.
+const stopping = `
+name: stops after a while
+criteria: [{name: few, expr: 'count("sleep.ticks") < 8', stop: true}, 'rate("sleep.ticks") > 0.5']
+steps:
+  - {name: load, container_name: loads/node, additional_command_args: sleep 300s, stop_timeout: 1}
+`
+
+func TestRunGoesOnToItsVerdictThroughKills(t *testing.T) {
+	t.Parallel()
+	d := startBroker(t)
+	run := d.trigger(stopping)
+	for range 3 {
+		before := d.mustRun(run)
+		until(t, "the run goes on", time.Minute, func() bool { return d.mustRun(run).State >= broker.Running })
+		d.kill()
+		d.start()
+		if before.State == broker.Completed {
+			break
+		}
+	}
+	r := d.outcome(t, run)
+	if r.Run.Verdict != broker.Fail || len(r.Run.Criteria) != 2 || !r.Run.Criteria[0].Stopped || r.Run.Criteria[1].State != broker.CriterionHeld {
+		t.Errorf("verdict %s (%s), criteria %+v; want FAIL by the first, which ended the run", r.Run.Verdict, r.Run.Reason, r.Run.Criteria)
+	}
+	d.clean(r)
+}
+
+func TestRelayThatDiesWhileNoBrokerIsThereMakesTheRunInvalid(t *testing.T) {
+	t.Parallel()
+	d := startBroker(t)
+	run := d.trigger("name: alone\n" + ticks + "\nsteps:\n  - " + ticking + "\n")
+	until(t, "the step has started", time.Minute, func() bool { return d.mustRun(run).StepRecords[0].StartedAt != nil })
+	d.kill()
+	signal(broker.RoleRelay, "KILL")(t, d, run)
+	d.start()
+	if r := d.outcome(t, run); r.Run.Verdict != broker.Invalid {
+		t.Errorf("verdict %s (%s), want INVALID", r.Run.Verdict, r.Run.Reason)
+	}
+}
+
+func TestFramesGarbledOnTheirWayMakeTheRunInvalid(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.faults.garble.Store(true)
+	r := l.await(l.start("name: garbled\n" + ticks + "\nsteps:\n  - " + ticking + "\n"))
+	if r.Run.Verdict != broker.Invalid || !strings.Contains(r.Run.Reason, "1 broken") {
+		t.Errorf("verdict %s (%s), want INVALID for a broken frame", r.Run.Verdict, r.Run.Reason)
+	}
+}
+
+func TestMachineThatNeverAnswersIsNoPass(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.faults.silence("s0-m0", true)
+	r := l.await(l.start("name: deaf\nsteps:\n  - " + ticking + "\n"))
+	if r.Run.Verdict != broker.Errored {
+		t.Errorf("verdict %s (%s), want ERROR", r.Run.Verdict, r.Run.Reason)
+	}
+	l.faults.silence("s0-m0", false)
+	l.close()
+	l.open() // clears up at once
+	until(t, "the cleanup is done", time.Minute, func() bool {
+		again, err := l.broker.Run(t.Context(), r.Run.UUID)
+		return err == nil && again.Cleanup == broker.CleanupDone
+	})
+}
+
+// fullDisk is a real store whose disk can be full.
+type fullDisk struct {
+	*db.DB
+	full atomic.Bool
+}
+
+var errFull = errors.New("database or disk is full")
+
+func (f *fullDisk) AddFrames(ctx context.Context, frames []broker.StoredFrame, broken map[int64]uint64) error {
+	if f.full.Load() {
+		return errFull
+	}
+	return f.DB.AddFrames(ctx, frames, broken)
+}
+
+func (f *fullDisk) SaveRun(ctx context.Context, run *broker.Run, events ...broker.Event) error {
+	if f.full.Load() {
+		return errFull
+	}
+	return f.DB.SaveRun(ctx, run, events...)
+}
+
+func TestFullDiskNeverPassesAndAFreedOneLosesNothing(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	disk := &fullDisk{DB: l.store}
+	l.restart(disk)
+	run := l.start("name: full\n" + ticks + "\nsteps:\n  - " + ticking + "\n")
+	l.untilStarted(run)
+	disk.full.Store(true)
+	until(t, "the step is over", time.Minute, func() bool {
+		r, err := l.broker.Run(t.Context(), run)
+		return err == nil && r.StepRecords[0].State.Over()
+	})
+	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if r, err := l.broker.Wait(short, run); err == nil || r.Verdict != "" {
+		t.Errorf("with a full disk: verdict %q, %v; want none yet", r.Verdict, err)
+	}
+	l.close() // and the broker is gone, too
+	disk.full.Store(false)
+	l.open()
+	r := l.await(run)
+	if r.Run.Verdict != broker.Pass || !r.Ledger.Balance {
+		t.Errorf("verdict %s (%s), ledger %+v; want PASS with all six ticks", r.Run.Verdict, r.Run.Reason, r.Ledger)
+	}
+}

@@ -1,0 +1,237 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/loads/loads/api"
+	"github.com/loads/loads/broker"
+)
+
+// exitCodes are what loads run and loads wait end with.
+var exitCodes = map[broker.Verdict]int{
+	broker.Pass: 0, broker.Fail: 2, broker.Invalid: 3, broker.Errored: 4, broker.Aborted: 5,
+}
+
+// junitCounts is what a CI reads of a JUnit file.
+type junitCounts struct {
+	Suites []struct {
+		Tests    int `xml:"tests,attr"`
+		Failures int `xml:"failures,attr"`
+		Errors   int `xml:"errors,attr"`
+	} `xml:"testsuite"`
+}
+
+// outcome waits for the end of the run as a CI does, by loads wait, and
+// returns its report, having checked that exit code and JUnit say the same.
+func (d *daemon) outcome(t *testing.T, run string) api.Report {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "junit.xml")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(binDir, "loads"), "wait", run, "--broker", d.BaseURL, "--junit", file)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatalf("loads wait: %v", err)
+	}
+	r, err := d.Report(t.Context(), run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := cmd.ProcessState.ExitCode(), exitCodes[r.Run.Verdict]; got != want || r.Run.Verdict == "" {
+		t.Errorf("exit code %d of verdict %q, want %d:\n%s", got, r.Run.Verdict, want, out)
+	}
+	if !bytes.Contains(out, []byte(r.Run.Verdict)) {
+		t.Errorf("loads wait does not say %s:\n%s", r.Run.Verdict, out)
+	}
+	text, err := os.ReadFile(file)
+	var counts junitCounts
+	if err == nil {
+		err = xml.Unmarshal(text, &counts)
+	}
+	if err != nil || len(counts.Suites) != 1 {
+		t.Fatalf("JUnit: %v\n%s", err, text)
+	}
+	s := counts.Suites[0]
+	if red := s.Failures+s.Errors > 0; red == (r.Run.Verdict == broker.Pass) || s.Tests != 1+len(r.Run.Criteria) {
+		t.Errorf("JUnit of a run that is %s:\n%s", r.Run.Verdict, text)
+	}
+	return r
+}
+
+// A breakage is a way to break a run that would pass.
+type breakage struct {
+	name string
+	// terms are lines of the plan beside its steps, step its one step, or
+	// several when it begins with a dash.
+	terms, step string
+	env         map[string]string
+	act         func(t *testing.T, d *daemon, run string) // once all steps have started
+	verdict     broker.Verdict
+	reason      string // a part of it
+}
+
+// ticking is the step that most breakages break: it counts sleep.ticks.
+const (
+	ticking = "{name: load, container_name: loads/node, additional_command_args: sleep 6s, stop_timeout: 1}"
+	ticks   = `criteria: ['count("sleep.ticks") == 6']`
+)
+
+func breakages() []breakage {
+	const service = "\n  - {name: web, container_name: loads/node, additional_command_args: serve, dns_name: web.test, port_mapping: '8000:8000', " +
+		"ready: {port: 8000, timeout: 15}, run_max_time: 7, stop_timeout: 2}\n"
+	return []breakage{
+		{name: "service never starts", step: "- {name: web, container_name: loads/node, additional_command_args: sleep 60s, stop_timeout: 1, ready: {log: listening, timeout: 2}}", verdict: broker.Errored, reason: "not ready within 2 s"},
+		{name: "generator ends with 1", step: "{name: load, container_name: loads/node, additional_command_args: sleep 1s --exit 1}", verdict: broker.Errored, reason: "code 1"},
+		{name: "generator crashes at once", step: "{name: load, container_name: loads/node, additional_command_args: nonsense}", verdict: broker.Errored, reason: "code 1"},
+		{name: "image is missing", step: "{name: load, container_name: 'no.such.host.invalid/image:1'}", verdict: broker.Errored, reason: "no.such.host.invalid"},
+		{name: "wait that cannot be fulfilled", step: "- {name: web, container_name: loads/node, additional_command_args: sleep 1s, ready: {log: never, timeout: 20}}\n  - {name: load, start_after: web, container_name: loads/node, additional_command_args: sleep 1s}", verdict: broker.Errored, reason: "before it was ready"},
+		{name: "service is not there", step: "{name: load, container_name: loads/node, additional_command_args: 'gen --url http://127.0.0.1:9/ --rate 20 --duration 2s'}", verdict: broker.Errored, reason: "code 1"},
+		{name: "metric is never sent", terms: `criteria: ['count("web.requests") >= 0']`, step: "{name: web, container_name: loads/node, additional_command_args: serve, run_max_time: 3, stop_timeout: 2}", verdict: broker.Fail, reason: "no such metric"},
+		{name: "metric's name is misspelt", terms: `criteria: ['count("sleep.tick") < 100']`, step: ticking, verdict: broker.Fail, reason: "no such metric"},
+		{name: "misspelt name behind an or", terms: `criteria: ['count("sleep.ticks") > 0 or count("sleep.tick") < 100']`, step: ticking, verdict: broker.Fail, reason: "no such metric"},
+		{name: "tag's name is misspelt", terms: `criteria: ['count("web.requests", "staus:500") < 1']`, step: "-" + service[4:] + "  - {name: load, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 20 --duration 2s'}", verdict: broker.Fail, reason: "no such metric"},
+		{name: "metric is of another kind", terms: `criteria: ['p95("sleep.ticks") < 100']`, step: ticking, verdict: broker.Fail, reason: "no such figure"},
+		{name: "division by zero", terms: `criteria: ['count("sleep.ticks") / (count("sleep.ticks") - count("sleep.ticks")) > 1']`, step: ticking, verdict: broker.Fail, reason: "division by zero"},
+		{name: "no number", terms: `criteria: ['not (0 * count("sleep.ticks") / (0 * count("sleep.ticks")) > 1)']`, step: ticking, verdict: broker.Fail, reason: "division by zero"},
+		{name: "zero requests", terms: `criteria: ['rate("req.count") >= 0']`, step: "{name: load, container_name: loads/node, additional_command_args: sleep 2s}", verdict: broker.Fail, reason: "no such metric"},
+		{name: "statsd address is wrong", terms: ticks, step: ticking, env: map[string]string{"STATSD_HOST": "192.0.2.1"}, verdict: broker.Fail, reason: "no such metric"},
+		{name: "during a time without values", terms: `criteria: [{expr: 'p95("sleep.ticks") < 1', during: load}]`, step: ticking, verdict: broker.Fail, reason: "no such figure"},
+		{name: "for longer than the run", terms: `criteria: [{expr: 'count("sleep.ticks") > 5', for: 1h}]`, step: ticking, verdict: broker.Fail, reason: "held in no second"},
+		{name: "start skew above its limit", terms: "max_skew_ms: 1", step: "{name: load, instance_count: 3, container_name: loads/node, additional_command_args: sleep 2s}", verdict: broker.Invalid, reason: "ms apart"},
+		{name: "out of memory", step: "-" + service[4:] + "  - {name: load, memory: 8m, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 4000 --connections 4000 --duration 4s'}", verdict: broker.Errored, reason: "load"},
+		{name: "aborted", terms: ticks, step: ticking, act: abort, verdict: broker.Aborted, reason: "aborted"},
+		{name: "relay is killed", terms: ticks, step: ticking, act: signal(broker.RoleRelay, "KILL"), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
+		{name: "relay is stopped to the end", terms: ticks, step: ticking, act: signal(broker.RoleRelay, "STOP"), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
+		{name: "relay is removed", terms: ticks, step: ticking, act: remove(broker.RoleRelay), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
+		{name: "container is removed by hand", terms: ticks, step: ticking, act: remove(broker.RolePlan), verdict: broker.Errored, reason: "load"},
+		{name: "container is killed by hand", terms: ticks, step: ticking, act: signal(broker.RolePlan, "KILL"), verdict: broker.Errored, reason: "code 137"},
+		{name: "container is stopped to its end", terms: ticks, step: "{name: load, container_name: loads/node, additional_command_args: sleep 6s, run_max_time: 8, stop_timeout: 1}", act: afterTick(signal(broker.RolePlan, "STOP")), verdict: broker.Fail, reason: "limit == 6"},
+		{name: "container loses its network", terms: ticks, step: ticking, act: afterTick(disconnect), verdict: broker.Fail, reason: "limit == 6"},
+	}
+}
+
+// TestNoBrokenRunPasses breaks runs in many ways; a pass of any of them would
+// be a false green.
+func TestNoBrokenRunPasses(t *testing.T) {
+	t.Parallel()
+	d := startBroker(t)
+	room := make(chan struct{}, 6)
+	t.Run("all", func(t *testing.T) {
+		for _, b := range breakages() {
+			t.Run(b.name, func(t *testing.T) {
+				t.Parallel()
+				room <- struct{}{}
+				defer func() { <-room }()
+				r := d.broken(t, b)
+				if r.Run.Verdict != b.verdict || !strings.Contains(r.Run.Reason, b.reason) {
+					t.Errorf("verdict %s (%s), want %s with %q", r.Run.Verdict, r.Run.Reason, b.verdict, b.reason)
+				}
+			})
+		}
+	})
+}
+
+// broken runs the breakage to its end.
+func (d *daemon) broken(t *testing.T, b breakage) api.Report {
+	t.Helper()
+	step := b.step
+	if !strings.HasPrefix(step, "-") {
+		step = "- " + step
+	}
+	text := fmt.Sprintf("name: %q\n%s\nsteps:\n  %s\n", b.name, b.terms, step)
+	p, err := d.Import(t.Context(), "plan.yaml", []byte(text), true)
+	if err != nil {
+		t.Fatalf("import: %v\n%s", err, text)
+	}
+	run, err := d.Start(t.Context(), p.Plans[0].UUID, api.StartOptions{Environment: b.env})
+	if err != nil {
+		t.Fatalf("start: %v", err)
+	}
+	if b.act != nil {
+		until(t, "all steps have started", time.Minute, func() bool {
+			r, err := d.Run(t.Context(), run)
+			return err == nil && r.StepRecords[len(r.StepRecords)-1].StartedAt != nil
+		})
+		b.act(t, d, run)
+	}
+	return d.outcome(t, run)
+}
+
+// afterTick waits until a tick has come home before it breaks the run.
+func afterTick(act func(*testing.T, *daemon, string)) func(*testing.T, *daemon, string) {
+	return func(t *testing.T, d *daemon, run string) {
+		until(t, "a tick is counted", time.Minute, func() bool {
+			r, err := d.Report(t.Context(), run)
+			return err == nil && len(r.Summary.Metrics) > 0
+		})
+		act(t, d, run)
+	}
+}
+
+func abort(t *testing.T, d *daemon, run string) {
+	if _, err := d.Abort(t.Context(), run); err != nil {
+		t.Error(err)
+	}
+}
+
+// container returns the id of the run's first container of that role.
+func container(t *testing.T, run, role string) string {
+	t.Helper()
+	found, err := localEngine(t).List(t.Context(), map[string]string{broker.LabelRun: run, broker.LabelRole: role})
+	if err != nil || len(found) == 0 {
+		t.Fatalf("containers of role %s: %v, %v", role, found, err)
+	}
+	return found[0].ID
+}
+
+func signal(role, name string) func(*testing.T, *daemon, string) {
+	return func(t *testing.T, _ *daemon, run string) {
+		askEngine(t, "/containers/"+container(t, run, role)+"/kill?signal="+name, "")
+	}
+}
+
+func remove(role string) func(*testing.T, *daemon, string) {
+	return func(t *testing.T, _ *daemon, run string) {
+		if err := localEngine(t).Remove(t.Context(), container(t, run, role)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func disconnect(t *testing.T, _ *daemon, run string) {
+	networks, err := localEngine(t).Networks(t.Context(), map[string]string{broker.LabelRun: run})
+	if err != nil || len(networks) != 1 {
+		t.Fatalf("networks of the run: %v, %v", networks, err)
+	}
+	askEngine(t, "/networks/"+networks[0].ID+"/disconnect", fmt.Sprintf(`{"Container": %q, "Force": true}`, container(t, run, broker.RolePlan)))
+}
+
+// askEngine makes a call of the engine's API that the broker has no use for.
+func askEngine(t *testing.T, path, body string) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", "/var/run/docker.sock")
+		},
+	}}
+	resp, err := client.Post("http://engine"+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode > 299 {
+		t.Fatalf("%s: %s", path, resp.Status)
+	}
+}
