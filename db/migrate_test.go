@@ -46,7 +46,8 @@ func fillFirstVersion(t *testing.T, x *sql.DB) {
 	for _, statement := range []string{
 		"INSERT INTO meta VALUES ('broker_id', 'the-old-id')",
 		"INSERT INTO project VALUES (1, 'project-1', 'old', '', 0)",
-		"INSERT INTO plan VALUES (1, 'plan-1', 1, 'old', '', 1, '', '', 0, 0)",
+		`INSERT INTO plan (id, uuid, project_id, name, description, enabled, parent, parent_run, frozen, created_at)
+			VALUES (1, 'plan-1', 1, 'old', '', 1, '', '', 0, 0)`,
 		`INSERT INTO step VALUES (1, 'step-1', 1, 0, 's', '{"name":"s"}')`,
 		`INSERT INTO run (uuid, state, plan_id, plan_uuid, plan_name, project_uuid, project_name, owner, created_at, aborted,
 			verdict, reason, cleanup, cleanup_detail, environment, versions, plan)
