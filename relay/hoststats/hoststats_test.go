@@ -1,11 +1,14 @@
 package hoststats
 
 import (
+	"bytes"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -173,5 +176,23 @@ func BenchmarkRead(b *testing.B) {
 	r := NewReader(nil)
 	for b.Loop() {
 		r.Read(b.Context())
+	}
+}
+
+func TestWhatCannotBeReadIsToldOnceAndLeftOut(t *testing.T) {
+	t.Setenv("HOST_PROC", t.TempDir()) // where the library looks
+	var log bytes.Buffer
+	r := NewReader(slog.New(slog.NewTextHandler(&log, nil)))
+	for range 3 {
+		points := r.Read(t.Context())
+		if find(points, "mem", "") != nil || find(points, "netstat", "") == nil {
+			t.Errorf("got %v, want no memory, but connections", points)
+		}
+		if _, err := metrics.Encode(metrics.Frame{Seq: 1, Time: 1, Host: points}); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := strings.Count(log.String(), "measurement=mem"); n != 1 {
+		t.Errorf("told of the memory %d times, want once: %s", n, log.String())
 	}
 }
