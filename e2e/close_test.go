@@ -29,6 +29,7 @@ steps:
 // TestBrokerCloses closes the broker in each phase of a run, and while runs are
 // started and deleted: all of it ends, and the next broker goes on.
 func TestBrokerCloses(t *testing.T) {
+	t.Parallel()
 	for _, state := range []broker.StepState{
 		broker.StepPending, broker.StepArming, broker.StepStarting, broker.StepStarted, broker.StepReady, broker.StepStopping, broker.StepEnded,
 	} {
@@ -57,6 +58,7 @@ steps:
 
 // TestRunsStartedAndDeletedWhileTheBrokerCloses ends in every case.
 func TestRunsStartedAndDeletedWhileTheBrokerCloses(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	const plan = `
 name: start and close

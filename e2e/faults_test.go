@@ -324,6 +324,7 @@ func (l *lab) untilStarted(run string) {
 }
 
 func TestFramesSurviveLinksThatBreak(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.faults.cutLogs.Store(true)
 	r := l.await(l.start(`
@@ -345,6 +346,7 @@ steps:
 }
 
 func TestMachineThatFallsSilent(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		terms   string
@@ -394,6 +396,7 @@ steps:
 
 // TestRelayThatIsGone ends the relay of one machine behind the broker's back.
 func TestRelayThatIsGone(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		end     []string // arguments for docker, before the relay's id
@@ -432,6 +435,7 @@ steps:
 }
 
 func TestStrayOfThisBrokerIsEndedAndOthersAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	eng := localEngine(t)
 	if _, err := eng.EnsureNodeImage(t.Context()); err != nil {

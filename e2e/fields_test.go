@@ -103,6 +103,7 @@ func sdk(t *testing.T) *client.Client {
 }
 
 func TestFieldsOfAStepReachItsContainer(t *testing.T) {
+	t.Parallel()
 	d := startBroker(t)
 	ref := fmt.Sprintf("loads-e2e/fields:%d", time.Now().UnixNano())
 	files := httptest.NewServer(http.FileServer(http.Dir(filepath.Dir(imageTarball(t, ref)))))
@@ -196,6 +197,7 @@ func checkContainer(t *testing.T, m api.Machine, run api.Run, data string) {
 }
 
 func TestBrokerStoppedInOrderLeavesItsRunsToTheNext(t *testing.T) {
+	t.Parallel()
 	d := startBroker(t)
 	run := d.trigger(crashPlan)
 	until(t, "it runs", time.Minute, func() bool { return d.mustRun(run).State == broker.Running })

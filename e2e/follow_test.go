@@ -13,6 +13,7 @@ import (
 
 // Who follows from the very start, before there is a machine, sees every line.
 func TestLogsFollowedFromTheStartAreWhole(t *testing.T) {
+	t.Parallel()
 	d := startBroker(t)
 	run := d.trigger(`
 name: talk

@@ -32,6 +32,7 @@ steps:
 `
 
 func TestRunOverAListOfHostsWithMutualTLS(t *testing.T) {
+	t.Parallel()
 	engines := hoststest.StartEngines(t, 2)
 	d := startBroker(t, "--hosts", hostsFile(t, engines))
 	run := d.trigger(overHosts)

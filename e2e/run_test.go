@@ -32,6 +32,7 @@ steps:
 `
 
 func TestServiceAndGeneratorsOnThreeMachines(t *testing.T) {
+	t.Parallel()
 	d := startBroker(t)
 	run := d.trigger(servicePlan)
 	r := d.await(run)
@@ -97,6 +98,7 @@ steps:
 `
 
 func TestTwoRunsAtOnceOfMachinesThatPublishOnePort(t *testing.T) {
+	t.Parallel()
 	d := startBroker(t)
 	runs := []string{d.trigger(twoPorts), d.trigger(twoPorts)}
 	for _, run := range runs {
@@ -134,6 +136,7 @@ steps:
 `
 
 func TestAbortEndsARunAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	d := startBroker(t)
 	for _, at := range []struct {
 		name string
@@ -162,6 +165,7 @@ func TestAbortEndsARunAtAnyMoment(t *testing.T) {
 }
 
 func TestRunThatCannotBeRunAsPlannedIsAnError(t *testing.T) {
+	t.Parallel()
 	d := startBroker(t)
 	for _, tt := range []struct{ name, step, reason string }{
 		{
@@ -197,6 +201,7 @@ func TestRunThatCannotBeRunAsPlannedIsAnError(t *testing.T) {
 }
 
 func TestStepsEndInTimeAndStartInTheirOrder(t *testing.T) {
+	t.Parallel()
 	d := startBroker(t)
 	r := d.await(d.trigger(`
 name: timing

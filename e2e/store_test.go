@@ -57,6 +57,7 @@ func (s *shakyStore) AddFrames(ctx context.Context, frames []broker.StoredFrame,
 // TestRunWaitsForAStoreThatFails has a write of a run fail, each time a later one. The run
 // is held up, and then goes on as if nothing had been.
 func TestRunWaitsForAStoreThatFails(t *testing.T) {
+	t.Parallel()
 	var most atomic.Int64         // writes of a run; the last subtests may be after its end
 	for n := 1; n <= 24; n += 2 { // frames are stored in between, so all kinds have their turn
 		t.Run(fmt.Sprintf("write %d", n), func(t *testing.T) {

@@ -5,12 +5,13 @@ import (
 	"testing"
 
 	"github.com/loads/loads/api"
+	"github.com/loads/loads/broker"
 	"github.com/loads/loads/metrics"
 )
 
 func TestLedgerSaysWhatWasLostAndShowsExamples(t *testing.T) {
 	var clean, lossy strings.Builder
-	var r api.Report
+	r := api.Report{Run: api.Run{State: broker.Completed}}
 	r.Ledger = metrics.Ledger{Sent: 3, Stored: 3, Balance: true}
 	if err := writeLedger(&clean, r); err != nil {
 		t.Fatal(err)
