@@ -11,6 +11,7 @@ import (
 // container sees them: it must be the host that it measures, with the bridges
 // that the run's requests go over.
 func TestMachinesTellOfThemselves(t *testing.T) {
+	t.Parallel()
 	d := startBroker(t)
 	run := d.trigger(strings.ReplaceAll(servicePlan, "8100", "8170"))
 	r := d.await(run)
