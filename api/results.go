@@ -34,6 +34,10 @@ func (s *Server) resultRoutes() {
 		OperationID: "series", Method: http.MethodGet, Path: "/api/run/{uuid}/series", Tags: tags,
 		Summary: "A run's metrics, second by second", RejectUnknownQueryParameters: true,
 	}, s.series)
+	register(s, huma.Operation{
+		OperationID: "hosts", Method: http.MethodGet, Path: "/api/run/{uuid}/hosts", Tags: tags,
+		Summary: "What a run's machines told of themselves, second by second", RejectUnknownQueryParameters: true,
+	}, s.hosts)
 }
 
 func (s *Server) machines(ctx context.Context, in *uuidInput) (machinesAnswer, error) {

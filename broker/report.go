@@ -112,3 +112,10 @@ func (b *Broker) Series(ctx context.Context, runUUID string, q metrics.Query) ([
 	err := b.withSeries(ctx, runUUID, func(s *metrics.Series) { lines = s.Lines(q) })
 	return lines, err
 }
+
+// HostSeries returns what the run's machines told of themselves over time.
+func (b *Broker) HostSeries(ctx context.Context, runUUID string, q metrics.HostQuery) ([]metrics.HostLine, error) {
+	var lines []metrics.HostLine
+	err := b.withSeries(ctx, runUUID, func(s *metrics.Series) { lines = s.HostLines(q) })
+	return lines, err
+}

@@ -49,6 +49,9 @@ type Config struct {
 	// Series is the tag type of all metrics that come without one; empty is
 	// none.
 	Series string
+	// Host, when not nil, is called for each frame and returns what is told of
+	// the machine itself in it. It is never called twice at once.
+	Host func(context.Context) []metrics.HostPoint
 	// Ready, when not nil, is called once with the address that is listened on.
 	Ready func(net.Addr)
 }
@@ -107,10 +110,10 @@ type relay struct {
 func (r *relay) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r.out.put(r.take(time.Now()))
+	r.out.put(r.take(ctx, time.Now()))
 	var clock, writer sync.WaitGroup
 	var writeErr error
-	clock.Go(func() { ticks(ctx, r.cfg.Interval, r.second) })
+	clock.Go(func() { ticks(ctx, r.cfg.Interval, func(at time.Time) { r.second(ctx, at) }) })
 	writer.Go(func() {
 		defer cancel()
 		writeErr = r.out.drainTo(r.cfg.Out)
@@ -118,7 +121,7 @@ func (r *relay) run(ctx context.Context) error {
 	readErr := r.in.receive(ctx, r.received)
 	cancel()
 	clock.Wait()
-	last := r.take(time.Now())
+	last := r.take(context.WithoutCancel(ctx), time.Now())
 	r.warn(last.Ledger)
 	last.Final = readErr == nil
 	r.out.finish(last)
@@ -127,8 +130,8 @@ func (r *relay) run(ctx context.Context) error {
 }
 
 // second passes on what arrived until the tick at the given time.
-func (r *relay) second(at time.Time) {
-	frame := r.take(at)
+func (r *relay) second(ctx context.Context, at time.Time) {
+	frame := r.take(ctx, at)
 	r.out.put(frame)
 	r.warn(frame.Ledger)
 }
@@ -142,13 +145,17 @@ func (r *relay) warn(l metrics.Received) {
 }
 
 // take returns a frame, without a number, of what arrived since the last one.
-func (r *relay) take(at time.Time) metrics.Frame {
+func (r *relay) take(ctx context.Context, at time.Time) metrics.Frame {
 	points, ledger := r.received.take()
 	for _, p := range points {
 		p.Sketch.Pack() // off the readers' way, and small while it waits
 	}
 	ledger.KernelDropped = r.in.dropped()
-	return metrics.Frame{Time: at.UnixMilli(), Points: points, Ledger: ledger}
+	frame := metrics.Frame{Time: at.UnixMilli(), Points: points, Ledger: ledger}
+	if r.cfg.Host != nil {
+		frame.Host = r.cfg.Host(ctx)
+	}
+	return frame
 }
 
 // logLosses tells what is lost until now. The ledger has all of it in the end.

@@ -1,0 +1,32 @@
+package metrics
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A HostPoint is what a machine itself did, apart from what the plan's
+// containers sent: one measurement with its fields, named as Telegraf's inputs
+// cpu, mem, system, diskio, net and netstat name them. Fields that count,
+// such as bytes_recv of net, are totals since the machine started, so that
+// nothing of them is lost with a frame.
+type HostPoint struct {
+	Name   string             `json:"n"`           // for example "cpu"
+	Tags   []Tag              `json:"g,omitempty"` // sorted by name
+	Fields map[string]float64 `json:"f"`           // for example "usage_user"
+}
+
+func (p *HostPoint) check() error {
+	if p.Name == "" {
+		return errors.New("name is missing")
+	}
+	if len(p.Fields) == 0 {
+		return errors.New("fields are missing")
+	}
+	for name, value := range p.Fields {
+		if name == "" || !finite(value) {
+			return fmt.Errorf("field %q is %v, want a name and a finite number", name, value)
+		}
+	}
+	return checkTags(p.Tags)
+}

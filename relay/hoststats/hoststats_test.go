@@ -1,0 +1,198 @@
+package hoststats
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/loads/loads/metrics"
+)
+
+// find returns the fields of a measurement, with the tag of that value if one
+// is given.
+func find(points []metrics.HostPoint, name, tag string) map[string]float64 {
+	for _, p := range points {
+		if p.Name == name && (tag == "" || p.Tags[0].Value == tag) {
+			return p.Fields
+		}
+	}
+	return nil
+}
+
+// spin keeps all processors busy for so long.
+func spin(d time.Duration) {
+	var wg sync.WaitGroup
+	for range runtime.NumCPU() {
+		wg.Go(func() {
+			for begin := time.Now(); time.Since(begin) < d; {
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestBusyLoopShowsInCPU(t *testing.T) {
+	r := NewReader(nil)
+	if cpu := find(r.Read(t.Context()), "cpu", ""); cpu != nil {
+		t.Errorf("first reading: got %v, want no usage yet", cpu)
+	}
+	spin(time.Second)
+	cpu := find(r.Read(t.Context()), "cpu", "cpu-total")
+	if cpu["usage_user"] < 50 || cpu["usage_active"] < 75 || cpu["usage_active"] > 100 {
+		t.Errorf("after a second with all processors busy: got %v, want them busy in user mode", cpu)
+	}
+	if sum := cpu["usage_active"] + cpu["usage_idle"] + cpu["usage_iowait"]; sum < 99.9 || sum > 100.1 {
+		t.Errorf("active, idle and waiting are %v percent together, want 100", sum)
+	}
+}
+
+func TestMemoryThatIsUsedShows(t *testing.T) {
+	r := NewReader(nil)
+	before := find(r.Read(t.Context()), "mem", "")
+	const size = 256 << 20
+	block := make([]byte, size)
+	for i := 0; i < size; i += os.Getpagesize() {
+		block[i] = 1
+	}
+	after := find(r.Read(t.Context()), "mem", "")
+	runtime.KeepAlive(block)
+	if used := before["available"] - after["available"]; used < size/2 {
+		t.Errorf("available memory fell by %v bytes, want %d about", used, size)
+	}
+	if p := after["used_percent"]; after["total"] < size || p <= 0 || p >= 100 {
+		t.Errorf("got %v", after)
+	}
+}
+
+func TestLoadAndProcessors(t *testing.T) {
+	system := find(NewReader(nil).Read(t.Context()), "system", "")
+	if int(system["n_cpus"]) < runtime.NumCPU() || system["load1"] < 0 {
+		t.Errorf("got %v, want %d processors at least", system, runtime.NumCPU())
+	}
+}
+
+func TestConnectionsShowByState(t *testing.T) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	const pairs = 50
+	before := find(NewReader(nil).Read(t.Context()), "netstat", "")
+	var ours, theirs []net.Conn
+	for range pairs {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		other, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		ours, theirs = append(ours, conn), append(theirs, other)
+	}
+	open := find(NewReader(nil).Read(t.Context()), "netstat", "")
+	// Others use this computer too, and may close a few of theirs meanwhile.
+	if n := open["tcp_established"] - before["tcp_established"]; n < 2*pairs*0.8 {
+		t.Errorf("%v connections more are established, want %d", n, 2*pairs)
+	}
+	for i := range ours {
+		_ = ours[i].Close()
+		_, _ = io.Copy(io.Discard, theirs[i]) // until the end that ours has sent
+		_ = theirs[i].Close()
+	}
+	closed := find(NewReader(nil).Read(t.Context()), "netstat", "")
+	if n := closed["tcp_time_wait"] - before["tcp_time_wait"]; n < pairs*0.6 {
+		t.Errorf("%v connections more are in TIME_WAIT, want %d", n, pairs)
+	}
+}
+
+func TestManyConnectionsAreCountedLessOften(t *testing.T) {
+	r := NewReader(nil)
+	first, err := r.readStates(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.tcpFrom = time.Now().Add(time.Hour) // as after a count of 72 seconds
+	r.tcp["tcp_listen"] = -1
+	second, err := r.readStates(t.Context())
+	if err != nil || second[0].Fields["tcp_listen"] != -1 || first[0].Fields["tcp_listen"] == -1 {
+		t.Errorf("got %v, %v, want the last count again, not shared with it", second, err)
+	}
+}
+
+func TestTableThatIsNotThereHasNoConnections(t *testing.T) {
+	counts, err := countStates(filepath.Join(t.TempDir(), "tcp6"))
+	if err != nil || len(counts) == 0 || counts["tcp_established"] != 0 {
+		t.Errorf("got %v, %v, want every state with 0", counts, err)
+	}
+}
+
+func TestBusiestDevicesAreKept(t *testing.T) {
+	var points []metrics.HostPoint
+	for i := range 3 * maxDevices {
+		points = append(points, metrics.HostPoint{
+			Name: "net", Tags: tag("interface", string(rune('A'+i))), Fields: map[string]float64{"in": float64(i), "out": 1},
+		})
+	}
+	kept := busiest(points, "in", "out")
+	if len(kept) != maxDevices || kept[0].Tags[0].Value != string(rune('A'+2*maxDevices)) {
+		t.Errorf("got %d, the first %v, want the %d with the highest numbers", len(kept), kept[0], maxDevices)
+	}
+}
+
+func TestPointsAreFitForAFrame(t *testing.T) {
+	r := NewReader(nil)
+	r.Read(t.Context())
+	spin(20 * time.Millisecond)
+	points := r.Read(t.Context())
+	for _, name := range []string{"cpu", "mem", "system", "netstat"} {
+		if find(points, name, "") == nil {
+			t.Errorf("there is no %s", name)
+		}
+	}
+	line, err := metrics.Encode(metrics.Frame{Seq: 1, Time: 1, Host: points})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := metrics.Decode(line); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d bytes", len(line))
+}
+
+func BenchmarkRead(b *testing.B) {
+	r := NewReader(nil)
+	for b.Loop() {
+		r.Read(b.Context())
+	}
+}
+
+func TestWhatCannotBeReadIsToldOnceAndLeftOut(t *testing.T) {
+	t.Setenv("HOST_PROC", t.TempDir()) // where the library looks
+	var log bytes.Buffer
+	r := NewReader(slog.New(slog.NewTextHandler(&log, nil)))
+	for range 3 {
+		points := r.Read(t.Context())
+		if find(points, "mem", "") != nil || find(points, "netstat", "") == nil {
+			t.Errorf("got %v, want no memory, but connections", points)
+		}
+		if _, err := metrics.Encode(metrics.Frame{Seq: 1, Time: 1, Host: points}); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := strings.Count(log.String(), "measurement=mem"); n != 1 {
+		t.Errorf("told of the memory %d times, want once: %s", n, log.String())
+	}
+}
