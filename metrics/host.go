@@ -5,9 +5,19 @@ import (
 	"fmt"
 )
 
+// The measurements of the plan's containers, named as Telegraf's input docker
+// names them, and the tag that tells containers apart.
+const (
+	ContainerCPU     = "docker_container_cpu"
+	ContainerMemory  = "docker_container_mem"
+	ContainerNetwork = "docker_container_net"
+	ContainerTag     = "container_name"
+)
+
 // A HostPoint is what a machine itself did, apart from what the plan's
-// containers sent: one measurement with its fields, named as Telegraf's inputs
-// cpu, mem, system, diskio, net and netstat name them. Fields that count,
+// containers sent, or what one of those containers did: one measurement with
+// its fields, named as Telegraf's inputs cpu, mem, system, diskio, net, netstat
+// and docker name them. Fields that count,
 // such as bytes_recv of net, are totals since the machine started, so that
 // nothing of them is lost with a frame.
 type HostPoint struct {

@@ -11,8 +11,8 @@ import (
 type HostQuery struct {
 	Measurement string // for example "cpu"; empty selects all
 	Field       string // for example "usage_user"; empty selects all
-	From        int64  // Unix ms; seconds that end after it; 0 is the start
-	To          int64  // Unix ms; seconds that end at it or before; 0 is the end
+	From        int64  // Unix ms; values of seconds that end after it; 0 is the start
+	To          int64  // Unix ms; values of seconds that end at it or before; 0 is the end
 }
 
 // A HostLine is one field of one measurement of one machine over time.
@@ -22,13 +22,29 @@ type HostLine struct {
 	Tags        []Tag       `json:"tags"`
 	Step        string      `json:"step"`
 	Machine     int         `json:"machine"` // index in the step
+	Counts      bool        `json:"counts"`  // values are totals, see HostPoint
 	Values      []HostValue `json:"values"`  // in order of time
 }
 
-// A HostValue is what a machine told in one second; see HostPoint.
+// A HostValue is what a machine told in one second; or, once that is
+// condensed, in the seconds of a minute.
 type HostValue struct {
-	Time  int64   `json:"time"` // Unix ms of the second's end
+	Time int64 `json:"time"` // Unix ms of the (latest) second's end
+	// Value is a total as it was last, or a level; of a minute, its mean.
 	Value float64 `json:"value"`
+	// Max is the highest level of a minute's seconds; nil for a total, and for
+	// a single second.
+	Max *float64 `json:"max,omitempty"`
+	// Seconds is how many seconds it stands for.
+	Seconds int `json:"seconds"`
+}
+
+// Highest returns the highest level that the value stands for.
+func (v HostValue) Highest() float64 {
+	if v.Max != nil {
+		return *v.Max
+	}
+	return v.Value
 }
 
 // hostKey names a measurement of one machine.
@@ -39,21 +55,27 @@ type hostKey struct {
 }
 
 // hostTrack is one measurement of one machine: a column of values for each
-// field, with a row for each second. NaN stands for a value that did not come.
+// field, with a row for each second; and minutes for what is condensed. NaN
+// stands for a value that did not come.
 type hostTrack struct {
 	tags    []Tag
 	times   []int64 // Unix ms of the seconds' ends, ascending
 	columns map[string][]float64
+	minutes []hostMinute
 }
 
 func (s *Series) addHost(machine machineKey, second int64, p *HostPoint) {
-	key := hostKey{machine, p.Name, tagKey(p.Tags)}
+	s.hostTrack(machine, p.Name, p.Tags).add(second, p.Fields)
+}
+
+func (s *Series) hostTrack(machine machineKey, name string, tags []Tag) *hostTrack {
+	key := hostKey{machine, name, tagKey(tags)}
 	t := s.hosts[key]
 	if t == nil {
-		t = &hostTrack{tags: slices.Clone(p.Tags), columns: make(map[string][]float64)}
+		t = &hostTrack{tags: slices.Clone(tags), columns: make(map[string][]float64)}
 		s.hosts[key] = t
 	}
-	t.add(second, p.Fields)
+	return t
 }
 
 // add puts a row where it belongs, mostly at the end. Of two values of one
@@ -89,12 +111,13 @@ func (s *Series) HostLines(q HostQuery) []HostLine {
 			continue
 		}
 		t := s.hosts[key]
-		for field, column := range t.columns {
+		for field := range t.fields() {
 			if q.Field != "" && q.Field != field {
 				continue
 			}
-			if values := q.values(t.times, column); len(values) > 0 {
-				lines = append(lines, HostLine{key.name, field, slices.Clone(t.tags), key.step, key.machine, values})
+			counts := Counts(key.name, field)
+			if values := q.values(t, field, counts); len(values) > 0 {
+				lines = append(lines, HostLine{key.name, field, slices.Clone(t.tags), key.step, key.machine, counts, values})
 			}
 		}
 	}
@@ -109,12 +132,40 @@ func compareHosts(a, b hostKey) int {
 		cmp.Compare(a.tags, b.tags))
 }
 
-// values returns those of the column that are in the query's time.
-func (q HostQuery) values(times []int64, column []float64) (values []HostValue) {
-	for i, time := range times {
-		if time > q.From && (q.To == 0 || time <= q.To) && !math.IsNaN(column[i]) {
-			values = append(values, HostValue{time, column[i]})
+// fields returns the names of all fields that ever had a value.
+func (t *hostTrack) fields() map[string]bool {
+	names := make(map[string]bool, len(t.columns))
+	for field := range t.columns {
+		names[field] = true
+	}
+	for _, m := range t.minutes {
+		for field := range m.fields {
+			names[field] = true
 		}
 	}
+	return names
+}
+
+// values returns those of the field that are in the query's time.
+func (q HostQuery) values(t *hostTrack, field string, counts bool) (values []HostValue) {
+	within := func(time int64) bool { return time > q.From && (q.To == 0 || time <= q.To) }
+	for _, m := range t.minutes {
+		stats, ok := m.fields[field]
+		switch {
+		case !ok || !within(m.time):
+		case counts:
+			values = append(values, HostValue{Time: m.time, Value: stats.Max, Seconds: stats.Count})
+		default:
+			values = append(values, HostValue{Time: m.time, Value: stats.Mean, Max: new(stats.Max), Seconds: stats.Count})
+		}
+	}
+	if column, ok := t.columns[field]; ok {
+		for i, time := range t.times {
+			if within(time) && !math.IsNaN(column[i]) {
+				values = append(values, HostValue{Time: time, Value: column[i], Seconds: 1})
+			}
+		}
+	}
+	slices.SortStableFunc(values, func(a, b HostValue) int { return cmp.Compare(a.Time, b.Time) })
 	return values
 }
