@@ -61,7 +61,8 @@ type PortBinding struct {
 	Address         string // empty is every address
 }
 
-// VolumeBinding mounts a path of the machine.
+// VolumeBinding mounts a path of the machine, which is made, as a folder, when
+// it is not there.
 type VolumeBinding struct {
 	Container, Host string
 	ReadOnly        bool
@@ -118,6 +119,10 @@ type Engine interface {
 	// Create makes a container without starting it and returns its id. A
 	// container of that name and with the same labels is returned as it is.
 	Create(ctx context.Context, spec ContainerSpec) (string, error)
+	// PutFiles puts files into a container, by absolute path, whether it runs or
+	// not. Files that are there are replaced; whoever reads them meanwhile may
+	// find none for a moment, or half of one.
+	PutFiles(ctx context.Context, id string, files map[string][]byte) error
 	// Start starts it; one that runs or has ended already is left alone.
 	Start(ctx context.Context, id string) error
 	Inspect(ctx context.Context, id string) (Container, error)

@@ -28,8 +28,18 @@ const loadLead = time.Second
 // containers.
 const dnsPort = 53
 
-// namesFile is where a relay finds the names that it answers.
-const namesFile = "/etc/loads/names.json"
+// namesFile is where a relay finds the names that it answers, and
+// containersFile where it finds which containers of its machine are the plan's.
+const (
+	namesFile      = "/etc/loads/names.json"
+	containersFile = "/etc/loads/containers.json"
+)
+
+// Where a relay finds what the kernel says of the machine and its containers.
+const (
+	relayProc   = "/host/proc"
+	relayCgroup = "/host/cgroup"
+)
 
 // initialize gets the machines, checks them, loads the images and starts the
 // relays. All of it can be repeated: what is there already is found again.
@@ -333,11 +343,18 @@ func (x *execution) pin(ctx context.Context, m *machine, info EngineInfo, node, 
 // then on no metric sent to the machine can be missed.
 func (x *execution) startRelay(ctx context.Context, m *machine, node, image string, names []byte) error {
 	spec := ContainerSpec{
-		Name:    x.containerName(m, RoleRelay),
-		Image:   node,
-		Command: []string{"relay", "--listen", net.JoinHostPort(m.Address, strconv.Itoa(strategies.StatsdPort))},
+		Name:  x.containerName(m, RoleRelay),
+		Image: node,
+		Command: []string{
+			"relay", "--listen", net.JoinHostPort(m.Address, strconv.Itoa(strategies.StatsdPort)),
+			"--containers", containersFile,
+		},
 		Labels:  x.labels(m, RoleRelay),
 		Network: "host",
+		Volumes: []VolumeBinding{
+			{Container: relayProc, Host: "/proc", ReadOnly: true},
+			{Container: relayCgroup, Host: "/sys/fs/cgroup", ReadOnly: true},
+		},
 	}
 	if series := x.ref.Plan.Steps[m.Step].DockerSeries; series != "" {
 		spec.Command = append(spec.Command, "--series="+series)

@@ -180,6 +180,40 @@ func TestCreate_FilesKeepTheFoldersTheyGoInto(t *testing.T) {
 	}
 }
 
+func TestPutFiles_ReplacesThoseOfARunningContainer(t *testing.T) {
+	b := mustBench(t)
+	spec := b.spec("put", "until", "/etc/some/file", "second")
+	spec.Volumes = []broker.VolumeBinding{{Container: "/host/proc", Host: "/proc", ReadOnly: true}}
+	id := b.start(spec)
+	for _, content := range []string{"first", "second"} {
+		if err := b.PutFiles(t.Context(), id, map[string][]byte{"/etc/some/file": []byte(content)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := b.Wait(ctx, id); err != nil {
+		t.Errorf("the container did not see the second content: %v", err)
+	}
+	if err := b.PutFiles(t.Context(), id, map[string][]byte{"/etc/some/file": []byte("third")}); err != nil {
+		t.Errorf("into one that has ended: %v", err)
+	}
+	wantCode(t, b.PutFiles(t.Context(), id, map[string][]byte{"etc/file": nil}), broker.EInvalid)
+	wantCode(t, b.PutFiles(t.Context(), b.name+"-none", map[string][]byte{"/etc/file": nil}), broker.ENotFound)
+}
+
+func TestCreate_BindsWhatTheKernelSays(t *testing.T) {
+	b := mustBench(t)
+	spec := b.spec("proc", "cat", "/host/proc/1/cgroup")
+	spec.Volumes = []broker.VolumeBinding{
+		{Container: "/host/proc", Host: "/proc", ReadOnly: true},
+		{Container: "/host/cgroup", Host: "/sys/fs/cgroup", ReadOnly: true},
+	}
+	if got := b.run(spec); !strings.Contains(got, ":/") {
+		t.Errorf("got %q, want the control groups of the host's first process", got)
+	}
+}
+
 func TestCreate_HostNetworkSeesTheHost(t *testing.T) {
 	b := mustBench(t)
 	spec := b.spec("host", "cat", "/proc/net/dev")

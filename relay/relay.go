@@ -52,6 +52,13 @@ type Config struct {
 	// Host, when not nil, is called for each frame and returns what is told of
 	// the machine itself in it. It is never called twice at once.
 	Host func(context.Context) []metrics.HostPoint
+	// Containers is the file in which the broker lists the plan's containers on
+	// the machine; empty is none. There may be no such file yet.
+	Containers string
+	// Container, when not nil, is called for each frame and each of these
+	// containers, by its id and name, and returns what is told of it beside the
+	// machine. It is never called twice at once, nor together with Host.
+	Container func(id, name string) []metrics.HostPoint
 	// Ready, when not nil, is called once with the address that is listened on.
 	Ready func(net.Addr)
 }
@@ -75,7 +82,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Ready != nil {
 		cfg.Ready(in.address)
 	}
-	r := &relay{cfg: cfg, in: in, received: newAggregate(cfg.MaxSeries, cfg.Series), out: newOutbox()}
+	r := &relay{cfg: cfg, in: in, received: newAggregate(cfg.MaxSeries, cfg.Series), out: newOutbox(), listed: containersFile{path: cfg.Containers}}
 	err = errors.Join(r.run(ctx), in.close())
 	r.logEnd(err)
 	return err
@@ -104,7 +111,9 @@ type relay struct {
 	in       *intake
 	received *aggregate
 	out      *outbox
+	listed   containersFile
 	warned   bool // of losses; the clock's own until it has ended
+	unlisted bool // the list of containers could not be read last; likewise
 }
 
 func (r *relay) run(ctx context.Context) error {
@@ -155,7 +164,23 @@ func (r *relay) take(ctx context.Context, at time.Time) metrics.Frame {
 	if r.cfg.Host != nil {
 		frame.Host = r.cfg.Host(ctx)
 	}
+	if r.cfg.Container != nil {
+		frame.Host = append(frame.Host, r.measureContainers()...)
+	}
 	return frame
+}
+
+// measureContainers returns what is told of the plan's containers.
+func (r *relay) measureContainers() (points []metrics.HostPoint) {
+	list, err := r.listed.containers()
+	if err != nil && !r.unlisted {
+		r.cfg.Log.Warn("the plan's containers are not known", "error", err)
+	}
+	r.unlisted = err != nil
+	for _, c := range list {
+		points = append(points, r.cfg.Container(c.ID, c.Name)...)
+	}
+	return points
 }
 
 // logLosses tells what is lost until now. The ledger has all of it in the end.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/loads/loads/relay"
+	"github.com/loads/loads/relay/cgroup"
 	"github.com/loads/loads/relay/hoststats"
 )
 
@@ -25,7 +26,8 @@ func runRelay(ctx context.Context, p program, args []string) error {
 	fs.IntVar(&cfg.ReadBuffer, "read-buffer", relay.DefaultReadBuffer, "`bytes` asked for each socket's buffer; without privileges the system may give less")
 	fs.IntVar(&cfg.MaxSeries, "max-series", relay.DefaultMaxSeries, "most metrics told apart; others are dropped and counted")
 	fs.StringVar(&cfg.Series, "series", "", "`value` of the tag type on metrics that have none")
-	host := fs.Bool("host", true, "tell of the machine's processors, memory, disks and network in each frame")
+	host := fs.Bool("host", true, "tell of the machine's processors, memory, disks and network, and of the plan's containers, in each frame")
+	fs.StringVar(&cfg.Containers, "containers", "", "`file` that lists the plan's containers on the machine, read when it changes")
 	fs.StringVar(&dns.Listen, "dns", "", "`address` to resolve names on, UDP and TCP; empty for not at all")
 	fs.StringVar(&dns.NamesFile, "names", "/etc/loads/names.json", "`file` of names and addresses")
 	if _, err := p.parse(fs, args, 0); err != nil {
@@ -35,6 +37,7 @@ func runRelay(ctx context.Context, p program, args []string) error {
 		return errors.New("--listen is missing, for example --listen 127.0.0.1:8125")
 	}
 	if *host {
+		cfg.Container = cgroup.NewReader("/host/proc", "/host/cgroup", log.With("component", "containers")).Read
 		cfg.Host = hoststats.NewReader(log.With("component", "host")).Read
 	}
 	group, ctx := errgroup.WithContext(ctx)
