@@ -1,7 +1,6 @@
 package hoststats
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -15,9 +14,8 @@ import (
 	"github.com/loads/loads/metrics"
 )
 
-// maxDevices bounds the disks, and the interfaces, in a frame. Those that did
-// the most since the machine started are kept.
-const maxDevices = 32
+// total is the tag of what all disks, or all interfaces, did together.
+const total = "total"
 
 func readMemory(ctx context.Context) ([]metrics.HostPoint, error) {
 	m, err := mem.VirtualMemoryWithContext(ctx)
@@ -26,8 +24,7 @@ func readMemory(ctx context.Context) ([]metrics.HostPoint, error) {
 	}
 	fields := map[string]float64{
 		"total": float64(m.Total), "available": float64(m.Available), "used": float64(m.Used), "free": float64(m.Free),
-		"cached": float64(m.Cached), "buffered": float64(m.Buffers),
-		"swap_total": float64(m.SwapTotal), "swap_free": float64(m.SwapFree),
+		"cached": float64(m.Cached), "buffered": float64(m.Buffers), "swap_free": float64(m.SwapFree),
 	}
 	if m.Total > 0 {
 		fields["used_percent"] = rounded(100 * float64(m.Used) / float64(m.Total))
@@ -51,56 +48,81 @@ func (r *Reader) readLoad(ctx context.Context) ([]metrics.HostPoint, error) {
 	}}}, nil
 }
 
-// readDisks returns the totals of disks and partitions that were ever used.
+// readDisks returns the totals of all disks together. Partitions, and what lies
+// upon disks or in memory, are left out: what they do is done by disks, or by
+// none.
 func readDisks(ctx context.Context) ([]metrics.HostPoint, error) {
 	disks, err := disk.IOCountersWithContext(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var points []metrics.HostPoint
+	sum := map[string]float64{}
 	for name, d := range disks {
-		if d.ReadCount+d.WriteCount == 0 || strings.HasPrefix(name, "loop") || strings.HasPrefix(name, "ram") {
+		if !isDisk(name, disks) {
 			continue
 		}
-		points = append(points, metrics.HostPoint{Name: "diskio", Tags: tag("name", name), Fields: map[string]float64{
-			"reads": float64(d.ReadCount), "read_bytes": float64(d.ReadBytes), "read_time": float64(d.ReadTime),
-			"writes": float64(d.WriteCount), "write_bytes": float64(d.WriteBytes), "write_time": float64(d.WriteTime),
-			"io_time": float64(d.IoTime), "iops_in_progress": float64(d.IopsInProgress),
-		}})
+		sum["reads"] += float64(d.ReadCount)
+		sum["read_bytes"] += float64(d.ReadBytes)
+		sum["writes"] += float64(d.WriteCount)
+		sum["write_bytes"] += float64(d.WriteBytes)
+		sum["io_time"] += float64(d.IoTime)
+		sum["iops_in_progress"] += float64(d.IopsInProgress)
 	}
-	return busiest(points, "read_bytes", "write_bytes"), nil
+	return point("diskio", "name", sum), nil
 }
 
-// readInterfaces returns the totals of the interfaces, but for loopback and the
-// host's ends of containers' own interfaces, whose bridges are there.
+// isDisk reports whether the device is a disk of its own.
+func isDisk(name string, all map[string]disk.IOCountersStat) bool {
+	if hasPrefix(name, "loop", "ram", "zram", "dm-", "md", "sr", "fd", "drbd", "nbd") {
+		return false
+	}
+	for other := range all { // sda1 is of sda, nvme0n1p1 of nvme0n1
+		if part, ok := strings.CutPrefix(name, other); ok && part != "" && strings.Trim(part, "p0123456789") == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// readInterfaces returns the totals of all interfaces to the outside together.
+// Those that lie upon others are left out, so that nothing counts twice.
 func readInterfaces(ctx context.Context) ([]metrics.HostPoint, error) {
 	interfaces, err := net.IOCountersWithContext(ctx, true)
 	if err != nil {
 		return nil, err
 	}
-	var points []metrics.HostPoint
+	sum := map[string]float64{}
 	for _, i := range interfaces {
-		if i.Name == "lo" || strings.HasPrefix(i.Name, "veth") {
+		if isVirtual(i.Name) {
 			continue
 		}
-		points = append(points, metrics.HostPoint{Name: "net", Tags: tag("interface", i.Name), Fields: map[string]float64{
-			"bytes_sent": float64(i.BytesSent), "bytes_recv": float64(i.BytesRecv),
-			"packets_sent": float64(i.PacketsSent), "packets_recv": float64(i.PacketsRecv),
-			"err_in": float64(i.Errin), "err_out": float64(i.Errout),
-			"drop_in": float64(i.Dropin), "drop_out": float64(i.Dropout),
-		}})
+		sum["bytes_sent"] += float64(i.BytesSent)
+		sum["bytes_recv"] += float64(i.BytesRecv)
+		sum["packets_sent"] += float64(i.PacketsSent)
+		sum["packets_recv"] += float64(i.PacketsRecv)
+		sum["err_in"] += float64(i.Errin)
+		sum["err_out"] += float64(i.Errout)
+		sum["drop_in"] += float64(i.Dropin)
+		sum["drop_out"] += float64(i.Dropout)
 	}
-	return busiest(points, "bytes_recv", "bytes_sent"), nil
+	return point("net", "interface", sum), nil
 }
 
-// busiest returns at most maxDevices points, those with the highest sum of two
-// fields, sorted by their tag.
-func busiest(points []metrics.HostPoint, a, b string) []metrics.HostPoint {
-	byTag := func(p, q metrics.HostPoint) int { return cmp.Compare(p.Tags[0].Value, q.Tags[0].Value) }
-	slices.SortFunc(points, func(p, q metrics.HostPoint) int {
-		return cmp.Or(cmp.Compare(q.Fields[a]+q.Fields[b], p.Fields[a]+p.Fields[b]), byTag(p, q))
-	})
-	points = points[:min(len(points), maxDevices)]
-	slices.SortFunc(points, byTag)
-	return points
+// isVirtual reports whether what goes through the interface goes through
+// another one too, or never leaves the machine.
+func isVirtual(name string) bool {
+	return name == "lo" || strings.Contains(name, ".") || hasPrefix(name,
+		"veth", "br-", "docker", "virbr", "cni", "flannel", "cali", "tun", "tap", "wg", "bond", "team", "dummy", "ifb", "vxlan")
+}
+
+func hasPrefix(name string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+// point is that of a sum, if there is anything in it.
+func point(name, tagName string, sum map[string]float64) []metrics.HostPoint {
+	if len(sum) == 0 {
+		return nil
+	}
+	return []metrics.HostPoint{{Name: name, Tags: tag(tagName, total), Fields: sum}}
 }

@@ -93,10 +93,8 @@ func (r *Reader) readCPU(ctx context.Context) ([]metrics.HostPoint, error) {
 		"usage_system":  percent(now.System, last.System),
 		"usage_idle":    percent(now.Idle, last.Idle),
 		"usage_iowait":  percent(now.Iowait, last.Iowait),
-		"usage_irq":     percent(now.Irq, last.Irq),
 		"usage_softirq": percent(now.Softirq, last.Softirq),
 		"usage_steal":   percent(now.Steal, last.Steal),
-		"usage_guest":   percent(now.Guest+now.GuestNice, last.Guest+last.GuestNice),
 	}}}, nil
 }
 

@@ -8,10 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/shirou/gopsutil/v4/disk"
 
 	"github.com/loads/loads/metrics"
 )
@@ -139,16 +142,32 @@ func TestTableThatIsNotThereHasNoConnections(t *testing.T) {
 	}
 }
 
-func TestBusiestDevicesAreKept(t *testing.T) {
-	var points []metrics.HostPoint
-	for i := range 3 * maxDevices {
-		points = append(points, metrics.HostPoint{
-			Name: "net", Tags: tag("interface", string(rune('A'+i))), Fields: map[string]float64{"in": float64(i), "out": 1},
-		})
+func TestWhatDisksAre(t *testing.T) {
+	all := map[string]disk.IOCountersStat{}
+	for _, name := range []string{"sda", "sda1", "sda12", "sdaa", "vda", "xvda1", "nvme0n1", "nvme0n1p1", "mmcblk0", "mmcblk0p2", "loop7", "dm-0", "md127", "zram0", "sr0"} {
+		all[name] = disk.IOCountersStat{}
 	}
-	kept := busiest(points, "in", "out")
-	if len(kept) != maxDevices || kept[0].Tags[0].Value != string(rune('A'+2*maxDevices)) {
-		t.Errorf("got %d, the first %v, want the %d with the highest numbers", len(kept), kept[0], maxDevices)
+	var got []string
+	for name := range all {
+		if isDisk(name, all) {
+			got = append(got, name)
+		}
+	}
+	slices.Sort(got)
+	want := []string{"mmcblk0", "nvme0n1", "sda", "sdaa", "vda", "xvda1"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestWhatInterfacesLeadOutside(t *testing.T) {
+	for name, virtual := range map[string]bool{
+		"lo": true, "veth12ab": true, "br-7f00": true, "docker0": true, "eth0.100": true, "bond0": true, "wg0": true, "tun0": true,
+		"eth0": false, "ens5": false, "enp0s31f6": false, "wlan0": false, "ib0": false,
+	} {
+		if isVirtual(name) != virtual {
+			t.Errorf("%s: virtual is %v, want %v", name, !virtual, virtual)
+		}
 	}
 }
 
