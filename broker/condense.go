@@ -27,6 +27,12 @@ func (x *execution) condense(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		if err := x.watchProcessors(ctx); err != nil {
+			if ctx.Err() == nil {
+				x.log.Error("look at the machines' processors", "error", err)
+			}
+			continue // its seconds must not be condensed before
+		}
 		x.seriesMu.Lock()
 		until := x.series.Newest() - freshMs
 		x.series.Condense(until)

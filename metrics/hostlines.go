@@ -127,6 +127,16 @@ func (s *Series) HostLines(q HostQuery) []HostLine {
 	return lines
 }
 
+// HostValues returns one field of the measurement with these tags, in order of
+// time.
+func (s *Series) HostValues(step string, machine int, measurement, field string, tags ...Tag) []HostValue {
+	t := s.hosts[hostKey{machineKey{step, machine}, measurement, tagKey(tags)}]
+	if t == nil {
+		return nil
+	}
+	return HostQuery{}.values(t, field, Counts(measurement, field))
+}
+
 func compareHosts(a, b hostKey) int {
 	return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.step, b.step), cmp.Compare(a.machine, b.machine),
 		cmp.Compare(a.tags, b.tags))

@@ -32,6 +32,7 @@ func (c *checker) step(at string, s Step) {
 	c.limits(at, s)
 	c.ready(at, s)
 	c.quorum(at, s)
+	c.role(at, s)
 }
 
 // monitor declines a value for what is fixed about the monitor step.
