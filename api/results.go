@@ -59,7 +59,7 @@ func (s *Server) summary(ctx context.Context, in *uuidInput) (reportAnswer, erro
 	}
 	influx, err := s.exported(ctx, in.UUID)
 	return reportAnswer{done(), Report{
-		Run: runWithPlan(r.Run), Machines: machinesOf(r.Run, r.Machines), Summary: r.Summary, Ledger: r.Ledger,
+		Run: runWithPlan(r.Run), Machines: machinesOf(r.Run, r.Machines), Summary: r.Summary, Hosts: r.Hosts, Ledger: r.Ledger,
 		Influx: influx,
 	}}, err
 }

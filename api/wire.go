@@ -223,7 +223,9 @@ type Report struct {
 	Run      Run             `json:"run"`
 	Machines []Machine       `json:"machines"`
 	Summary  metrics.Summary `json:"summary"`
-	Ledger   metrics.Ledger  `json:"ledger"`
+	// Hosts are what the machines told of themselves over the whole run.
+	Hosts  []metrics.HostSummary `json:"hosts,omitempty"`
+	Ledger metrics.Ledger        `json:"ledger"`
 	// Influx is set when the run's metrics go to InfluxDB too.
 	Influx *Exported `json:"influx,omitempty"`
 }

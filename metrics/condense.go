@@ -23,6 +23,26 @@ type Block struct {
 	Hosts []HostSpan `json:"hosts,omitempty"`
 }
 
+// Minute returns the end of the minute, Unix ms, that all of the block is in;
+// false when it is of several minutes, or empty.
+func (b Block) Minute() (end int64, ok bool) {
+	for _, span := range b.Spans {
+		if minute := minuteOf(span.Time); end == 0 {
+			end = minute
+		} else if minute != end {
+			return 0, false
+		}
+	}
+	for _, span := range b.Hosts {
+		if minute := minuteOf(span.Time); end == 0 {
+			end = minute
+		} else if minute != end {
+			return 0, false
+		}
+	}
+	return end, end != 0
+}
+
 // A Span is what a machine did in a minute, or what all machines of a step
 // together did in a second.
 type Span struct {
