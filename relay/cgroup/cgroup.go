@@ -48,6 +48,7 @@ type container struct {
 	tries  int    // readings so far
 	group  string // its folder below the root, or below that of a controller; empty when not found
 	second bool   // of version 2
+	found  string // the controller that it was found by, in version 1
 	pid    string // of a process in it; empty when not known
 
 	used float64   // processor time at the last reading, in seconds
@@ -93,8 +94,7 @@ func (r *Reader) Read(id, name string) []metrics.HostPoint {
 		if len(fields) > 0 {
 			points = append(points, metrics.HostPoint{Name: m.name, Tags: tags, Fields: fields})
 		}
-		// What is gone since it was found has ended.
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !r.warned[m.name] {
+		if err != nil && !r.warned[m.name] && r.isThere(c) {
 			r.warned[m.name] = true
 			r.log.Warn("a measurement of a container is left out", "measurement", m.name, "container", name, "error", err)
 		}
@@ -105,27 +105,35 @@ func (r *Reader) Read(id, name string) []metrics.HostPoint {
 // find sees to the container's group, and reports whether it is there.
 func (r *Reader) find(c *container) bool {
 	if c.group != "" {
-		if _, err := os.Stat(r.path(c, "memory", "")); err == nil {
+		if r.isThere(c) {
 			return true
 		}
 		c.group, c.pid = "", ""
 	}
 	_, err := os.Stat(filepath.Join(r.root, "cgroup.controllers"))
 	c.second = err == nil
-	base := r.root
-	if !c.second {
-		base = filepath.Join(r.root, "memory")
-	}
-	for _, group := range []string{"docker/" + c.id, "system.slice/docker-" + c.id + ".scope"} {
-		if _, err := os.Stat(filepath.Join(base, group)); err == nil {
-			c.group = group
-			return true
+	for _, c.found = range []string{"memory", "cpuacct"} {
+		for _, c.group = range []string{"docker/" + c.id, "system.slice/docker-" + c.id + ".scope"} {
+			if r.isThere(c) {
+				return true
+			}
+		}
+		c.group = ""
+		if c.tries%searchEvery == 1 {
+			c.group = search(r.path(c, c.found, ""), c)
+		}
+		if c.group != "" || c.second {
+			break
 		}
 	}
-	if c.tries%searchEvery == 1 {
-		c.group = search(base, c)
-	}
 	return c.group != ""
+}
+
+// isThere reports whether the container's group is there; it is not any more
+// when the container has ended.
+func (r *Reader) isThere(c *container) bool {
+	_, err := os.Stat(r.path(c, c.found, ""))
+	return err == nil
 }
 
 // search looks for the group of an engine that puts them elsewhere.

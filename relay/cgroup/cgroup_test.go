@@ -126,6 +126,16 @@ func TestReadsWhatTheKernelTells(t *testing.T) {
 			"a figure that can't be read", second("docker/" + id).with(tree{"cgroup/docker/" + id + "/memory.events": "strange\n"}),
 			all(map[string]float64{"usage": 7_000_000, "limit": 14_000_000, "usage_percent": 50}), "oom_kill",
 		},
+		{
+			"version 1 without memory", first("docker/" + id).without("cgroup/memory"),
+			map[string]map[string]float64{metrics.ContainerNetwork: net},
+			metrics.ContainerMemory,
+		},
+		{
+			"version 2 without memory", second("docker/" + id).without("/memory."),
+			map[string]map[string]float64{metrics.ContainerNetwork: net},
+			metrics.ContainerMemory,
+		},
 		{"of another id", second("docker/" + strings.ToUpper(id)), nil, ""},
 		{"nothing there", tree{}, nil, ""},
 	} {

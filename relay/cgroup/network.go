@@ -2,7 +2,9 @@ package cgroup
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,6 +26,9 @@ func (r *Reader) readNetwork(c *container) (map[string]float64, error) {
 	}
 	path := filepath.Join(r.proc, c.pid, "net", "dev")
 	own, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // the process has ended meanwhile
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -136,7 +136,14 @@ func TestManyConnectionsAreCountedLessOften(t *testing.T) {
 }
 
 func TestTableThatIsNotThereHasNoConnections(t *testing.T) {
-	counts, err := countStates(filepath.Join(t.TempDir(), "tcp6"))
+	missing, empty := filepath.Join(t.TempDir(), "tcp6"), filepath.Join(t.TempDir(), "tcp")
+	if counts, err := countStates(empty, missing); err == nil {
+		t.Errorf("got %v, want an error where no table is there", counts)
+	}
+	if err := os.WriteFile(empty, []byte("  sl  local_address rem_address   st\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	counts, err := countStates(empty, missing)
 	if err != nil || len(counts) == 0 || counts["tcp_established"] != 0 {
 		t.Errorf("got %v, %v, want every state with 0", counts, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/loads/loads/metrics"
@@ -46,13 +47,14 @@ func (r *Reader) readStates(context.Context) ([]metrics.HostPoint, error) {
 	return []metrics.HostPoint{{Name: "netstat", Fields: maps.Clone(r.tcp)}}, nil
 }
 
-// countStates counts the connections in the tables, of which those that are
-// not there, for want of IPv6, have none.
+// countStates counts the connections in the tables. One that is not there, for
+// want of IPv6, has none; but one of them has to be.
 func countStates(tables ...string) (map[string]float64, error) {
 	counts := make(map[string]float64)
 	for _, field := range stateFields[1:] {
 		counts[field] = 0
 	}
+	var read int
 	for _, path := range tables {
 		table, err := os.Open(path)
 		if errors.Is(err, os.ErrNotExist) {
@@ -66,6 +68,10 @@ func countStates(tables ...string) (map[string]float64, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", path, err)
 		}
+		read++
+	}
+	if read == 0 {
+		return nil, fmt.Errorf("none of the tables of connections is there: %s", strings.Join(tables, ", "))
 	}
 	return counts, nil
 }
