@@ -36,7 +36,7 @@ func (s *Server) resultRoutes() {
 	}, s.series)
 	register(s, huma.Operation{
 		OperationID: "hosts", Method: http.MethodGet, Path: "/api/run/{uuid}/hosts", Tags: tags,
-		Summary: "What a run's machines told of themselves, second by second", RejectUnknownQueryParameters: true,
+		Summary: "What a run's machines told of themselves and of their containers", RejectUnknownQueryParameters: true,
 	}, s.hosts)
 }
 
