@@ -164,19 +164,22 @@ func (b *builder) hosts() {
 	level := func(what, from string) []query {
 		return []query{{sql: selectFrom(what, `"`+from+`"`, where, by), alias: alias}}
 	}
-	b.chart(panel{title: "CPU", unit: "percent", width: 8, queries: append(level(`mean("usage_active")`, "cpu"),
-		query{sql: selectFrom(`mean("usage_steal")`, `"cpu"`, where, by), alias: "steal " + alias})})
+	b.chart(panel{title: "CPU", unit: "percent", width: 8, queries: level(`mean("usage_active")`, "cpu")})
 	b.chart(panel{title: "Memory", unit: "percent", width: 8, queries: level(`mean("used_percent")`, "mem")})
 	b.chart(panel{title: "Network", unit: "bps", width: 8, queries: []query{
 		{sql: rate("bytes_recv", " * 8", "net"), alias: "in " + alias},
 		{sql: rate("bytes_sent", " * 8", "net"), alias: "out " + alias},
 	}})
-	b.chart(panel{title: "Load", unit: "short", width: 8, queries: level(`mean("load1")`, "system")})
-	b.chart(panel{title: "Disk", unit: "Bps", width: 8, queries: []query{
+	b.chart(panel{
+		title: "CPU taken by other virtual machines (steal)", unit: "percent", width: 12,
+		queries: level(`mean("usage_steal")`, "cpu"),
+	})
+	b.chart(panel{title: "Load", unit: "short", width: 12, queries: level(`mean("load1")`, "system")})
+	b.chart(panel{title: "Disk", unit: "Bps", width: 12, queries: []query{
 		{sql: rate("read_bytes", "", "diskio"), alias: "read " + alias},
 		{sql: rate("write_bytes", "", "diskio"), alias: "written " + alias},
 	}})
-	b.chart(panel{title: "TCP connections", unit: "short", width: 8, queries: []query{
+	b.chart(panel{title: "TCP connections", unit: "short", width: 12, queries: []query{
 		{sql: selectFrom(`max("tcp_established")`, `"netstat"`, where, by), alias: "established " + alias},
 		{sql: selectFrom(`max("tcp_time_wait")`, `"netstat"`, where, by), alias: "time wait " + alias},
 	}})

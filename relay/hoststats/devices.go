@@ -2,6 +2,9 @@ package hoststats
 
 import (
 	"context"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -51,24 +54,28 @@ func (r *Reader) readLoad(ctx context.Context) ([]metrics.HostPoint, error) {
 // readDisks returns the totals of all disks together. Partitions, and what lies
 // upon disks or in memory, are left out: what they do is done by disks, or by
 // none.
-func readDisks(ctx context.Context) ([]metrics.HostPoint, error) {
+func (r *Reader) readDisks(ctx context.Context) ([]metrics.HostPoint, error) {
 	disks, err := disk.IOCountersWithContext(ctx)
 	if err != nil {
 		return nil, err
 	}
-	sum := map[string]float64{}
+	byName, inProgress := map[string]map[string]float64{}, 0.0
 	for name, d := range disks {
 		if !isDisk(name, disks) {
 			continue
 		}
-		sum["reads"] += float64(d.ReadCount)
-		sum["read_bytes"] += float64(d.ReadBytes)
-		sum["writes"] += float64(d.WriteCount)
-		sum["write_bytes"] += float64(d.WriteBytes)
-		sum["io_time"] += float64(d.IoTime)
-		sum["iops_in_progress"] += float64(d.IopsInProgress)
+		byName[name] = map[string]float64{
+			"reads": float64(d.ReadCount), "read_bytes": float64(d.ReadBytes),
+			"writes": float64(d.WriteCount), "write_bytes": float64(d.WriteBytes), "io_time": float64(d.IoTime),
+		}
+		inProgress += float64(d.IopsInProgress)
 	}
-	return point("diskio", "name", sum), nil
+	sum := r.disks.add(byName)
+	if len(sum) == 0 {
+		return nil, nil
+	}
+	sum["iops_in_progress"] = inProgress
+	return []metrics.HostPoint{{Name: "diskio", Tags: tag("name", total), Fields: sum}}, nil
 }
 
 // isDisk reports whether the device is a disk of its own.
@@ -86,26 +93,62 @@ func isDisk(name string, all map[string]disk.IOCountersStat) bool {
 
 // readInterfaces returns the totals of all interfaces to the outside together.
 // Those that lie upon others are left out, so that nothing counts twice.
-func readInterfaces(ctx context.Context) ([]metrics.HostPoint, error) {
+func (r *Reader) readInterfaces(ctx context.Context) ([]metrics.HostPoint, error) {
 	interfaces, err := net.IOCountersWithContext(ctx, true)
 	if err != nil {
 		return nil, err
 	}
-	sum := map[string]float64{}
+	byName, hardware := map[string]map[string]float64{}, map[string]map[string]float64{}
 	for _, i := range interfaces {
 		if isVirtual(i.Name) {
 			continue
 		}
-		sum["bytes_sent"] += float64(i.BytesSent)
-		sum["bytes_recv"] += float64(i.BytesRecv)
-		sum["packets_sent"] += float64(i.PacketsSent)
-		sum["packets_recv"] += float64(i.PacketsRecv)
-		sum["err_in"] += float64(i.Errin)
-		sum["err_out"] += float64(i.Errout)
-		sum["drop_in"] += float64(i.Dropin)
-		sum["drop_out"] += float64(i.Dropout)
+		byName[i.Name] = map[string]float64{
+			"bytes_sent": float64(i.BytesSent), "bytes_recv": float64(i.BytesRecv),
+			"packets_sent": float64(i.PacketsSent), "packets_recv": float64(i.PacketsRecv),
+			"err_in": float64(i.Errin), "err_out": float64(i.Errout),
+			"drop_in": float64(i.Dropin), "drop_out": float64(i.Dropout),
+		}
+		// Only those that are no mere software have a device, but for machines
+		// that are containers themselves, whose interfaces have none.
+		if _, err := os.Stat(filepath.Join("/sys/class/net", i.Name, "device")); err == nil {
+			hardware[i.Name] = byName[i.Name]
+		}
 	}
-	return point("net", "interface", sum), nil
+	if len(hardware) > 0 {
+		byName = hardware
+	}
+	sum := r.interfaces.add(byName)
+	if len(sum) == 0 {
+		return nil, nil
+	}
+	return []metrics.HostPoint{{Name: "net", Tags: tag("interface", total), Fields: sum}}, nil
+}
+
+// totals adds up what devices count. The sum never falls, though devices go
+// away or begin anew.
+type totals struct {
+	last map[string]map[string]float64 // by device and field
+	sum  map[string]float64
+}
+
+// add takes in what the devices that are there now have counted, and returns
+// the sum.
+func (t *totals) add(devices map[string]map[string]float64) map[string]float64 {
+	if t.sum == nil {
+		t.sum = make(map[string]float64)
+	}
+	for name, fields := range devices {
+		for field, now := range fields {
+			if before := t.last[name][field]; now >= before {
+				t.sum[field] += now - before
+			} else {
+				t.sum[field] += now
+			}
+		}
+	}
+	t.last = devices
+	return maps.Clone(t.sum)
 }
 
 // isVirtual reports whether what goes through the interface goes through
@@ -117,12 +160,4 @@ func isVirtual(name string) bool {
 
 func hasPrefix(name string, prefixes ...string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
-}
-
-// point is that of a sum, if there is anything in it.
-func point(name, tagName string, sum map[string]float64) []metrics.HostPoint {
-	if len(sum) == 0 {
-		return nil
-	}
-	return []metrics.HostPoint{{Name: name, Tags: tag(tagName, total), Fields: sum}}
 }

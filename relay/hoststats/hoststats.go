@@ -31,6 +31,8 @@ type Reader struct {
 	cpu  cpu.TimesStat // of the last reading; without a name before it
 	cpus int           // number of processors; 0 when not known
 
+	disks, interfaces totals
+
 	tcp     map[string]float64 // of the last count
 	tcpFrom time.Time          // when connections are counted again
 }
@@ -55,8 +57,8 @@ func (r *Reader) Read(ctx context.Context) []metrics.HostPoint {
 		{"cpu", r.readCPU},
 		{"mem", readMemory},
 		{"system", r.readLoad},
-		{"diskio", readDisks},
-		{"net", readInterfaces},
+		{"diskio", r.readDisks},
+		{"net", r.readInterfaces},
 		{"netstat", r.readStates},
 	} {
 		read, err := m.read(ctx)

@@ -178,6 +178,25 @@ func TestWhatInterfacesLeadOutside(t *testing.T) {
 	}
 }
 
+func TestTotalsNeverFall(t *testing.T) {
+	var all totals
+	for _, step := range []struct {
+		what    string
+		devices map[string]map[string]float64
+		want    float64
+	}{
+		{"at first, all that was counted", map[string]map[string]float64{"a": {"n": 100}, "b": {"n": 10}}, 110},
+		{"growth", map[string]map[string]float64{"a": {"n": 105}, "b": {"n": 10}}, 115},
+		{"one goes away", map[string]map[string]float64{"a": {"n": 106}}, 116},
+		{"one comes", map[string]map[string]float64{"a": {"n": 106}, "c": {"n": 4}}, 120},
+		{"one begins anew", map[string]map[string]float64{"a": {"n": 2}, "c": {"n": 4}}, 122},
+	} {
+		if got := all.add(step.devices)["n"]; got != step.want {
+			t.Errorf("%s: got %v, want %v", step.what, got, step.want)
+		}
+	}
+}
+
 func TestPointsAreFitForAFrame(t *testing.T) {
 	r := NewReader(nil)
 	r.Read(t.Context())
