@@ -69,6 +69,7 @@ var onlyIn = map[string][]string{
 	"github.com/DataDog/sketches-go":          {"metrics"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"metrics"},
 	"github.com/axiomhq/hyperloglog":          {"metrics"},
+	"github.com/shirou/gopsutil":              {"relay"},
 }
 
 // pure packages do no input or output.

@@ -89,6 +89,7 @@ type Report struct {
 	Run      Run
 	Machines []Machine
 	Summary  metrics.Summary
+	Hosts    []metrics.HostSummary // what the machines told of themselves
 	Ledger   metrics.Ledger
 }
 

@@ -8,12 +8,13 @@ import (
 )
 
 const (
-	// condenseEvery is how often a run under way is condensed in memory; the
-	// store condenses whole minutes.
+	// condenseEvery is how often a run under way is condensed in memory.
 	condenseEvery = 10 * time.Second
-	// freshMs is how long, in ms, each second of each machine is kept apart.
+	// freshMs is how long, in ms, each second of each machine is kept apart in
+	// memory, and storedMs in the store, which condenses partMs at once.
 	freshMs  = 30_000
-	minuteMs = 60_000
+	storedMs = 20_000
+	partMs   = 10_000
 )
 
 // condense keeps the run's series and stored frames small while it goes on,
@@ -21,28 +22,34 @@ const (
 func (x *execution) condense(ctx context.Context) {
 	tick := time.NewTicker(condenseEvery)
 	defer tick.Stop()
-	done := int64(0) // minute that the store has condensed
+	done := int64(0) // up to where the store has condensed
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
+		if err := x.watchProcessors(ctx); err != nil {
+			if ctx.Err() == nil {
+				x.log.Error("look at the machines' processors", "error", err)
+			}
+			continue // its seconds must not be condensed before
+		}
 		x.seriesMu.Lock()
-		until := x.series.Newest() - freshMs
-		x.series.Condense(until)
+		newest := x.series.Newest()
+		x.series.Condense(newest - freshMs)
 		x.seriesMu.Unlock()
-		minute := until / minuteMs * minuteMs
-		if minute <= done {
+		until := (newest - storedMs) / partMs * partMs
+		if until <= done {
 			continue
 		}
-		if err := x.b.cfg.Store.Condense(ctx, x.ref.UUID, minute); err != nil {
+		if err := x.b.cfg.Store.Condense(ctx, x.ref.UUID, until); err != nil {
 			if ctx.Err() == nil {
 				x.log.Error("condense the stored frames", "error", err)
 			}
 			continue
 		}
-		done = minute
+		done = until
 	}
 }
 

@@ -163,6 +163,6 @@ type FrameStore interface {
 	Uncondensed(ctx context.Context) (runUUIDs []string, err error)
 	// ReadSeries makes the run's series from frames and what is condensed.
 	ReadSeries(ctx context.Context, runUUID string) (*metrics.Series, error)
-	// ReadTotals makes a series with the right Summary only, and quickly.
+	// ReadTotals makes a series with the right Summary and Hosts only, and quickly.
 	ReadTotals(ctx context.Context, runUUID string) (*metrics.Series, error)
 }

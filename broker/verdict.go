@@ -144,9 +144,9 @@ func criterionEvent(r CriterionResult) Event {
 }
 
 // instrumentFaults says, a phrase each, what was wrong with the means of
-// measuring: the way of the metrics, the common start, the number of machines.
-// A new kind of fault, such as a generator short of processor, is one more
-// function here.
+// measuring: the way of the metrics, the common start, the number of machines,
+// and what those that make the load were short of. A new kind of fault is one
+// more function here.
 func (x *execution) instrumentFaults(ctx context.Context, records []StepRecord) ([]string, error) {
 	ledger, err := x.b.cfg.Store.Ledger(ctx, x.ref.UUID)
 	if err != nil {
@@ -160,7 +160,14 @@ func (x *execution) instrumentFaults(ctx context.Context, records []StepRecord) 
 	faults := quorumFaults(plan, records, machines)
 	faults = append(faults, ledgerFaults(plan, ledger, machines)...)
 	faults = append(faults, clockFaults(plan, machines)...)
-	return append(faults, skewFaults(plan, records)...), nil
+	faults = append(faults, skewFaults(plan, records)...)
+	busy, err := x.processorFaults(ctx)
+	if err != nil {
+		return nil, err
+	}
+	x.seriesMu.Lock()
+	defer x.seriesMu.Unlock()
+	return append(append(faults, busy...), memoryFaults(plan, x.series)...), nil
 }
 
 func relayFault(plan strategies.Plan, m Machine) string {

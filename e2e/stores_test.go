@@ -94,6 +94,16 @@ func TestMetricsReachInfluxDBWhateverDies(t *testing.T) {
 			}
 		}
 	}
+	// What machines tell of themselves and of their containers, by the names that
+	// the dashboard's panels read.
+	for measurement, field := range map[string]string{
+		"cpu": "usage_active", "mem": "used_percent", "system": "n_cpus", "netstat": "tcp_listen",
+		metrics.ContainerCPU: "usage_percent", metrics.ContainerMemory: "usage", metrics.ContainerNetwork: "rx_bytes",
+	} {
+		if got := influxSum(t, server, field, measurement, run); got <= 0 {
+			t.Errorf("sum of %s of %s is %v, want more than nothing", field, measurement, got)
+		}
+	}
 	history := d.events(run)
 	for _, want := range []string{"InfluxDB can't take the run's points now", "InfluxDB takes the run's points again.", "The run's dashboard is at " + dashboards.URL} {
 		if strings.Count(history, want) != 1 {

@@ -152,9 +152,15 @@ func TestQueriesFindTheirPoints(t *testing.T) {
 			"Req_Errors_merged"+merged+",metric_type=counter value=1"+at,
 			"Req_Errors_merged,run=another,metric_type=counter value=1000"+at,
 			"loads_ledger"+place+" values=10i,malformed=1i,dropped=0i"+at,
-			"cpu"+place+",cpu=cpu-total usage_idle=75"+at,
+			"cpu"+place+",cpu=cpu-total usage_active=25,usage_steal=0"+at,
 			"mem"+place+" used_percent=40"+at,
-			"net"+place+",interface=eth0 bytes_recv=1000i,bytes_sent=10i"+at,
+			"net"+place+",interface=total bytes_recv=1000,bytes_sent=10"+at,
+			"system"+place+" load1=0.5"+at,
+			"diskio"+place+",name=total read_bytes=4096,write_bytes=4096"+at,
+			"netstat"+place+" tcp_established=3,tcp_time_wait=0"+at,
+			"docker_container_cpu"+place+",container_name=plan usage_percent=120"+at,
+			"docker_container_mem"+place+",container_name=plan usage=1e6"+at,
+			"docker_container_net"+place+",container_name=plan rx_bytes=1000,tx_bytes=1000"+at,
 		)
 	}
 	server.Write(t, bucket, strings.Join(lines, "\n"))

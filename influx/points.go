@@ -23,12 +23,13 @@ var ours = []string{"run", "plan", "project", "step", "type", "host", "metric_ty
 type sample struct {
 	name   string
 	tags   []metrics.Tag // sorted by name
-	kind   metrics.Kind  // empty for the ledger
+	kind   metrics.Kind  // empty for the ledger and for what a host tells
 	value  float64       // counter: sum; gauge: last value
 	sketch *metrics.Sketch
 	values *metrics.Distinct // of a set
 	ledger metrics.Received
-	seq    uint64 // ledger: number of the frame
+	seq    uint64             // ledger: number of the frame
+	host   map[string]float64 // fields of what a host tells; not changed
 }
 
 // samples are the series of one second, by name and tags.
@@ -70,6 +71,9 @@ func samplesOf(run broker.Run, frames []frame) samples {
 		place := placeTags(run, f.machine)
 		for i := range f.frame.Points {
 			each.add(sampleOf(&f.frame.Points[i], place))
+		}
+		for i := range f.frame.Host {
+			each.add(hostSampleOf(&f.frame.Host[i], place))
 		}
 		each.add(sample{name: metrics.LedgerMeasurement, tags: place, ledger: f.frame.Ledger, seq: f.seq})
 	}
@@ -155,7 +159,7 @@ func (all samples) add(s sample) {
 	case metrics.Set:
 		have.values.Merge(s.values)
 	default:
-		have.value, have.ledger, have.seq = s.value, s.ledger, s.seq
+		have.value, have.ledger, have.seq, have.host = s.value, s.ledger, s.seq, s.host
 	}
 }
 
@@ -208,6 +212,9 @@ func (s *sample) point(second int64) *write.Point {
 		return p.AddField("value", s.values.Count())
 	case metrics.Counter, metrics.Gauge:
 		return p.AddField("value", s.value)
+	}
+	if s.host != nil {
+		return s.addHost(p)
 	}
 	return p.AddField("frames", count(s.seq)).AddField("datagrams", count(s.ledger.Datagrams)).
 		AddField("values", count(s.ledger.Values)).AddField("malformed", count(s.ledger.Malformed)).

@@ -55,6 +55,8 @@ type Frame struct {
 	// Time is the end of the frame's second by the machine's clock, in Unix ms.
 	Time   int64   `json:"at"`
 	Points []Point `json:"p,omitempty"`
+	// Host is what the machine itself did; none of it is in the ledger.
+	Host []HostPoint `json:"h,omitempty"`
 	// Ledger counts what the machine's relay received since it started.
 	Ledger Received `json:"l"`
 	// Final marks the relay's last frame: no frame follows, and Seq is the

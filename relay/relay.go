@@ -49,6 +49,9 @@ type Config struct {
 	// Series is the tag type of all metrics that come without one; empty is
 	// none.
 	Series string
+	// Host, when not nil, is called for each frame and returns what is told of
+	// the machine itself in it. It is never called twice at once.
+	Host func(context.Context) []metrics.HostPoint
 	// Containers is the file in which the broker lists the plan's containers on
 	// the machine; empty is none. There may be no such file yet.
 	Containers string
@@ -59,6 +62,10 @@ type Config struct {
 	LogMetrics []LogMetric
 	Logs       string
 	LogFiles   int
+	// Container, when not nil, is called for each frame and each of these
+	// containers, by its id and name, and returns what is told of it beside the
+	// machine. It is never called twice at once, nor together with Host.
+	Container func(id, name string) []metrics.HostPoint
 	// Ready, when not nil, is called once with the address that is listened on.
 	Ready func(net.Addr)
 }
@@ -87,7 +94,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Ready != nil {
 		cfg.Ready(in.address)
 	}
-	r := &relay{cfg: cfg, in: in, logs: logs, received: received, out: newOutbox()}
+	r := &relay{cfg: cfg, in: in, logs: logs, received: received, out: newOutbox(), listed: containersFile{path: cfg.Containers}}
 	err = errors.Join(r.run(ctx), in.close())
 	r.logEnd(err)
 	return err
@@ -121,18 +128,20 @@ type relay struct {
 	logs     *logs // nil without log metrics
 	received *aggregate
 	out      *outbox
+	listed   containersFile
 	warned   bool // of losses; the clock's own until it has ended
+	unlisted bool // the list of containers could not be read last; likewise
 }
 
 func (r *relay) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r.out.put(r.take(time.Now()))
+	r.out.put(r.take(ctx, time.Now()))
 	ticking, stopClock := context.WithCancel(context.WithoutCancel(ctx)) // it goes on while readers end
 	defer stopClock()
 	var clock, writer, output sync.WaitGroup
 	var writeErr error
-	clock.Go(func() { ticks(ticking, r.cfg.Interval, r.second) })
+	clock.Go(func() { ticks(ticking, r.cfg.Interval, func(at time.Time) { r.second(ticking, at) }) })
 	if r.logs != nil {
 		output.Go(func() { r.logs.follow(ctx) })
 	}
@@ -145,7 +154,7 @@ func (r *relay) run(ctx context.Context) error {
 	output.Wait()
 	stopClock()
 	clock.Wait()
-	last := r.take(time.Now())
+	last := r.take(context.WithoutCancel(ctx), time.Now())
 	r.warn(last.Ledger)
 	last.Final = readErr == nil
 	r.out.finish(last)
@@ -154,8 +163,8 @@ func (r *relay) run(ctx context.Context) error {
 }
 
 // second passes on what arrived until the tick at the given time.
-func (r *relay) second(at time.Time) {
-	frame := r.take(at)
+func (r *relay) second(ctx context.Context, at time.Time) {
+	frame := r.take(ctx, at)
 	r.out.put(frame)
 	r.warn(frame.Ledger)
 }
@@ -169,13 +178,33 @@ func (r *relay) warn(l metrics.Received) {
 }
 
 // take returns a frame, without a number, of what arrived since the last one.
-func (r *relay) take(at time.Time) metrics.Frame {
+func (r *relay) take(ctx context.Context, at time.Time) metrics.Frame {
 	points, ledger := r.received.take()
 	for _, p := range points {
 		p.Sketch.Pack() // off the readers' way, and small while it waits
 	}
 	ledger.KernelDropped = r.in.dropped()
-	return metrics.Frame{Time: at.UnixMilli(), Points: points, Ledger: ledger}
+	frame := metrics.Frame{Time: at.UnixMilli(), Points: points, Ledger: ledger}
+	if r.cfg.Host != nil {
+		frame.Host = r.cfg.Host(ctx)
+	}
+	if r.cfg.Container != nil {
+		frame.Host = append(frame.Host, r.measureContainers()...)
+	}
+	return frame
+}
+
+// measureContainers returns what is told of the plan's containers.
+func (r *relay) measureContainers() (points []metrics.HostPoint) {
+	list, err := r.listed.containers()
+	if err != nil && !r.unlisted {
+		r.cfg.Log.Warn("the plan's containers are not known", "error", err)
+	}
+	r.unlisted = err != nil
+	for _, c := range list {
+		points = append(points, r.cfg.Container(c.ID, c.Name)...)
+	}
+	return points
 }
 
 // logLosses tells what is lost until now. The ledger has all of it in the end.

@@ -97,6 +97,8 @@ func specialSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text, {Type: "number"}, {Type: "boolean"}}}
 	case reflect.TypeFor[Seconds]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "1"}, text}}
+	case reflect.TypeFor[Role]():
+		return &jsonschema.Schema{Type: "string", Enum: anys([]Role{RoleGenerator, RoleTarget})}
 	case reflect.TypeFor[OnInvalid]():
 		return &jsonschema.Schema{Type: "string", Enum: anys([]OnInvalid{InvalidFails, InvalidWarns})}
 	case reflect.TypeFor[[]Criterion]():

@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/loads/loads/relay"
+	"github.com/loads/loads/relay/cgroup"
+	"github.com/loads/loads/relay/hoststats"
 )
 
 // runRelay receives metrics until it is told to end, and resolves names
@@ -24,6 +26,7 @@ func runRelay(ctx context.Context, p program, args []string) error {
 	fs.IntVar(&cfg.ReadBuffer, "read-buffer", relay.DefaultReadBuffer, "`bytes` asked for each socket's buffer; without privileges the system may give less")
 	fs.IntVar(&cfg.MaxSeries, "max-series", relay.DefaultMaxSeries, "most metrics told apart; others are dropped and counted")
 	fs.StringVar(&cfg.Series, "series", "", "`value` of the tag type on metrics that have none")
+	host := fs.Bool("host", true, "tell of the machine's processors, memory, disks and network, and of the plan's containers, in each frame")
 	fs.StringVar(&cfg.Containers, "containers", "", "`file` that lists the plan's containers on the machine, read when it changes")
 	logMetrics := fs.String("log-metrics", "", "`file` that says which lines of the containers' output are metrics; empty for none")
 	fs.StringVar(&cfg.Logs, "logs", "", "`folder` in which the engine keeps the containers' output")
@@ -41,6 +44,10 @@ func runRelay(ctx context.Context, p program, args []string) error {
 		if cfg.LogMetrics, err = relay.ReadLogMetrics(*logMetrics); err != nil {
 			return err
 		}
+	}
+	if *host {
+		cfg.Container = cgroup.NewReader("/host/proc", "/host/cgroup", log.With("component", "containers")).Read
+		cfg.Host = hoststats.NewReader(log.With("component", "host")).Read
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	if dns.Listen != "" {
