@@ -1,0 +1,173 @@
+package web
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/loads/loads/broker"
+	"github.com/loads/loads/metrics"
+)
+
+// maxCharted is how many metrics are drawn when none is chosen.
+const maxCharted = 4
+
+// chartData is what the script draws charts of: the seconds after From.
+type chartData struct {
+	To      int64         `json:"to"` // end of the last second in it, Unix ms; ask from there next
+	Over    bool          `json:"over"`
+	Metrics []metricName  `json:"metrics"` // all there are
+	Lines   []chartedLine `json:"lines"`
+}
+
+type metricName struct {
+	Name string       `json:"name"`
+	Kind metrics.Kind `json:"kind"`
+}
+
+// A chartedLine is a metric over time, by columns: rate for counters, also
+// percentiles for timers, value for gauges, count for sets.
+type chartedLine struct {
+	metricName
+	Label  string                `json:"label"`  // of the step or the machine; empty when merged
+	Times  []int64               `json:"times"`  // ends of seconds, Unix s
+	Values map[string][]*float64 `json:"values"` // null where there is none
+}
+
+// chart answers the lines of the metric that is chosen, or of some when none is.
+func (p *Pages) chart(w http.ResponseWriter, r *http.Request) error {
+	ctx, q := r.Context(), r.URL.Query()
+	uuid := r.PathValue("uuid")
+	from, err := strconv.ParseInt(cmp.Or(q.Get("from"), "0"), 10, 64)
+	if err != nil || from < 0 {
+		return broker.Errorf(broker.EInvalid, "The parameter from is wrong: %q; give Unix ms.", q.Get("from"))
+	}
+	report, err := p.broker.Report(ctx, uuid)
+	if err != nil {
+		return err
+	}
+	d := chartData{Over: report.Run.State == broker.Completed, To: report.Summary.To, Metrics: []metricName{}, Lines: []chartedLine{}}
+	if !d.Over {
+		// Of later seconds some machines may not have told yet.
+		live, err := p.broker.Live(ctx, uuid)
+		if err != nil {
+			return err
+		}
+		d.To = live.To
+	}
+	for _, m := range report.Summary.Metrics {
+		d.Metrics = append(d.Metrics, metricName{m.Name, m.Kind})
+	}
+	for _, name := range chosen(q.Get("metric"), report) {
+		if d.To <= from {
+			break
+		}
+		lines, err := p.broker.Series(ctx, uuid, metrics.Query{Metric: name, By: by(q.Get("by")), From: from, To: d.To})
+		if err != nil {
+			return err
+		}
+		for _, line := range lines {
+			d.Lines = append(d.Lines, columns(line, from, d.To, d.Over))
+		}
+	}
+	body, err := json.Marshal(d)
+	if err != nil {
+		return fmt.Errorf("write chart: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(body) // a browser that went away needs no chart
+	return nil
+}
+
+// chosen are the names of the metrics to draw: those of criteria before others,
+// and timers before counters.
+func chosen(metric string, r broker.Report) []string {
+	if metric != "" {
+		return []string{metric}
+	}
+	judged := func(name string) bool {
+		for _, c := range r.Run.Plan.Criteria {
+			if strings.Contains(c.Expr, `"`+name+`"`) {
+				return true
+			}
+		}
+		return false
+	}
+	order := func(m metrics.MetricSummary) int {
+		rank := map[metrics.Kind]int{metrics.Timer: 0, metrics.Counter: 1, metrics.Gauge: 2, metrics.Set: 3}[m.Kind]
+		if judged(m.Name) {
+			rank -= 10
+		}
+		return rank
+	}
+	sorted := slices.Clone(r.Summary.Metrics)
+	slices.SortStableFunc(sorted, func(a, b metrics.MetricSummary) int { return cmp.Compare(order(a), order(b)) })
+	var names []string
+	for _, m := range sorted {
+		if len(names) < maxCharted && !slices.Contains(names, m.Name) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// columns turns the buckets of a line into columns. In seconds without any,
+// counters and timers had a rate of 0, which is drawn; their percentiles, and
+// gauges, are not there.
+func columns(line metrics.Line, from, to int64, over bool) chartedLine {
+	c := chartedLine{metricName: metricName{line.Name, line.Kind}, Label: line.Step, Values: map[string][]*float64{}, Times: []int64{}}
+	if line.Machine != nil {
+		c.Label += "/" + strconv.Itoa(*line.Machine)
+	}
+	before := from
+	for _, b := range line.Buckets {
+		c.idle(before, b.Time-int64(1000*b.Seconds))
+		c.add(b)
+		before = b.Time
+	}
+	if !over {
+		c.idle(before, to)
+	}
+	return c
+}
+
+// idle adds the seconds after before, up to until, in which nothing came.
+func (c *chartedLine) idle(before, until int64) {
+	if before == 0 || c.Kind != metrics.Counter && c.Kind != metrics.Timer {
+		return
+	}
+	none := 0.0
+	for at := before + 1000; at <= until; at += 1000 {
+		c.Times = append(c.Times, at/1000)
+		if c.Kind == metrics.Timer {
+			for _, name := range []string{"p50", "p95", "p99", "max"} {
+				c.put(name, nil)
+			}
+		}
+		c.put("rate", &none)
+	}
+}
+
+func (c *chartedLine) add(b metrics.Bucket) {
+	c.Times = append(c.Times, b.Time/1000)
+	switch c.Kind {
+	case metrics.Gauge:
+		c.put("value", &b.Value)
+	case metrics.Set:
+		c.put("count", &b.Count)
+	case metrics.Timer:
+		c.put("p50", &b.P50)
+		c.put("p95", &b.P95)
+		c.put("p99", &b.P99)
+		c.put("max", &b.Max)
+		c.put("rate", &b.Rate)
+	default:
+		c.put("rate", &b.Rate)
+	}
+}
+
+func (c *chartedLine) put(name string, value *float64) { c.Values[name] = append(c.Values[name], value) }
