@@ -156,4 +156,3 @@ func isPage(path string) bool {
 func (s *Server) isOpen(r *http.Request) bool {
 	return s.pages != nil && (r.URL.Path == signInPath || strings.HasPrefix(r.URL.Path, "/assets/"))
 }
-

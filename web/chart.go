@@ -170,4 +170,6 @@ func (c *chartedLine) add(b metrics.Bucket) {
 	}
 }
 
-func (c *chartedLine) put(name string, value *float64) { c.Values[name] = append(c.Values[name], value) }
+func (c *chartedLine) put(name string, value *float64) {
+	c.Values[name] = append(c.Values[name], value)
+}

@@ -89,6 +89,7 @@ export class Charts {
     }
     this.from = data.to;
     this.draw();
+    this.box.dataset.points = [...this.lines.values()].reduce((sum, line) => sum + line.times.length, 0);
   }
 
   // offer puts new metrics into the chooser.
