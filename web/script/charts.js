@@ -46,23 +46,20 @@ export class Charts {
     }
     this.busy = true;
     const round = this.round;
-    try {
-      const chosen = { metric: this.metric.value, by: this.by.value, from: this.from };
-      const response = await fetch(`${this.address}?${new URLSearchParams(chosen)}`);
-      const data = await response.json();
-      if (round === this.round) {
-        this.take(data);
-      }
-    } catch {
-      // The next second tries again.
-    } finally {
-      if (round === this.round) {
-        this.busy = false;
-        if (this.again) {
-          this.again = false;
-          this.update();
-        }
-      }
+    const chosen = { metric: this.metric.value, by: this.by.value, from: this.from };
+    // What can't be had now, the next second may bring.
+    const data = await fetch(`${this.address}?${new URLSearchParams(chosen)}`)
+      .then((response) => (response.ok ? response.json() : null), () => null);
+    if (round !== this.round) {
+      return;
+    }
+    this.busy = false;
+    if (data) {
+      this.take(data);
+    }
+    if (this.again) {
+      this.again = false;
+      this.update();
     }
   }
 
@@ -171,9 +168,10 @@ export class Charts {
       focus: { alpha: names.length > maxLegend ? 0.25 : 1 },
       scales: { y: { range: (u, min, max) => [0, max > 0 ? max * 1.08 : 1] } },
       axes: [{ ...axis, values: timesOfDay, space: 70 }, { ...axis, size: 56, values: (u, ticks) => ticks.map(figureOf) }],
-      series: [{ label: "UTC", value: (u, at) => (at === null ? "" : timeOfDay(at)) }, ...names.map((name, i) => ({
+      series: [{ label: "UTC", value: (u, at) => timeOfDay(at ?? u.data[0].at(-1) ?? 0) }, ...names.map((name, i) => ({
         label: name, stroke: colour(`--c${(i % 4) + 1}`), width: names.length > maxLegend ? 1 : 1.6,
-        points: { show: data[0].length < 3 }, value: (u, y) => (y === null || y === undefined ? "–" : figureOf(y)),
+        points: { show: data[0].length < 3 }, // Where nothing is pointed at, the last second's.
+        value: (u, y, curve, at) => valueOf(at === null ? u.data[curve].at(-1) : y),
       }))],
     };
     const plot = new uPlot(options, data, figure);
@@ -208,6 +206,7 @@ function align(curves) {
   return uPlot.join(list.map(([times, values]) => [times, values]), list.map(() => [0, 2]));
 }
 
+const valueOf = (y) => (y === null || y === undefined ? "–" : figureOf(y));
 const timeOfDay = (at) => new Date(at * 1000).toISOString().slice(11, 19);
 const timesOfDay = (u, ticks) => ticks.map(timeOfDay);
 
