@@ -71,7 +71,7 @@ func (p *Pages) chart(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		for _, line := range lines {
-			d.Lines = append(d.Lines, columns(line, from, d.To, d.Over))
+			d.Lines = append(d.Lines, columns(line, max(from, report.Summary.From), d.To))
 		}
 	}
 	body, err := json.Marshal(d)
@@ -115,29 +115,31 @@ func chosen(metric string, r broker.Report) []string {
 	return names
 }
 
-// columns turns the buckets of a line into columns. In seconds without any,
-// counters and timers had a rate of 0, which is drawn; their percentiles, and
-// gauges, are not there.
-func columns(line metrics.Line, from, to int64, over bool) chartedLine {
+// columns turns the buckets of a line, of the time from and to, into columns.
+// In seconds without any, counters and timers had a rate of 0, which is drawn;
+// their percentiles, and gauges, are not there.
+func columns(line metrics.Line, from, to int64) chartedLine {
 	c := chartedLine{metricName: metricName{line.Name, line.Kind}, Label: line.Step, Values: map[string][]*float64{}, Times: []int64{}}
 	if line.Machine != nil {
 		c.Label += "/" + strconv.Itoa(*line.Machine)
+		for _, b := range line.Buckets {
+			c.add(b) // of so many lines, only what came
+		}
+		return c
 	}
 	before := from
 	for _, b := range line.Buckets {
-		c.idle(before, b.Time-int64(1000*b.Seconds))
+		c.idle(before, b.Time-1000)
 		c.add(b)
 		before = b.Time
 	}
-	if !over {
-		c.idle(before, to)
-	}
+	c.idle(before, to)
 	return c
 }
 
 // idle adds the seconds after before, up to until, in which nothing came.
 func (c *chartedLine) idle(before, until int64) {
-	if before == 0 || c.Kind != metrics.Counter && c.Kind != metrics.Timer {
+	if c.Kind != metrics.Counter && c.Kind != metrics.Timer {
 		return
 	}
 	none := 0.0

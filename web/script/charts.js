@@ -166,7 +166,7 @@ export class Charts {
       legend: { show: names.length <= maxLegend, live: true },
       cursor: { y: false, drag: { x: true, y: false }, focus: { prox: 24 } },
       focus: { alpha: names.length > maxLegend ? 0.25 : 1 },
-      scales: { y: { range: (u, min, max) => [0, max > 0 ? max * 1.08 : 1] } },
+      scales: { x: { range: (u, min, max) => (min === max ? [min - 30, max + 30] : [min, max]) }, y: { range: (u, min, max) => [0, max > 0 ? max * 1.08 : 1] } },
       axes: [{ ...axis, values: timesOfDay, space: 70 }, { ...axis, size: 56, values: (u, ticks) => ticks.map(figureOf) }],
       series: [{ label: "UTC", value: (u, at) => timeOfDay(at ?? u.data[0].at(-1) ?? 0) }, ...names.map((name, i) => ({
         label: name, stroke: colour(`--c${(i % 4) + 1}`), width: names.length > maxLegend ? 1 : 1.6,
