@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -62,16 +63,9 @@ func (p *Pages) chart(w http.ResponseWriter, r *http.Request) error {
 	for _, m := range report.Summary.Metrics {
 		d.Metrics = append(d.Metrics, metricName{m.Name, m.Kind})
 	}
-	for _, name := range chosen(q.Get("metric"), report) {
-		if d.To <= from {
-			break
-		}
-		lines, err := p.broker.Series(ctx, uuid, metrics.Query{Metric: name, By: by(q.Get("by")), From: from, To: d.To})
-		if err != nil {
+	if d.To > from {
+		if d.Lines, err = p.lines(ctx, report, chosen(q.Get("metric"), report), metrics.Query{By: by(q.Get("by")), From: from, To: d.To}); err != nil {
 			return err
-		}
-		for _, line := range lines {
-			d.Lines = append(d.Lines, columns(line, max(from, report.Summary.From), d.To))
 		}
 	}
 	body, err := json.Marshal(d)
@@ -81,6 +75,29 @@ func (p *Pages) chart(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(body) // a browser that went away needs no chart
 	return nil
+}
+
+// lines reads the lines of the metrics of those names.
+func (p *Pages) lines(ctx context.Context, r broker.Report, names []string, q metrics.Query) ([]chartedLine, error) {
+	from := max(q.From, r.Summary.From)
+	lines := []chartedLine{}
+	for _, name := range names {
+		q.Metric = name
+		came, err := p.broker.Series(ctx, r.Run.UUID, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range r.Summary.Metrics {
+			has := func(l metrics.Line) bool { return l.Kind == m.Kind }
+			if m.Name == name && q.By == "" && hasRate(m.Kind) && !slices.ContainsFunc(came, has) {
+				came = append(came, metrics.Line{Name: name, Kind: m.Kind}) // nothing of it in this time
+			}
+		}
+		for _, line := range came {
+			lines = append(lines, columns(line, from, q.To))
+		}
+	}
+	return lines, nil
 }
 
 // chosen are the names of the metrics to draw: those of criteria before others,
@@ -137,9 +154,11 @@ func columns(line metrics.Line, from, to int64) chartedLine {
 	return c
 }
 
+func hasRate(k metrics.Kind) bool { return k == metrics.Counter || k == metrics.Timer }
+
 // idle adds the seconds after before, up to until, in which nothing came.
 func (c *chartedLine) idle(before, until int64) {
-	if c.Kind != metrics.Counter && c.Kind != metrics.Timer {
+	if !hasRate(c.Kind) {
 		return
 	}
 	none := 0.0
@@ -172,6 +191,12 @@ func (c *chartedLine) add(b metrics.Bucket) {
 	}
 }
 
+// put adds a value with five digits that matter, more than a chart can show.
 func (c *chartedLine) put(name string, value *float64) {
+	if value != nil {
+		if x, err := strconv.ParseFloat(strconv.FormatFloat(*value, 'g', 5, 64), 64); err == nil {
+			value = &x
+		}
+	}
 	c.Values[name] = append(c.Values[name], value)
 }

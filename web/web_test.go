@@ -404,6 +404,9 @@ func TestChartsAreAnsweredByColumnsFromASecondOn(t *testing.T) {
 	if _, lines = read("from=" + timeText(to-3000)); len(lines) != 2 || len(lines[0].Times) != 3 {
 		t.Errorf("the last three seconds: got %+v", lines)
 	}
+	if _, lines = read("metric=req.count&from=" + timeText(to-6000)); len(lines[0].Times) != 6 || *lines[0].Values["rate"][0] != 0 {
+		t.Errorf("from the fifth second: got %+v, want six, the first of which is idle", lines)
+	}
 	s.has("a wrong time", s.get("/run/"+run.UUID+"/chart?from=x"), 400)
 }
 
