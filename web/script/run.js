@@ -2,7 +2,7 @@
 import { Charts } from "./charts.js";
 import { refresh } from "./fragments.js";
 
-const nowEvery = 1000; // ms between two looks at what is small
+const nowEvery = 2000; // ms between two looks at what is small
 const restEvery = 5000; // and at what grows with the machines
 const maxEvents = 500; // rows
 
