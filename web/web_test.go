@@ -355,6 +355,7 @@ func TestForkingShowsAllFaultsAndKeepsSecrets(t *testing.T) {
 
 func TestImport(t *testing.T) {
 	s := mustServe(t, nil, false)
+	s.has("a form of another site", s.do("POST", "/import", url.Values{}, "Sec-Fetch-Site", "cross-site"), 403)
 	s.has("nonsense", s.do("POST", "/import", url.Values{"text": {"steps: [{nam: x}]"}}), 400, "mistake", "nam")
 	a := s.do("POST", "/import", url.Values{"text": {"name: small\nsteps: [{name: web, container_name: loads/node}]"}})
 	if a.status != 303 || !strings.HasPrefix(a.header.Get("Location"), "/plan/") {
