@@ -36,9 +36,10 @@ var mayImport = map[string][]string{
 	"hosts":     {"broker", "strategies", "metrics", "internal/waittest"},
 	"influx":    {"broker", "strategies", "metrics"},
 	"report":    {"broker", "strategies", "metrics"},
+	"web":       {"broker", "strategies", "metrics"},
 
 	"cmd/loads": {
-		"api", "aws", "db", "dockerctl", "grafana", "hosts", "influx", "report",
+		"api", "aws", "db", "dockerctl", "grafana", "hosts", "influx", "report", "web",
 		"broker", "strategies", "metrics",
 	},
 	"cmd/loads-node": {"relay", "loadgen", "metrics"},
@@ -70,6 +71,7 @@ var onlyIn = map[string][]string{
 	"github.com/HdrHistogram/hdrhistogram-go": {"metrics"},
 	"github.com/axiomhq/hyperloglog":          {"metrics"},
 	"github.com/shirou/gopsutil":              {"relay"},
+	"github.com/chromedp/":                    {"e2e"},
 }
 
 // pure packages do no input or output.

@@ -139,7 +139,8 @@ type exchange struct {
 	body   string
 }
 
-// do makes a call. header holds names and values in turn.
+// do makes a call, and follows no redirection. header holds names and values in
+// turn.
 func (b *bench) do(method, path, body string, header ...string) exchange {
 	b.Helper()
 	req, err := http.NewRequestWithContext(b.Context(), method, b.url+path, strings.NewReader(body))
@@ -152,7 +153,7 @@ func (b *bench) do(method, path, body string, header ...string) exchange {
 		}
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		b.Fatal(err)
 	}

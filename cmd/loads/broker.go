@@ -31,8 +31,8 @@ func (c *brokerCommand) command() *cobra.Command {
 		Short: "Run the broker, which carries plans out",
 		Long: `Broker runs until SIGTERM or SIGINT. It keeps all records in one SQLite file, takes
 machines from the local Docker engine or from the hosts of a list, and serves the REST
-API. When it stops, runs stay as they are and go on when it starts again; a second
-signal makes it quit at once.
+API, and pages for a browser, at one address. When it stops, runs stay as they are and go
+on when it starts again; a second signal makes it quit at once.
 
 It listens on loopback unless told otherwise, and on any other address only with
 --tokens. Project files of --initial-db are loaded at the start; what the database has

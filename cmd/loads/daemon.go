@@ -19,6 +19,7 @@ import (
 	"github.com/loads/loads/dockerctl"
 	"github.com/loads/loads/hosts"
 	"github.com/loads/loads/strategies"
+	"github.com/loads/loads/web"
 )
 
 // defaultDocker is where the local engine listens, unless DOCKER_HOST says so.
@@ -133,8 +134,12 @@ func startDaemon(ctx context.Context, o daemonOptions) (_ *daemon, err error) {
 	if err := d.startStores(o, d.known); err != nil {
 		return nil, err
 	}
+	pages, err := web.New(web.Config{Broker: d.broker, SignIn: tokens != nil, Log: o.log})
+	if err != nil {
+		return nil, err
+	}
 	return d, d.serve(o, api.Config{
-		Broker: d.broker, Elsewhere: d.known, Tokens: tokens, Log: o.log,
+		Broker: d.broker, Elsewhere: d.known, Tokens: tokens, Log: o.log, Pages: pages,
 		Reports: reportForms(), Comparisons: comparisonForms(),
 	}, ln)
 }
