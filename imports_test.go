@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"db":        {"broker", "strategies", "metrics"},
 	"dockerctl": {"broker", "strategies", "metrics"},
 	"grafana":   {"broker", "strategies", "metrics"},
-	"hosts":     {"broker", "strategies", "metrics"},
+	"hosts":     {"broker", "strategies", "metrics", "internal/waittest"},
 	"influx":    {"broker", "strategies", "metrics"},
 	"report":    {"broker", "strategies", "metrics"},
 
@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 
 	"e2e":                 {},
 	"internal/influxtest": {},
+	"internal/waittest":   {},
 	"scripts":             {},
 }
 

@@ -128,6 +128,7 @@ func (b *Broker) Start(ctx context.Context) error {
 		b.launch(run)
 	}
 	b.wg.Go(func() { b.reapLoop(b.ctx) })
+	b.wg.Go(func() { b.condenseLeftovers(b.ctx) })
 	return nil
 }
 

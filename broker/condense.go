@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
 )
@@ -52,12 +53,26 @@ func (x *execution) condense(ctx context.Context) {
 	}
 }
 
-// condenseRest condenses what is left when the run is completed. It stays as it
-// is if that fails or the broker ends: it only takes more room.
+// condenseRest condenses what is left when the run is completed. If that fails
+// or the broker ends, condenseLeftovers does it at the next start.
 func (x *execution) condenseRest(ctx context.Context) {
 	err := x.b.cfg.Store.Condense(ctx, x.ref.UUID, math.MaxInt64)
 	// A completed run may be deleted meanwhile.
 	if err != nil && ctx.Err() == nil && CodeOf(err) != ENotFound {
 		x.log.Error("condense the frames of the completed run", "error", err)
+	}
+}
+
+// condenseLeftovers condenses what earlier brokers have left of completed runs.
+func (b *Broker) condenseLeftovers(ctx context.Context) {
+	left, err := b.cfg.Store.Uncondensed(ctx)
+	for _, uuid := range left {
+		// A completed run may be deleted meanwhile.
+		if failed := b.cfg.Store.Condense(ctx, uuid, math.MaxInt64); CodeOf(failed) != ENotFound {
+			err = errors.Join(err, failed)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		b.cfg.Log.Error("condense the frames of completed runs", "error", err)
 	}
 }

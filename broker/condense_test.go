@@ -1,9 +1,13 @@
 package broker
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -73,5 +77,39 @@ func TestCompletedRunIsCondensedToItsEnd(t *testing.T) {
 	x.drive(t.Context())
 	if want := []int64{math.MaxInt64}; !slices.Equal(store.until, want) {
 		t.Errorf("got condensed up to %v, want %v", store.until, want)
+	}
+}
+
+// A leftoverStore has runs that an earlier broker has left.
+type leftoverStore struct {
+	Store
+	condensed []string
+}
+
+func (s *leftoverStore) Uncondensed(context.Context) ([]string, error) {
+	return []string{"deleted", "unreadable", "whole"}, nil
+}
+
+func (s *leftoverStore) Condense(_ context.Context, uuid string, until int64) error {
+	switch {
+	case uuid == "deleted":
+		return Errorf(ENotFound, "There is no such run.")
+	case uuid == "unreadable" || until != math.MaxInt64:
+		return errors.New("decode frame 7")
+	}
+	s.condensed = append(s.condensed, uuid)
+	return nil
+}
+
+func TestRunsThatAnEarlierBrokerLeftAreCondensed(t *testing.T) {
+	store := &leftoverStore{}
+	var log bytes.Buffer
+	b := New(Config{Store: store, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	b.condenseLeftovers(t.Context())
+	if !slices.Equal(store.condensed, []string{"whole"}) {
+		t.Errorf("got %v condensed, want what can be", store.condensed)
+	}
+	if said := log.String(); strings.Count(said, "level=ERROR") != 1 || !strings.Contains(said, "decode frame 7") || strings.Contains(said, "no such run") {
+		t.Errorf("got the log %q, want only what can't be read", said)
 	}
 }

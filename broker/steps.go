@@ -360,6 +360,8 @@ func (x *execution) planSpec(m *machine, r strategies.Resolved, at time.Time) Co
 		NanoCPUs: int64(step.CPUs * 1e9), Memory: int64(step.Memory),
 		StopTimeout: time.Duration(step.StopTimeout) * time.Second,
 		Ulimits:     map[string][2]int64{},
+		Log:         planLog(),
+		Shared:      []SharedVolume{x.socketVolume(m, true)},
 	}
 	spec.Labels[LabelStartAt] = strconv.FormatInt(at.UnixMilli(), 10)
 	for _, v := range r.Env {

@@ -141,7 +141,7 @@ func TestCreate_PassesTheSpecOn(t *testing.T) {
 		{"memory", h.Memory, int64(64 << 20)},
 		{"stop timeout, rounded up", *cfg.StopTimeout, 2},
 		{"log driver", h.LogConfig.Type, "json-file"},
-		{"log size", h.LogConfig.Config, map[string]string{"max-size": "100m", "max-file": "5"}},
+		{"log size", h.LogConfig.Config, map[string]string{"max-size": "104857600", "max-file": "5"}},
 		{"restart policy", string(h.RestartPolicy.Name), "no"},
 		{"init", *h.Init, false},
 		{"mounts", h.Binds, []string{spec.Volumes[0].Host + ":/in:ro"}},

@@ -134,6 +134,12 @@ func (b *builder) metrics(all []metrics.MetricSummary) {
 				note:    "Each second's percentile is that of all values of all machines. A point that stands for several seconds shows the highest of them.",
 				queries: percentiles(from),
 			})
+		case metrics.Set:
+			b.chart(panel{
+				title: m.Name + ", different values over all machines", unit: "short", width: 24,
+				note:    "Each second's figure is that of all values of all machines. A point that stands for several seconds shows the highest of them.",
+				queries: []query{{sql: selectFrom(`max("value")`, from, `"metric_type" = 'set'`, ""), alias: "different"}},
+			})
 		default:
 			b.chart(panel{title: m.Name + ", sum over machines", unit: "short", width: 24, queries: []query{{
 				sql: selectFrom(`last("value")`, from, `"metric_type" = 'gauge'`, ""), alias: "value",

@@ -47,6 +47,7 @@ func sample() grafana.Input {
 				{Name: "queue", Kind: metrics.Gauge},
 				{Name: "req.latency", Kind: metrics.Timer},
 				{Name: `requests "all"`, Kind: metrics.Counter},
+				{Name: "users", Kind: metrics.Set},
 			}},
 			Ledger: metrics.Ledger{Received: metrics.Received{Datagrams: 9, Values: 90, Malformed: 1}, Sent: 50, Stored: 50, Balance: true},
 		},
@@ -146,6 +147,8 @@ func TestQueriesFindTheirPoints(t *testing.T) {
 			"queue_merged"+merged+",metric_type=gauge value=3"+at,
 			"req_latency_merged"+merged+",metric_type=timing count=10,50_percentile=1,90_percentile=2,95_percentile=3,99_percentile=4,upper=5"+at,
 			`requests\ "all"_merged`+merged+",metric_type=counter value=20"+at,
+			fmt.Sprint("users_merged"+merged+",metric_type=set value=", 10+second, at),
+			"users"+place+",metric_type=set value=1000"+at,
 			"Req_Errors_merged"+merged+",metric_type=counter value=1"+at,
 			"Req_Errors_merged,run=another,metric_type=counter value=1000"+at,
 			"loads_ledger"+place+" values=10i,malformed=1i,dropped=0i"+at,
@@ -179,7 +182,7 @@ func TestQueriesFindTheirPoints(t *testing.T) {
 				t.Errorf("%s finds nothing: %s", q.panel, sql)
 				continue
 			}
-			for panel, want := range map[string]string{`requests "all", rate`: "20", "Errors": "1", "CPU": "25", "req.latency, rate": "10"} {
+			for panel, want := range map[string]string{`requests "all", rate`: "20", "Errors": "1", "users, different values over all machines": map[string]string{"1s": "10", "2s": "11"}[interval], "CPU": "25", "req.latency, rate": "10"} {
 				if q.panel != panel {
 					continue
 				}

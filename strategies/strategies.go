@@ -45,6 +45,10 @@ const (
 // StatsdPort is the port of every machine's statsd receiver.
 const StatsdPort = 8125
 
+// StatsdSocket is the path in containers of the receiver's Unix socket, which
+// takes datagrams.
+const StatsdSocket = "/run/loads/statsd.sock"
+
 // A Step is one image on a number of machines for a time. Fields whose
 // documentation says so are interpolated: they may hold $NAME and ${NAME}; see
 // Step.Resolve.
@@ -81,6 +85,7 @@ type Step struct {
 	StopTimeout int               `json:"stop_timeout" doc:"Seconds between asking a container to stop and killing it."`
 	Ready       *Ready            `json:"ready,omitempty" doc:"When the step counts as ready; later steps wait for it."`
 	StartAfter  []StartAfter      `json:"start_after,omitempty" doc:"Steps whose readiness or end this one waits for."`
+	LogMetrics  []LogMetric       `json:"log_metrics,omitempty" doc:"Metrics made of lines that the containers write; 50 at most."`
 	Quorum      int               `json:"quorum,omitempty" doc:"How many of the step's machines must last for the result to count; 0 is all."`
 	Role        Role              `json:"role,omitempty" doc:"What the step is: generator, whose machines must not be out of processor time, or target, which may. When left out, a step that sends timers is a generator."`
 }

@@ -28,6 +28,9 @@ func runRelay(ctx context.Context, p program, args []string) error {
 	fs.StringVar(&cfg.Series, "series", "", "`value` of the tag type on metrics that have none")
 	host := fs.Bool("host", true, "tell of the machine's processors, memory, disks and network, and of the plan's containers, in each frame")
 	fs.StringVar(&cfg.Containers, "containers", "", "`file` that lists the plan's containers on the machine, read when it changes")
+	logMetrics := fs.String("log-metrics", "", "`file` that says which lines of the containers' output are metrics; empty for none")
+	fs.StringVar(&cfg.Logs, "logs", "", "`folder` in which the engine keeps the containers' output")
+	fs.IntVar(&cfg.LogFiles, "log-files", relay.DefaultLogFiles, "`number` of files that the engine keeps of a container's output")
 	fs.StringVar(&dns.Listen, "dns", "", "`address` to resolve names on, UDP and TCP; empty for not at all")
 	fs.StringVar(&dns.NamesFile, "names", "/etc/loads/names.json", "`file` of names and addresses")
 	if _, err := p.parse(fs, args, 0); err != nil {
@@ -39,6 +42,12 @@ func runRelay(ctx context.Context, p program, args []string) error {
 	if *host {
 		cfg.Container = cgroup.NewReader("/host/proc", "/host/cgroup", log.With("component", "containers")).Read
 		cfg.Host = hoststats.NewReader(log.With("component", "host")).Read
+	}
+	if *logMetrics != "" {
+		var err error
+		if cfg.LogMetrics, err = relay.ReadLogMetrics(*logMetrics); err != nil {
+			return err
+		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	if dns.Listen != "" {

@@ -48,8 +48,7 @@ gets a dashboard in Grafana. No run waits for them: what they can't take is sent
 		RunE: c.run,
 	}
 	f := cmd.Flags()
-	c.options.machineFlags(f)
-	c.options.stores.flags(f)
+	c.options.sharedFlags(f)
 	f.StringVar(&c.options.listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
 	f.StringArrayVar(&c.options.initial, "initial-db", nil, "project file to load at the start (repeatable)")
 	f.StringVar(&c.options.tokens, "tokens", "", "file of the tokens that clients need; loads token makes its lines")
@@ -65,9 +64,6 @@ func (c *brokerCommand) run(cmd *cobra.Command, _ []string) error {
 		return usagef(cmd, "%v", err)
 	}
 	if err := c.options.complete(c.program); err != nil {
-		return err
-	}
-	if err := c.options.stores.complete(c.program); err != nil {
 		return err
 	}
 	c.options.log = log
