@@ -122,7 +122,9 @@ func (m *manager) startAfter(name string, asking []string) error {
 		m.console.Printf("%s: failed to start: %v", name, err)
 		return fmt.Errorf("start %s: %w", name, err)
 	}
-	m.console.Printf("%s: started", name)
+	if u.state() == active { // a short task needs no word each time
+		m.console.Printf("%s: started", name)
+	}
 	return nil
 }
 
