@@ -7,8 +7,9 @@ cd "$(dirname "$0")/.."
 scripts/docker-engine.sh
 scripts/go-tool.sh influxd github.com/influxdata/influxdb/cmd/influxd v1.8.10 >/dev/null
 
-# Tests that start engines of their own give each a network namespace.
-declare -A package=([ip]=iproute2 [iptables]=iptables [nsenter]=util-linux [chromium]=chromium)
+# Tests that start engines or machines of their own give each a network namespace.
+declare -A package=([ip]=iproute2 [iptables]=iptables [nsenter]=util-linux [nft]=nftables [mkfs.ext4]=e2fsprogs [curl]=curl
+	[chromium]=chromium)
 missing=()
 for program in "${!package[@]}"; do
 	command -v "$program" >/dev/null || missing+=("${package[$program]}")

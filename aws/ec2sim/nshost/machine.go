@@ -71,6 +71,11 @@ func (m *machine) cgroup() string { return cgroupName(m.host.claim.name) + "/" +
 func (m *machine) Start(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.start(ctx)
+}
+
+// start starts the machine with mu held.
+func (m *machine) start(ctx context.Context) error {
 	if m.run != nil || m.gone {
 		return nil
 	}
@@ -139,24 +144,23 @@ func (m *machine) watch(r *run) {
 		awaitRelease(m.dir),
 	)
 	m.mu.Lock()
-	told := r.told
 	m.run = nil
+	told, again := r.told, false
+	if !told && wantsReboot(r.cmd.ProcessState) {
+		err := m.start(ctx)
+		if again = err == nil; !again {
+			m.host.log.Error("reboot", "error", err)
+		}
+	}
 	m.mu.Unlock()
 	close(r.ended)
 	if told {
-		return
+		return // who told it hears of cutOff
 	}
 	if r.cutOff != nil {
 		m.host.log.Error("clear up after a machine", "machine", m.spec.ID, "error", r.cutOff)
 	}
-	if wantsReboot(r.cmd.ProcessState) {
-		err := m.Start(ctx)
-		if err == nil {
-			return
-		}
-		m.host.log.Error("reboot", "error", err)
-	}
-	if m.spec.OnPowerOff != nil {
+	if !again && m.spec.OnPowerOff != nil {
 		m.spec.OnPowerOff()
 	}
 }

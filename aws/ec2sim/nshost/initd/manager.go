@@ -157,15 +157,54 @@ func (m *manager) isClosing() bool {
 
 // startEnabled starts what is enabled for the boot.
 func (m *manager) startEnabled() {
+	var names []string
 	for _, target := range []string{"sysinit", "basic", "sockets", "timers", "multi-user", "default", "cloud-init"} {
 		for _, kind := range []string{"wants", "requires"} {
 			for _, name := range enabledFor(target + ".target." + kind) {
-				if err := m.start(name); err != nil && !errors.Is(err, errClosing) {
-					m.console.Printf("%s: %v", name, err)
+				if !slices.Contains(names, name) {
+					names = append(names, name)
 				}
 			}
 		}
 	}
+	for _, name := range bootOrder(names, unitDirs...) {
+		if err := m.start(name); err != nil && !errors.Is(err, errClosing) {
+			m.console.Printf("%s: %v", name, err)
+		}
+	}
+}
+
+// bootOrder puts those of the units first that others are to come after. In a
+// circle, the order given stands.
+func bootOrder(names []string, dirs ...string) []string {
+	after := map[string][]string{}
+	for _, name := range names {
+		file, err := loadUnit(name, dirs...)
+		if err != nil {
+			continue // its start says so
+		}
+		after[name] = append(after[name], file.words("Unit", "After")...)
+		for _, later := range file.words("Unit", "Before") {
+			after[later] = append(after[later], name)
+		}
+	}
+	var order []string
+	seen := map[string]bool{}
+	var add func(name string)
+	add = func(name string) {
+		if seen[name] || !slices.Contains(names, name) {
+			return
+		}
+		seen[name] = true
+		for _, earlier := range after[name] {
+			add(earlier)
+		}
+		order = append(order, name)
+	}
+	for _, name := range names {
+		add(name)
+	}
+	return order
 }
 
 func enabledFor(folder string) []string {
