@@ -85,7 +85,7 @@ type Receipt map[string]Tally
 func (s *Sim) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := State{ByState: map[string]int{}, Receipt: Receipt{}}
+	state := State{ByState: map[string]int{}, Receipt: Receipt{}, Calls: []Calls{}}
 	for _, kind := range []string{kindInstance, kindVolume, kindInterface, kindGroup, kindSpot} {
 		state.Receipt[kind] = Tally{}
 		if t := s.tally[kind]; t != nil {
