@@ -79,16 +79,10 @@ func (c *cloud) config(region string) aws.Config {
 
 func (c *cloud) ec2(region string) *ec2.Client { return ec2.NewFromConfig(c.config(region)) }
 
-// image is the image to start machines of an architecture from.
+// image is the image to start machines from.
 func (c *cloud) image(region string) *string {
 	c.t.Helper()
-	out, err := ssm.NewFromConfig(c.config(region)).GetParameter(c.t.Context(), &ssm.GetParameterInput{
-		Name: aws.String("/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"),
-	})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return out.Parameter.Value
+	return c.parameter(region, "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id")
 }
 
 // request asks for n machines.
@@ -203,7 +197,7 @@ func (m inMemory) RoundTrip(r *http.Request) (answer *http.Response, err error) 
 	return recorder.Result(), nil
 }
 
-// A gate lets many goroutines go at once.
+// together does something n times at once, and waits.
 func together(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	for i := range n {
@@ -213,3 +207,33 @@ func together(n int, f func(i int)) {
 }
 
 func name(args ...any) *string { return aws.String(fmt.Sprint(args...)) }
+
+// parameter is the value of a public parameter of Systems Manager.
+func (c *cloud) parameter(region, name string) *string {
+	c.t.Helper()
+	out, err := ssm.NewFromConfig(c.config(region)).GetParameter(c.t.Context(), &ssm.GetParameterInput{Name: &name})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return out.Parameter.Value
+}
+
+// awaitRules waits until a machine was told rules of a kind.
+func (c *cloud) awaitRules(id string, fits func([]ec2sim.Rule) bool) {
+	c.t.Helper()
+	ctx, stop := context.WithTimeout(c.t.Context(), 30*time.Second)
+	defer stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, _, rules := c.host.Machine(id).State()
+		if fits(rules) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			c.t.Fatalf("rules are %+v", rules)
+		case <-tick.C:
+		}
+	}
+}
