@@ -2,16 +2,20 @@ package ec2sim_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -236,4 +240,28 @@ func (c *cloud) awaitRules(id string, fits func([]ec2sim.Rule) bool) {
 		case <-tick.C:
 		}
 	}
+}
+
+// signed sends a call of EC2 that was signed at a time of one's choice.
+func (c *cloud) signed(creds aws.Credentials, at time.Time, body string) string {
+	c.t.Helper()
+	r, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, c.url+"/", strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	sum := sha256.Sum256([]byte(body))
+	if err := v4.NewSigner().SignHTTP(c.t.Context(), creds, r, hex.EncodeToString(sum[:]), "ec2", virginia, at); err != nil {
+		c.t.Fatal(err)
+	}
+	answer, err := c.via.RoundTrip(r)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return string(text)
 }

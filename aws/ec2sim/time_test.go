@@ -95,10 +95,12 @@ func bootTimes(t *testing.T, d ec2sim.Drill) []time.Duration {
 	synctest.Test(t, func(t *testing.T) {
 		c := startCloud(t, d)
 		begin := time.Now()
-		ids := c.run(virginia, 5)
-		for _, id := range ids {
-			c.await(virginia, id, types.InstanceStateNameRunning)
-			times = append(times, time.Since(begin).Round(time.Second))
+		c.run(virginia, 5)
+		for len(times) < 5 && time.Since(begin) < time.Hour {
+			after(time.Second)
+			for range c.sim.State().ByState["running"] - len(times) {
+				times = append(times, time.Since(begin))
+			}
 		}
 	})
 	return times
