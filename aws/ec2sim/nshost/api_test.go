@@ -20,11 +20,11 @@ import (
 	"github.com/loads/loads/aws/ec2sim/nshost"
 )
 
-// newCloud puts the API before a host of real machines, and returns what the
-// SDK needs to know of it.
-func newCloud(t *testing.T) (aws.Config, *nshost.Host) {
+// newCloud puts the API before a host of real machines in the folder, and
+// returns what the SDK needs to know of it.
+func newCloud(t *testing.T, dir string) (aws.Config, *nshost.Host) {
 	t.Helper()
-	host, err := nshost.New(t.Context(), nshost.Options{Dir: t.TempDir()})
+	host, err := nshost.New(t.Context(), nshost.Options{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,8 @@ func newCloud(t *testing.T) (aws.Config, *nshost.Host) {
 
 func TestAPI_RunsAMachineThatTurnsItselfOff(t *testing.T) {
 	t.Parallel()
-	config, host := newCloud(t)
+	dir := t.TempDir()
+	config, host := newCloud(t, dir)
 	api := ec2.NewFromConfig(config)
 	group, err := api.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{
 		GroupName: aws.String("loads"), Description: aws.String("for a test"),
@@ -95,7 +96,7 @@ my $s = IO::Socket::INET->new(LocalPort => 9001, Listen => 9) or die; $s->accept
 	}
 	eventually(t, "the machine is told to turn itself off", func() bool { return isOpen(addr, 9001) })
 	awaitState(t, api, id, types.InstanceStateNameTerminated)
-	if left := processesNaming(t, id); len(left) > 0 {
+	if left := processesNaming(t, dir); len(left) > 0 {
 		t.Errorf("processes are left: %v", left)
 	}
 }
