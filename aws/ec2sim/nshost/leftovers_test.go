@@ -43,7 +43,8 @@ func processesNaming(t testing.TB, text string) []string {
 		for _, name := range []string{"cmdline", "mounts"} {
 			content, err := os.ReadFile(filepath.Join(dir, name))
 			if err == nil && bytes.Contains(content, []byte(text)) {
-				found = append(found, pid)
+				line, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+				found = append(found, pid+" "+string(bytes.ReplaceAll(line, []byte{0}, []byte(" "))))
 				break
 			}
 		}

@@ -73,7 +73,7 @@ func (s *service) settings() (settings, error) {
 		sockets:    append(file.words("Service", "Sockets"), strings.TrimSuffix(s.name, ".service")+".socket"),
 	}
 	if user := file.last("Service", "User", "root"); user != "root" && user != "0" {
-		return c, fmt.Errorf("User=%s: machines of the simulator run services as root", user)
+		return c, fmt.Errorf("the unit has User=%s, and machines of the simulator run services as root", user)
 	}
 	for _, e := range environment {
 		name, value, _ := strings.Cut(e, "=")

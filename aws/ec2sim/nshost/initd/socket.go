@@ -37,7 +37,7 @@ func (s *socket) start() error {
 	}
 	path := unit.last("Socket", "ListenStream", "")
 	if !filepath.IsAbs(path) {
-		return fmt.Errorf("ListenStream=%s: machines of the simulator have sockets at paths only", path)
+		return fmt.Errorf("the unit has ListenStream=%s, and machines of the simulator have sockets at paths only", path)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,7 +63,7 @@ func (s *socket) start() error {
 func permit(path string, unit unitFile) error {
 	mode, err := strconv.ParseUint(unit.last("Socket", "SocketMode", "0666"), 8, 32)
 	if err != nil {
-		return fmt.Errorf("SocketMode: %w", err)
+		return fmt.Errorf("read SocketMode: %w", err)
 	}
 	if err := os.Chmod(path, os.FileMode(mode)); err != nil {
 		return err

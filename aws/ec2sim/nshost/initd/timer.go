@@ -47,7 +47,7 @@ func (t *timer) schedule(now time.Time) (schedule, error) {
 	s.afterActive, err1 = file.span("Timer", "OnUnitActiveSec", 0)
 	s.afterEnd, err2 = file.span("Timer", "OnUnitInactiveSec", 0)
 	if len(file["Timer"]["OnCalendar"]) > 0 {
-		return s, errors.New("OnCalendar: machines of the simulator have no calendar timers")
+		return s, errors.New("the unit has OnCalendar, and machines of the simulator have no calendar timers")
 	}
 	if len(s.once) == 0 && s.afterActive == 0 && s.afterEnd == 0 {
 		return s, errors.New("it names no time")
