@@ -116,18 +116,13 @@ func (c *ec2simCommand) run(cmd *cobra.Command, _ []string) (err error) {
 		return broker.Errorf(broker.EUnavailable, "%s can't be listened on; give another address with --listen.", c.listen)
 	}
 	clean.add("listener", func(context.Context) error { _ = ln.Close(); return nil }) // the server may have closed it
-	dir, err := os.MkdirTemp("", "ec2sim-")
-	if err != nil {
-		return fmt.Errorf("make folder for objects: %w", err)
-	}
-	clean.add("folder", func(context.Context) error { return os.RemoveAll(dir) })
 	host, err := makeHost(cmd.Context(), log)
 	if err != nil {
 		return err
 	}
 	settings := newCloudSettings(reachable(ln.Addr().(*net.TCPAddr)))
 	sim, err := ec2sim.New(ec2sim.Config{
-		Host: host, Drill: drill, Dir: dir, Log: log, AdminToken: settings.token,
+		Host: host, Drill: drill, Dir: os.TempDir(), Log: log, AdminToken: settings.token,
 		Keys: map[string]ec2sim.Key{settings.accessKey: {Secret: settings.secret, Account: cloudAccount}},
 	})
 	if err != nil {
