@@ -83,7 +83,7 @@ func checkComputer() error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("make real machines: missing here: %s", strings.Join(missing, ", "))
+		return fmt.Errorf("this computer lacks %s", strings.Join(missing, ", "))
 	}
 	return nil
 }
