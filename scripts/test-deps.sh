@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # test-deps.sh: sees to what the tests need beside Go: a Docker engine, a real
-# InfluxDB, a browser, and the tools with which tests make networks of their own.
+# InfluxDB, a browser, the command line of AWS, and the tools with which tests
+# make networks of their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/docker-engine.sh
 scripts/go-tool.sh influxd github.com/influxdata/influxdb/cmd/influxd v1.8.10 >/dev/null
 
-# Tests that start engines of their own give each a network namespace.
-declare -A package=([ip]=iproute2 [iptables]=iptables [nsenter]=util-linux [chromium]=chromium)
+# Tests that start engines or machines of their own give each a network namespace.
+declare -A package=([ip]=iproute2 [iptables]=iptables [nsenter]=util-linux [nft]=nftables [mkfs.ext4]=e2fsprogs [curl]=curl
+	[chromium]=chromium [aws]=awscli)
 missing=()
 for program in "${!package[@]}"; do
 	command -v "$program" >/dev/null || missing+=("${package[$program]}")
