@@ -2,6 +2,7 @@ package ec2sim_test
 
 import (
 	"encoding/base64"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -38,6 +39,64 @@ func TestAnInstanceLivesAndEnds(t *testing.T) {
 		if tally.Left != 0 {
 			t.Errorf("%d %s are left", tally.Left, kind)
 		}
+	}
+}
+
+func TestNothingOfATerminatedInstanceIsListed(t *testing.T) {
+	c := startCloud(t, quick())
+	client := c.ec2(virginia)
+	id := c.run(virginia, 1)[0]
+	c.terminate(virginia, id)
+	c.await(virginia, id, types.InstanceStateNameTerminated)
+	volumes, err := client.DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{})
+	if err != nil || len(volumes.Volumes) != 0 {
+		t.Errorf("volumes %+v, error %v", volumes, err)
+	}
+	cards, err := client.DescribeNetworkInterfaces(t.Context(), &ec2.DescribeNetworkInterfacesInput{})
+	if err != nil || len(cards.NetworkInterfaces) != 0 {
+		t.Errorf("network interfaces %+v, error %v", cards, err)
+	}
+}
+
+// A smallHost has few addresses.
+type smallHost struct{ *ec2sim.NoMachines }
+
+func (smallHost) Addresses() netip.Prefix { return netip.MustParsePrefix("10.1.2.0/23") }
+
+func TestAddressesComeBack(t *testing.T) {
+	c := startCloudOn(t, quick(), func(h *ec2sim.NoMachines) ec2sim.Host { return smallHost{h} })
+	in := c.request(virginia, 1)
+	in.Placement = &types.Placement{AvailabilityZone: aws.String("us-east-1a")}
+	var before []string
+	for range 3 {
+		seen := map[string]bool{}
+		var all []string
+		for range 100 {
+			in.ClientToken = nil // the SDK leaves one there
+			out, err := c.ec2(virginia).RunInstances(t.Context(), in)
+			if isCode(err, "InsufficientFreeAddressesInSubnet") {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := out.Instances[0]
+			for _, text := range []string{*got.PrivateIpAddress, *got.PublicIpAddress} {
+				if seen[text] || !(smallHost{}).Addresses().Contains(netip.MustParseAddr(text)) {
+					t.Errorf("address %s is given twice, or not of the host's", text)
+				}
+				seen[text] = true
+			}
+			all = append(all, *got.InstanceId)
+		}
+		if len(all) == 0 || (len(before) > 0 && len(all) != len(before)) {
+			t.Errorf("%d instances have room, %d had before", len(all), len(before))
+		}
+		c.terminate(virginia, all...)
+		for _, id := range all {
+			c.await(virginia, id, types.InstanceStateNameTerminated)
+		}
+		before = all
 	}
 }
 
