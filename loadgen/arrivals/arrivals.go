@@ -121,10 +121,10 @@ func Share(rate float64, machine, machines int) float64 {
 	if machines <= 1 {
 		return rate
 	}
-	whole := int64(math.Round(rate / MinRate))
+	whole := int64(math.Round(rate * (1 / MinRate)))
 	part := whole / int64(machines)
 	if int64(machine) < whole%int64(machines) {
 		part++
 	}
-	return float64(part) * MinRate
+	return float64(part) / (1 / MinRate)
 }

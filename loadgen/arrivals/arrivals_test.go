@@ -111,10 +111,10 @@ func TestSharesOfRatesSumUpExactly(t *testing.T) {
 		least, most := math.Inf(1), 0.0
 		for k := range n {
 			share := arrivals.Share(rate, k, n)
-			sum += int64(math.Round(share / arrivals.MinRate))
+			sum += int64(math.Round(share * 1e6))
 			least, most = min(least, share), max(most, share)
 		}
-		if n > 1 && sum != int64(math.Round(rate/arrivals.MinRate)) {
+		if n > 1 && sum != int64(math.Round(rate*1e6)) {
 			t.Fatalf("the shares of %v over %d machines sum up to %v", rate, n, float64(sum)*arrivals.MinRate)
 		}
 		if most-least > 1.001*arrivals.MinRate+rate*1e-15 {

@@ -38,8 +38,8 @@ func splitLimit(total int, weights []float64) []int {
 // splitRate divides a rate in units of arrivals.MinRate.
 func splitRate(rate float64, weights []float64) []float64 {
 	parts := make([]float64, len(weights))
-	for i, n := range split(int64(math.Round(rate/arrivals.MinRate)), weights) {
-		parts[i] = float64(n) * arrivals.MinRate
+	for i, n := range split(int64(math.Round(rate*(1/arrivals.MinRate))), weights) {
+		parts[i] = float64(n) / (1 / arrivals.MinRate)
 	}
 	return parts
 }
