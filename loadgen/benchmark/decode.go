@@ -52,6 +52,7 @@ func (w wrong) Error() string { return w.what + "; " + w.want }
 type decoder struct {
 	faults   Faults
 	seen     map[Fault]bool
+	bad      map[string]bool // paths that have a fault, so that no other follows from it
 	warnings Faults
 	uses     []use // of variables, sequences and files, in the order of the file
 	values   int
@@ -85,6 +86,7 @@ type pair struct {
 // fault notes a fault at the node, once: aliases repeat what they stand for.
 func (d *decoder) fault(n *yaml.Node, f Fault) {
 	f.Line, f.Column = n.Line, n.Column
+	d.bad[f.Field] = true
 	key := f
 	key.Field = ""
 	if d.seen[key] || len(d.faults) > maxFaults {
@@ -398,6 +400,10 @@ func (d *decoder) unionItem(n *yaml.Node, path string, v reflect.Value, kinds []
 	switch {
 	case n.Kind == yaml.MappingNode:
 		pairs = d.pairs(n, path)
+	case n.Kind == yaml.SequenceNode && d.depth < maxDepth: // as !foreach in !foreach makes them
+		d.depth++
+		d.union(n, path, v, kinds)
+		d.depth--
 	case n.Kind == yaml.ScalarNode && !isNull(n):
 		none := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line, Column: n.Column}
 		pairs = []pair{{n.Value, n, none}}
@@ -468,7 +474,6 @@ func (d *decoder) objectPairs(n *yaml.Node, path string, v reflect.Value) []pair
 func (d *decoder) fields(n *yaml.Node, path string, v reflect.Value, pairs []pair, allowed func(field) bool) {
 	fields, given := fieldsOf(v.Type()), map[string]*yaml.Node{}
 	custom, _ := v.Addr().Interface().(keyed)
-	misspelt := map[string]bool{}
 	for _, p := range pairs {
 		f, known := fieldNamed(fields, p.key)
 		switch {
@@ -483,12 +488,14 @@ func (d *decoder) fields(n *yaml.Node, path string, v reflect.Value, pairs []pai
 			d.fault(p.keyAt, Fault{Field: child(path, p.key), What: "is not for this type of phase", Want: "leave it out"})
 		default:
 			want := wantField(p.key, fields, allowed, custom)
-			misspelt[strings.TrimSuffix(strings.TrimPrefix(want, "did you mean "), "?")] = true
+			if meant, ok := strings.CutPrefix(want, "did you mean "); ok {
+				d.bad[child(path, strings.TrimSuffix(meant, "?"))] = true
+			}
 			d.fault(p.keyAt, Fault{Field: child(path, p.key), What: "is not a field here", Want: want})
 		}
 	}
 	for _, f := range fields {
-		if f.need && allowed(f) && given[f.name] == nil && !misspelt[f.name] {
+		if f.need && allowed(f) && given[f.name] == nil && !d.bad[child(path, f.name)] {
 			d.fault(n, Fault{Field: child(path, f.name), What: "is missing", Want: "give it: " + strings.ToLower(f.doc[:1]) + strings.TrimSuffix(f.doc[1:], ".")})
 		}
 	}
@@ -511,7 +518,9 @@ func (c *complaints) of(field, what, want string) {
 	f := Fault{Field: c.path, What: what, Want: want}
 	n := c.node
 	if field != "" {
-		f.Field = child(c.path, field)
+		if f.Field = child(c.path, field); c.d.bad[f.Field] {
+			return
+		}
 	}
 	if at := c.given[field]; at != nil {
 		n = at
