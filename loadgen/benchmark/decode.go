@@ -17,8 +17,8 @@ import (
 // Limits on what a file may expand to and complain about: aliases and
 // templates let a short one stand for a very long one.
 const (
-	maxValues = 1_000_000
-	maxDepth  = 200
+	maxValues = 200_000
+	maxDepth  = 100
 	maxFaults = 1000
 )
 
@@ -52,7 +52,8 @@ func (w wrong) Error() string { return w.what + "; " + w.want }
 type decoder struct {
 	faults   Faults
 	seen     map[Fault]bool
-	bad      map[string]bool // paths that have a fault, so that no other follows from it
+	told     map[*yaml.Node]bool // unknown keys, which aliases may repeat very often
+	bad      map[string]bool     // paths that have a fault, so that no other follows from it
 	warnings Faults
 	uses     []use // of variables, sequences and files, in the order of the file
 	values   int
@@ -94,6 +95,13 @@ func (d *decoder) fault(n *yaml.Node, f Fault) {
 	}
 	d.seen[key] = true
 	d.faults = append(d.faults, f)
+}
+
+// tell reports whether nothing was said of an unknown key yet.
+func (d *decoder) tell(key *yaml.Node) bool {
+	first := !d.told[key]
+	d.told[key] = true
+	return first
 }
 
 func (d *decoder) warn(n *yaml.Node, field, what, want string) {
@@ -412,8 +420,10 @@ func (d *decoder) unionItem(n *yaml.Node, path string, v reflect.Value, kinds []
 	}
 	for _, p := range pairs {
 		t := typeOf(p.key, kinds)
-		if t == nil {
+		if t == nil && d.tell(p.keyAt) {
 			d.fault(p.keyAt, Fault{Field: child(path, p.key), What: "is not " + noun, Want: wantName(p.key, kinds)})
+		}
+		if t == nil {
 			continue
 		}
 		item := reflect.New(t)
@@ -486,7 +496,7 @@ func (d *decoder) fields(n *yaml.Node, path string, v reflect.Value, pairs []pai
 			given[p.key] = resolve(p.val)
 		case known:
 			d.fault(p.keyAt, Fault{Field: child(path, p.key), What: "is not for this type of phase", Want: "leave it out"})
-		default:
+		case d.tell(p.keyAt):
 			want := wantField(p.key, fields, allowed, custom)
 			if meant, ok := strings.CutPrefix(want, "did you mean "); ok {
 				d.bad[child(path, strings.TrimSuffix(meant, "?"))] = true

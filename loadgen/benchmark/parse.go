@@ -17,7 +17,7 @@ var file = source.Reader{Want: "write a benchmark (name, http, phases)", One: "b
 // faults; it is not opened. The params fill in the file's !param tags. All
 // faults are returned at once, as Faults with positions, and no benchmark.
 func Parse(name string, data []byte, params map[string]string) (*Benchmark, error) {
-	d := &decoder{seen: map[Fault]bool{}, bad: map[string]bool{}}
+	d := &decoder{seen: map[Fault]bool{}, bad: map[string]bool{}, told: map[*yaml.Node]bool{}}
 	b := &Benchmark{}
 	root, fault := file.Read(data)
 	if fault != nil {
