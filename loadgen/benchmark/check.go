@@ -3,7 +3,6 @@ package benchmark
 import (
 	"fmt"
 	"math"
-	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -305,7 +304,7 @@ func (b *Benchmark) checkAuthority(use *requestUse, field, authority string) {
 		subject = "goes to " + source.Show(authority) + ", which "
 	}
 	for _, e := range b.HTTP {
-		if _, _, err := net.SplitHostPort(authority); err == nil && e.Authority() == authority || e.Host == authority {
+		if e.Authority() == authority || e.Host == authority {
 			ports[e.Port] = true
 		}
 		all = append(all, e.Authority())

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -409,18 +408,28 @@ func (e *Endpoint) setHost() error {
 	if e.Protocol == "" {
 		e.Protocol = "http"
 	}
-	if name, port, err := net.SplitHostPort(host); err == nil {
+	at := url.URL{Host: host}
+	isBareIPv6 := strings.Count(host, ":") > 1 && !strings.HasPrefix(host, "[")
+	if port := at.Port(); port != "" && !isBareIPv6 {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 || e.Port != 0 && e.Port != int(n) {
 			return wrong{"has no port from 1 to 65535, or another than port", "give one of them"}
 		}
-		host, e.Port = name, int(n)
+		host, e.Port = at.Hostname(), int(n)
 	}
-	e.Host = strings.Trim(host, "[]")
+	if e.Host = strings.Trim(host, "[]"); e.Host == "" || strings.ContainsAny(e.Host, " /") {
+		return wrong{"is not a host", "give a name, or one as in https://shop.test:8443"}
+	}
 	if e.Port == 0 {
 		e.Port = map[string]int{"http": 80, "https": 443}[e.Protocol]
 	}
 	return nil
 }
 
-func joinHostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+// joinHostPort is host:port, with brackets around an IPv6 address.
+func joinHostPort(host string, port int) string {
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.Itoa(port)
+}

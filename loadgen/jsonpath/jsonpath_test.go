@@ -102,8 +102,10 @@ func TestWrongQueriesAreExplained(t *testing.T) {
 
 func TestBrokenDocumentsAreErrors(t *testing.T) {
 	p := mustParse(t, ".a[].b")
-	for _, data := range []string{"", "{", `{"a"}`, `{"a":[1,]}`, `{"a":[{"b":1}`, `{"a":[{"b":tru}]}`, `{"x":"`, "<html>", `{"a":[],}`,
-		strings.Repeat("[", 100_000)} {
+	for _, data := range []string{
+		"", "{", `{"a"}`, `{"a":[1,]}`, `{"a":[{"b":1}`, `{"a":[{"b":tru}]}`, `{"x":"`, "<html>", `{"a":[],}`,
+		strings.Repeat("[", 100_000),
+	} {
 		if err := p.Each([]byte(data), func([]byte) bool { return true }); !errors.Is(err, jsonpath.ErrSyntax) {
 			t.Errorf("%.40q: got error %v, want %v", data, err, jsonpath.ErrSyntax)
 		}

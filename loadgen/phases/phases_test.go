@@ -71,7 +71,8 @@ func show(list []phases.Phase) []string {
 func TestExpansion(t *testing.T) {
 	tests := []struct{ name, file, want string }{
 		{"a plain phase", "usersPerSec: 10\nduration: 5s\nmaxSessions: 7\nSCENARIO", "main 10-10 max 7"},
-		{"forks divide rates, users and limits", `
+		{
+			"forks divide rates, users and limits", `
 phases:
 - main: {constantRate: {usersPerSec: 10, duration: 5s, maxSessions: 10, forks: {a: {weight: 2, SCENARIO}, b: {SCENARIO}}}}
 - shop: {always: {users: 5, duration: 5s, startAfter: main, forks: [{a: {weight: 0.2, SCENARIO}}, {b: {weight: 0.2, SCENARIO}}]}}`,
@@ -80,23 +81,29 @@ main/b 3.333333-3.333333 max 4
 main 0-0 after main/a,main/b ends with main/a,main/b
 shop/a 0-0 users 3 after main
 shop/b 0-0 users 2 after main
-shop 0-0 after shop/a,shop/b ends with shop/a,shop/b`},
-		{"iterations grow and follow each other", `
+shop 0-0 after shop/a,shop/b ends with shop/a,shop/b`,
+		},
+		{
+			"iterations grow and follow each other", `
 phases:
 - up: {atOnce: {users: {base: 1, increment: 2}, maxIterations: 3, startTime: 4s, SCENARIO}}`,
 			`up/000 0-0 users 1 at 4s
 up/001 0-0 users 3 strict up/000
 up/002 0-0 users 5 strict up/001
-up 0-0 after up/002 ends with up/002`},
-		{"the same and the previous iteration, with forks", `
+up 0-0 after up/002 ends with up/002`,
+		},
+		{
+			"the same and the previous iteration, with forks", `
 phases:
 - ramp: {rampPerSec: {initialUsersPerSec: {base: 0, increment: 8}, targetUsersPerSec: {base: 8, increment: 8}, duration: 1s, maxIterations: 2,
     startAfter: {phase: steady, iteration: previous}, SCENARIO}}
 - steady: {constantPerSec: {usersPerSec: {base: 8, increment: 8}, duration: 1s, maxIterations: 2,
     startAfterStrict: {phase: ramp, iteration: same}, forks: {a: {SCENARIO}, b: {SCENARIO}}}}
 - last: {noop: {duration: 3s, startAfter: [steady, {phase: steady, fork: a, iteration: none}]}}`,
-			""},
-		{"a phase that starts with an iteration of another", `
+			"",
+		},
+		{
+			"a phase that starts with an iteration of another", `
 phases:
 - a: {always: {users: 1, duration: 2s, maxIterations: 2, SCENARIO}}
 - b: {always: {users: 1, duration: 1s, maxIterations: 2, startWith: {phase: a, iteration: same, delay: 1s}, SCENARIO}}`,
@@ -105,8 +112,10 @@ a/001 0-0 users 1 strict a/000
 a 0-0 after a/001 ends with a/001
 b/000 0-0 users 1 with a/000+1s
 b/001 0-0 users 1 strict b/000 with a/001+1s
-b 0-0 after b/001 ends with b/001`},
-		{"a part named in full", `
+b 0-0 after b/001 ends with b/001`,
+		},
+		{
+			"a part named in full", `
 phases:
 - a: {always: {users: 2, duration: 2s, maxIterations: 2, forks: {x: {SCENARIO}, y: {SCENARIO}}}}
 - b: {atOnce: {users: 1, startAfter: a/000/y, SCENARIO}}`,
@@ -117,8 +126,10 @@ a/001/x 0-0 users 1 strict a/000
 a/001/y 0-0 users 1 strict a/000
 a/001 0-0 after a/001/x,a/001/y ends with a/001/x,a/001/y
 a 0-0 after a/001 ends with a/001
-b 0-0 users 1 after a/000/y`},
-		{"a staircase", "staircase: {steadyStateDuration: 10s, rampUpDuration: 5s, incrementUsersPerSec: 2, maxIterations: 3, SCENARIO}",
+b 0-0 users 1 after a/000/y`,
+		},
+		{
+			"a staircase", "staircase: {steadyStateDuration: 10s, rampUpDuration: 5s, incrementUsersPerSec: 2, maxIterations: 3, SCENARIO}",
 			`initialRampUp 0-2
 steadyState/000 2-2 after initialRampUp
 steadyState/001 4-4 after initialRampUp,rampUp/000 strict steadyState/000
@@ -126,12 +137,15 @@ steadyState/002 6-6 after initialRampUp,rampUp/001 strict steadyState/001
 steadyState 0-0 after steadyState/002 ends with steadyState/002
 rampUp/000 2-4 after steadyState/000
 rampUp/001 4-6 after steadyState/001 strict rampUp/000
-rampUp 0-0 after rampUp/001 ends with rampUp/001`},
-		{"a staircase of two steps", "staircase: {steadyStateDuration: 10s, rampUpDuration: 5s, initialRampUpDuration: 0, initialUsersPerSec: 5, incrementUsersPerSec: 1, maxIterations: 2, SCENARIO}",
+rampUp 0-0 after rampUp/001 ends with rampUp/001`,
+		},
+		{
+			"a staircase of two steps", "staircase: {steadyStateDuration: 10s, rampUpDuration: 5s, initialRampUpDuration: 0, initialUsersPerSec: 5, incrementUsersPerSec: 1, maxIterations: 2, SCENARIO}",
 			`steadyState/000 5-5
 steadyState/001 6-6 after rampUp strict steadyState/000
 steadyState 0-0 after steadyState/001 ends with steadyState/001
-rampUp 5-6 after steadyState/000`},
+rampUp 5-6 after steadyState/000`,
+		},
 		{"a staircase without ramps", "staircase: {steadyStateDuration: 10s, incrementUsersPerSec: 1, maxIterations: 1, SCENARIO}", "steadyState 1-1"},
 	}
 	for _, test := range tests {
@@ -159,19 +173,29 @@ func TestWrongReferencesAreFaults(t *testing.T) {
 		name, file string
 		want       []string
 	}{
-		{"unknown phases, all at once", "phases:\n- warmUp: " + phase("") + "\n- main: " + phase(", startAfter: warmup, startAfterStrict: [nothing]"),
-			[]string{"b.yaml:5:88: phases.main: warmup is not a phase; did you mean warmUp?", "nothing is not a phase; there are warmUp and main"}},
-		{"a circle", "phases:\n- a: " + phase(", startAfter: c") + "\n- b: " + phase(", startAfterStrict: a") + "\n- c: " + phase(", startWith: b"),
-			[]string{"can never start: a waits for c waits for b waits for a"}},
+		{
+			"unknown phases, all at once", "phases:\n- warmUp: " + phase("") + "\n- main: " + phase(", startAfter: warmup, startAfterStrict: [nothing]"),
+			[]string{"b.yaml:5:88: phases.main: warmup is not a phase; did you mean warmUp?", "nothing is not a phase; there are warmUp and main"},
+		},
+		{
+			"a circle", "phases:\n- a: " + phase(", startAfter: c") + "\n- b: " + phase(", startAfterStrict: a") + "\n- c: " + phase(", startWith: b"),
+			[]string{"can never start: a waits for c waits for b waits for a"},
+		},
 		{"itself", "phases:\n- a: " + phase(", startAfter: a"), []string{"a waits for a"}},
-		{"an iteration where there is one only", "phases:\n- a: " + phase("") + "\n- b: " + phase(", startAfter: {phase: a, iteration: same}"),
-			[]string{"named with iteration: same, and this phase has only one"}},
-		{"too few iterations", "phases:\n- a: " + phase(", maxIterations: 2") + "\n- b: " + phase(", maxIterations: 3, startAfter: {phase: a, iteration: same}"),
-			[]string{"a has only 2 of the 3 iterations"}},
+		{
+			"an iteration where there is one only", "phases:\n- a: " + phase("") + "\n- b: " + phase(", startAfter: {phase: a, iteration: same}"),
+			[]string{"named with iteration: same, and this phase has only one"},
+		},
+		{
+			"too few iterations", "phases:\n- a: " + phase(", maxIterations: 2") + "\n- b: " + phase(", maxIterations: 3, startAfter: {phase: a, iteration: same}"),
+			[]string{"a has only 2 of the 3 iterations"},
+		},
 		{"the same iteration of each other", "phases:\n- a: " + phase(", maxIterations: 2, startAfter: {phase: b, iteration: same}") +
 			"\n- b: " + phase(", maxIterations: 2, startAfter: {phase: a, iteration: same}"), []string{"can never start: a/000 waits for b/000 waits for a/000"}},
-		{"fewer sessions than forks", "phases:\n- a: {constantRate: {usersPerSec: 1, duration: 1s, maxSessions: 1, forks: {x: {SCENARIO}, y: {SCENARIO}}}}",
-			[]string{"a.maxSessions: 1 is less than there are forks"}},
+		{
+			"fewer sessions than forks", "phases:\n- a: {constantRate: {usersPerSec: 1, duration: 1s, maxSessions: 1, forks: {x: {SCENARIO}, y: {SCENARIO}}}}",
+			[]string{"a.maxSessions: 1 is less than there are forks"},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
