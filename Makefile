@@ -10,7 +10,7 @@ LISTEN   ?= 127.0.0.1:8080
 FUZZTIME ?= 20s
 BENCH    ?= .
 BENCHTIME ?= 1s
-TESTTIME ?= 10m
+TESTTIME ?= 20m
 
 # The version is stamped by -ldflags. Go's own stamping of git's state is off,
 # since it fails in a checkout that belongs to another user.
@@ -29,8 +29,9 @@ help: ## list these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
 
 .PHONY: build
-build: ## build bin/loads and the bin/loads-node programs
-	@scripts/need.sh go gcc
+build: ## build bin/loads, with its pages, and the bin/loads-node programs
+	@scripts/need.sh go gcc npm
+	@scripts/pages.sh
 	CGO_ENABLED=1 go build -trimpath $(STATIC) -ldflags '$(LDFLAGS) $(STATIC_LDFLAGS)' -o bin/loads ./cmd/loads
 	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/loads-node-linux-amd64 ./cmd/loads-node
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/loads-node-linux-arm64 ./cmd/loads-node
@@ -78,3 +79,4 @@ image: build ## build the broker's container image, loads/broker
 .PHONY: clean
 clean: ## remove what was built; keeps the data of make serve, in .run
 	rm -rf bin .build
+	find web/dist -type f ! -name README.txt -delete

@@ -33,12 +33,13 @@ var mayImport = map[string][]string{
 	"db":        {"broker", "strategies", "metrics"},
 	"dockerctl": {"broker", "strategies", "metrics"},
 	"grafana":   {"broker", "strategies", "metrics"},
-	"hosts":     {"broker", "strategies", "metrics"},
+	"hosts":     {"broker", "strategies", "metrics", "internal/waittest"},
 	"influx":    {"broker", "strategies", "metrics"},
 	"report":    {"broker", "strategies", "metrics"},
+	"web":       {"broker", "strategies", "metrics"},
 
 	"cmd/loads": {
-		"api", "aws", "db", "dockerctl", "grafana", "hosts", "influx", "report",
+		"api", "aws", "db", "dockerctl", "grafana", "hosts", "influx", "report", "web",
 		"broker", "strategies", "metrics",
 	},
 	"cmd/loads-node": {"relay", "loadgen", "metrics"},
@@ -46,6 +47,7 @@ var mayImport = map[string][]string{
 	"e2e":                 {},
 	"internal/influxtest": {},
 	"internal/source":     {},
+	"internal/waittest":   {},
 	"scripts":             {},
 }
 
@@ -69,6 +71,8 @@ var onlyIn = map[string][]string{
 	"github.com/DataDog/sketches-go":          {"metrics"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"metrics"},
 	"github.com/axiomhq/hyperloglog":          {"metrics"},
+	"github.com/shirou/gopsutil":              {"relay"},
+	"github.com/chromedp/":                    {"e2e"},
 }
 
 // pure packages do no input or output.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -87,18 +88,43 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return refuseStrangers(next)
 }
 
+// demandToken lets through who gives a token with the call, or did so when
+// signing in. A browser sends its session's cookie along whoever makes it call,
+// so that those calls must not come from pages of other sites.
 func (s *Server) demandToken(next http.Handler) http.Handler {
+	crossing := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		name, ok := s.tokens.Check(strings.TrimSpace(token))
-		if !ok || !strings.EqualFold(scheme, "Bearer") {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="loads"`)
-			refuse(w, http.StatusUnauthorized, "This broker wants a token; give yours as Authorization: Bearer TOKEN.")
+		if ok = ok && strings.EqualFold(scheme, "Bearer"); !ok {
+			if crossing.Check(r) != nil {
+				refuse(w, http.StatusForbidden, "A page of another site may not call the broker.")
+				return
+			}
+			name, ok = s.sessions.check(r)
+		}
+		if !ok && !s.isOpen(r) {
+			s.demandSignIn(w, r)
 			return
 		}
 		s.log.Debug("call", "token", name, "method", r.Method, "path", r.URL.Path)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// demandSignIn sends a browser that wants a page to where it can sign in, and
+// refuses other calls.
+func (s *Server) demandSignIn(w http.ResponseWriter, r *http.Request) {
+	if s.pages != nil && isPage(r.URL.Path) {
+		next := ""
+		if r.Method == http.MethodGet && r.URL.Path != "/" {
+			next = "?" + url.Values{"next": {pagePath(r.URL.RequestURI())}}.Encode()
+		}
+		http.Redirect(w, r, signInPath+next, http.StatusSeeOther)
+		return
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer realm="loads"`)
+	refuse(w, http.StatusUnauthorized, "This broker wants a token; give yours as Authorization: Bearer TOKEN.")
 }
 
 // refuseStrangers keeps web pages out of a broker that has no tokens. A page
@@ -162,9 +188,13 @@ func refuseBody(w http.ResponseWriter, err error) {
 	}
 }
 
-// route serves the operations, and answers unknown paths and wrong methods in
-// JSON, where the mux would do it in plain text.
+// route serves the operations and the pages, and answers unknown paths and
+// wrong methods of the API in JSON, where the mux would do it in plain text.
 func (s *Server) route(w http.ResponseWriter, r *http.Request) {
+	if s.pages != nil && isPage(r.URL.Path) {
+		s.page(w, r)
+		return
+	}
 	handler, pattern := s.mux.Handler(r)
 	if pattern != "" {
 		s.mux.ServeHTTP(w, r)
@@ -178,6 +208,21 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Allow", probe.header.Get("Allow"))
 	refuse(w, http.StatusMethodNotAllowed, "Invalid HTTP method.")
+}
+
+// page serves the pages, and what their sign-in form does.
+func (s *Server) page(w http.ResponseWriter, r *http.Request) {
+	if s.tokens != nil && r.Method == http.MethodPost {
+		switch r.URL.Path {
+		case signInPath:
+			s.signIn(w, r)
+			return
+		case "/logout":
+			s.signOut(w, r)
+			return
+		}
+	}
+	s.pages.ServeHTTP(w, r)
 }
 
 // A statusProbe takes an answer of the mux for its status and headers.

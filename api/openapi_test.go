@@ -40,6 +40,7 @@ func allCalls() []string {
 		"GET /api/run",
 		"GET /api/run/{uuid}",
 		"GET /api/run/{uuid}/events",
+		"GET /api/run/{uuid}/hosts",
 		"GET /api/run/{uuid}/junit",
 		"GET /api/run/{uuid}/links",
 		"GET /api/run/{uuid}/logs",

@@ -77,6 +77,8 @@ func TestRefusals(t *testing.T) {
 		{"An unknown run has no machines.", "GET", "/api/run/x/machines", "", 404, "x"},
 		{"An unknown run has no summary.", "GET", "/api/run/x/summary", "", 404, "x"},
 		{"An unknown run has no series.", "GET", "/api/run/x/series", "", 404, "x"},
+		{"An unknown run has no hosts.", "GET", "/api/run/x/hosts", "", 404, "x"},
+		{"Hosts at a time that ends before it begins are refused.", "GET", "/api/run/x/hosts?from=2&to=1", "", 400, "from is later than to"},
 		{"Series by something unknown are refused.", "GET", "/api/run/x/series?by=day", "", 400, "by is wrong: day"},
 		{"A tag without a value is refused.", "GET", "/api/run/x/series?tag=a", "", 400, `"a" is not name:value`},
 		{"A time that ends before it begins is refused.", "GET", "/api/run/x/series?from=2&to=1", "", 400, "from is later than to"},

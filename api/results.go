@@ -34,6 +34,10 @@ func (s *Server) resultRoutes() {
 		OperationID: "series", Method: http.MethodGet, Path: "/api/run/{uuid}/series", Tags: tags,
 		Summary: "A run's metrics, second by second", RejectUnknownQueryParameters: true,
 	}, s.series)
+	register(s, huma.Operation{
+		OperationID: "hosts", Method: http.MethodGet, Path: "/api/run/{uuid}/hosts", Tags: tags,
+		Summary: "What a run's machines told of themselves and of their containers", RejectUnknownQueryParameters: true,
+	}, s.hosts)
 }
 
 func (s *Server) machines(ctx context.Context, in *uuidInput) (machinesAnswer, error) {
@@ -55,7 +59,7 @@ func (s *Server) summary(ctx context.Context, in *uuidInput) (reportAnswer, erro
 	}
 	influx, err := s.exported(ctx, in.UUID)
 	return reportAnswer{done(), Report{
-		Run: runWithPlan(r.Run), Machines: machinesOf(r.Run, r.Machines), Summary: r.Summary, Ledger: r.Ledger,
+		Run: runWithPlan(r.Run), Machines: machinesOf(r.Run, r.Machines), Summary: r.Summary, Hosts: r.Hosts, Ledger: r.Ledger,
 		Influx: influx,
 	}}, err
 }

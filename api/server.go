@@ -42,6 +42,10 @@ type Config struct {
 	// verdict in JUnit's XML can always be had.
 	Reports     map[string]ReportForm
 	Comparisons map[string]ComparisonForm
+	// Pages serves all that is not of the API; nil serves nothing there. With
+	// Tokens its /login shows the form that signs browsers in, whose answer the
+	// server takes, as that of the form which posts to /logout.
+	Pages http.Handler
 }
 
 // A Server serves the broker over HTTP.
@@ -55,6 +59,9 @@ type Server struct {
 
 	reports     map[string]ReportForm
 	comparisons map[string]ComparisonForm
+
+	pages    http.Handler // nil is none
+	sessions *sessions
 
 	openAPI []byte // made once, when all operations are known
 	schema  []byte // of plan files
@@ -79,6 +86,7 @@ func NewServer(cfg Config) (*Server, error) {
 		broker: cfg.Broker, elsewhere: cfg.Elsewhere, tokens: cfg.Tokens, log: log.With("component", "api"),
 		mux: http.NewServeMux(), heartbeat: heartbeat,
 		reports: cfg.Reports, comparisons: cfg.Comparisons,
+		pages: cfg.Pages, sessions: newSessions(),
 	}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.api = newAPI(s.mux, cfg.Broker.Version())

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/db"
+	"github.com/loads/loads/internal/waittest"
 	"github.com/loads/loads/strategies"
 )
 
@@ -86,25 +86,7 @@ type bench struct {
 	url    string
 	shelf  *shelf
 	tape   *tape
-	log    *logBuffer
-}
-
-// A logBuffer keeps what is logged.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(data []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(data)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+	log    *waittest.Buffer
 }
 
 // mustServe starts a broker on a new database, and a server of it.
@@ -121,7 +103,7 @@ func mustServeStore(t *testing.T, tokens *Tokens, wrap func(broker.Store) broker
 		t.Fatalf("open database: %v", err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	b := &bench{T: t, store: store, shelf: &shelf{exists: map[string]broker.Owned{}}, tape: newTape(), log: &logBuffer{}}
+	b := &bench{T: t, store: store, shelf: &shelf{exists: map[string]broker.Owned{}}, tape: newTape(), log: &waittest.Buffer{}}
 	var used broker.Store = store
 	if wrap != nil {
 		used = wrap(store)
@@ -157,7 +139,8 @@ type exchange struct {
 	body   string
 }
 
-// do makes a call. header holds names and values in turn.
+// do makes a call, and follows no redirection. header holds names and values in
+// turn.
 func (b *bench) do(method, path, body string, header ...string) exchange {
 	b.Helper()
 	req, err := http.NewRequestWithContext(b.Context(), method, b.url+path, strings.NewReader(body))
@@ -170,7 +153,7 @@ func (b *bench) do(method, path, body string, header ...string) exchange {
 		}
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		b.Fatal(err)
 	}

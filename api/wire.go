@@ -78,9 +78,10 @@ type Plan struct {
 	CreatedAt   *Time  `json:"created_at,omitempty"`
 	Frozen      bool   `json:"frozen" doc:"The plan has been run, so it never changes; fork it."`
 
-	Criteria  []strategies.Criterion `json:"criteria,omitempty" doc:"What a run must fulfil to pass."`
-	OnInvalid strategies.OnInvalid   `json:"on_invalid,omitempty" doc:"fail, when empty, or warn."`
-	MaxSkewMS int                    `json:"max_skew_ms,omitempty" doc:"Limit of a step's start skew; 0 is 10000."`
+	Criteria      []strategies.Criterion `json:"criteria,omitempty" doc:"What a run must fulfil to pass."`
+	OnInvalid     strategies.OnInvalid   `json:"on_invalid,omitempty" doc:"fail, when empty, or warn."`
+	MaxSkewMS     int                    `json:"max_skew_ms,omitempty" doc:"Limit of a step's start skew; 0 is 10000."`
+	MaxCPUPercent int                    `json:"max_cpu_percent,omitempty" doc:"Limit of generators' processors; 0 is 95."`
 }
 
 // Step is a step as it is kept, with its executions.
@@ -222,7 +223,9 @@ type Report struct {
 	Run      Run             `json:"run"`
 	Machines []Machine       `json:"machines"`
 	Summary  metrics.Summary `json:"summary"`
-	Ledger   metrics.Ledger  `json:"ledger"`
+	// Hosts are what the machines told of themselves over the whole run.
+	Hosts  []metrics.HostSummary `json:"hosts,omitempty"`
+	Ledger metrics.Ledger        `json:"ledger"`
 	// Influx is set when the run's metrics go to InfluxDB too.
 	Influx *Exported `json:"influx,omitempty"`
 }

@@ -89,6 +89,7 @@ type Report struct {
 	Run      Run
 	Machines []Machine
 	Summary  metrics.Summary
+	Hosts    []metrics.HostSummary // what the machines told of themselves
 	Ledger   metrics.Ledger
 }
 
@@ -127,6 +128,7 @@ func (b *Broker) Start(ctx context.Context) error {
 		b.launch(run)
 	}
 	b.wg.Go(func() { b.reapLoop(b.ctx) })
+	b.wg.Go(func() { b.condenseLeftovers(b.ctx) })
 	return nil
 }
 

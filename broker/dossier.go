@@ -9,7 +9,8 @@ import (
 // A Dossier is all that a report of a run is written from.
 type Dossier struct {
 	Report
-	Lines  []metrics.Line // each metric second by second, merged over all machines
+	Lines  []metrics.Line     // each metric second by second, merged over all machines
+	Busy   []metrics.HostLine // how busy the machines' processors were over time, in percent
 	Events []Event
 	Tails  []LogTail // by step and machine; none unless asked for
 }
@@ -32,6 +33,9 @@ func (b *Broker) Dossier(ctx context.Context, runUUID string, tail int) (Dossier
 		return Dossier{}, err
 	}
 	if d.Lines, err = b.Series(ctx, runUUID, metrics.Query{}); err != nil {
+		return Dossier{}, err
+	}
+	if d.Busy, err = b.HostSeries(ctx, runUUID, metrics.HostQuery{Measurement: "cpu", Field: "usage_active"}); err != nil {
 		return Dossier{}, err
 	}
 	if d.Events, err = b.Events(ctx, runUUID, 0); err != nil {

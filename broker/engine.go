@@ -12,7 +12,7 @@ const (
 	LabelRun     = "loads.run"     // uuid of the run
 	LabelStep    = "loads.step"    // index of the step
 	LabelMachine = "loads.machine" // index of the machine in the step
-	LabelRole    = "loads.role"    // RoleRelay or RolePlan, on containers
+	LabelRole    = "loads.role"    // RoleRelay or RolePlan, on containers and their volumes
 	LabelStartAt = "loads.start"   // planned start, Unix ms, on plan containers
 )
 
@@ -30,6 +30,7 @@ const NodeImage = "loads/node"
 type EngineInfo struct {
 	Version      string // of the engine
 	Architecture string // amd64 or arm64
+	RootDir      string // where on the machine it keeps its containers; may be empty
 	// Offset is the engine's clock less ours; Error is half the round trip it
 	// was measured with.
 	Offset, Error time.Duration
@@ -46,12 +47,21 @@ type ContainerSpec struct {
 	DNS         []string // addresses of name servers, empty for the engine's own
 	Ports       []PortBinding
 	Volumes     []VolumeBinding
+	Shared      []SharedVolume
 	Ulimits     map[string][2]int64 // soft and hard
 	NanoCPUs    int64               // 0 is no limit
 	Memory      int64               // bytes, 0 is no limit
 	StopTimeout time.Duration
+	Log         LogLimit
 	// Files are put into the container before it starts, by absolute path.
 	Files map[string][]byte
+}
+
+// LogLimit bounds what the engine keeps of a container's output, which is in
+// files of one JSON object a line. Zeroes are the engine's own choice.
+type LogLimit struct {
+	Size  int64 // bytes of a file, beyond which another is begun
+	Files int   // that are kept
 }
 
 // PortBinding publishes a container's port on an address of the machine.
@@ -61,10 +71,24 @@ type PortBinding struct {
 	Address         string // empty is every address
 }
 
-// VolumeBinding mounts a path of the machine.
+// VolumeBinding mounts a path of the machine, which is made, as a folder, when
+// it is not there.
 type VolumeBinding struct {
 	Container, Host string
 	ReadOnly        bool
+}
+
+// SharedVolume mounts a volume of the engine, which containers have in common.
+// One that is not there is made, with the labels of the container.
+type SharedVolume struct {
+	Name, Container string
+	ReadOnly        bool
+}
+
+// Volume is what an engine says of a volume.
+type Volume struct {
+	Name   string
+	Labels map[string]string
 }
 
 // Container is what an engine says of a container.
@@ -98,7 +122,7 @@ type LogOptions struct {
 
 // An Engine runs containers on one machine. Its methods may be called at once
 // from many goroutines, and each may be called again after a failure that left
-// its outcome unknown. A container, image or network that does not exist gives
+// its outcome unknown. A container, image, network or volume that does not exist gives
 // ENotFound (but removing it succeeds); an engine that can't be reached, or is
 // too slow, gives EUnavailable.
 type Engine interface {
@@ -118,6 +142,10 @@ type Engine interface {
 	// Create makes a container without starting it and returns its id. A
 	// container of that name and with the same labels is returned as it is.
 	Create(ctx context.Context, spec ContainerSpec) (string, error)
+	// PutFiles puts files into a container, by absolute path, whether it runs or
+	// not. Files that are there are replaced; whoever reads them meanwhile may
+	// find none for a moment, or half of one.
+	PutFiles(ctx context.Context, id string, files map[string][]byte) error
 	// Start starts it; one that runs or has ended already is left alone.
 	Start(ctx context.Context, id string) error
 	Inspect(ctx context.Context, id string) (Container, error)
@@ -132,6 +160,11 @@ type Engine interface {
 	// Logs copies the container's output to the writers, either of which may be
 	// nil, until its end (or the container's, when following).
 	Logs(ctx context.Context, id string, opts LogOptions, stdout, stderr io.Writer) error
+
+	// Volumes returns the volumes that carry all the labels.
+	Volumes(ctx context.Context, labels map[string]string) ([]Volume, error)
+	// RemoveVolume removes the volume; EConflict says that a container has it.
+	RemoveVolume(ctx context.Context, name string) error
 
 	// Close frees the connections.
 	Close() error

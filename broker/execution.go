@@ -23,11 +23,13 @@ type execution struct {
 	aborted   chan struct{} // closed when an abort is asked
 	abortOnce sync.Once
 
-	// mu guards run and changed. It is held while a change of run is stored, so
-	// that the store sees changes in their order.
+	// mu guards run, changed, told and noted. It is held while a change of run is
+	// stored, so that the store sees changes in their order.
 	mu      sync.Mutex
 	run     Run
-	changed chan struct{} // closed and replaced at each change of a step
+	changed chan struct{}     // closed and replaced at each change of a step
+	told    map[string]bool   // what was noted once and is no fault, by how it begins
+	noted   []CriterionResult // of the running run's criteria, as last seen; nil before that
 
 	// leads are how far ahead the start of each step is fixed; each belongs to
 	// its step's goroutine.

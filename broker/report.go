@@ -25,8 +25,8 @@ func (b *Broker) withSeries(ctx context.Context, uuid string, f func(*metrics.Se
 	return b.withStored(ctx, uuid, &b.cache, b.cfg.Store.ReadSeries, f)
 }
 
-// withTotals calls f with a series of the run that has its Summary, if not
-// more. f must not keep it.
+// withTotals calls f with a series of the run that has its Summary and
+// Hosts, if not more. f must not keep it.
 func (b *Broker) withTotals(ctx context.Context, uuid string, f func(*metrics.Series)) error {
 	return b.withStored(ctx, uuid, &b.totals, b.cfg.Store.ReadTotals, f)
 }
@@ -81,8 +81,8 @@ func (c *seriesCache) remove(uuid string) {
 	c.order = slices.DeleteFunc(c.order, func(u string) bool { return u == uuid })
 }
 
-// Report returns the run with its machines, its metrics so far, merged over
-// all machines, and its ledger.
+// Report returns the run with its machines and what they told of themselves,
+// its metrics so far, merged over all machines, and its ledger.
 func (b *Broker) Report(ctx context.Context, runUUID string) (Report, error) {
 	var r Report
 	var err error
@@ -95,7 +95,7 @@ func (b *Broker) Report(ctx context.Context, runUUID string) (Report, error) {
 	if r.Ledger, err = b.cfg.Store.Ledger(ctx, runUUID); err != nil {
 		return Report{}, err
 	}
-	err = b.withTotals(ctx, runUUID, func(s *metrics.Series) { r.Summary = s.Summary() })
+	err = b.withTotals(ctx, runUUID, func(s *metrics.Series) { r.Summary, r.Hosts = s.Summary(), s.Hosts() })
 	return r, err
 }
 
@@ -110,5 +110,12 @@ func (b *Broker) Live(ctx context.Context, runUUID string) (metrics.Summary, err
 func (b *Broker) Series(ctx context.Context, runUUID string, q metrics.Query) ([]metrics.Line, error) {
 	var lines []metrics.Line
 	err := b.withSeries(ctx, runUUID, func(s *metrics.Series) { lines = s.Lines(q) })
+	return lines, err
+}
+
+// HostSeries returns what the run's machines told of themselves over time.
+func (b *Broker) HostSeries(ctx context.Context, runUUID string, q metrics.HostQuery) ([]metrics.HostLine, error) {
+	var lines []metrics.HostLine
+	err := b.withSeries(ctx, runUUID, func(s *metrics.Series) { lines = s.HostLines(q) })
 	return lines, err
 }

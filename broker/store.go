@@ -158,8 +158,11 @@ type FrameStore interface {
 	// metrics.Series.Condense makes of them. Each machine's newest frame stays.
 	// Condensed frames count as stored, and are known when they are added again.
 	Condense(ctx context.Context, runUUID string, until int64) error
+	// Uncondensed returns the completed runs that Condense has something to do
+	// for, the oldest first.
+	Uncondensed(ctx context.Context) (runUUIDs []string, err error)
 	// ReadSeries makes the run's series from frames and what is condensed.
 	ReadSeries(ctx context.Context, runUUID string) (*metrics.Series, error)
-	// ReadTotals makes a series with the right Summary only, and quickly.
+	// ReadTotals makes a series with the right Summary and Hosts only, and quickly.
 	ReadTotals(ctx context.Context, runUUID string) (*metrics.Series, error)
 }

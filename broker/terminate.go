@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/loads/loads/metrics"
 )
 
-// relayStopTimeout is how long a relay may take to send its final frame, and
-// drainLimit how long terminate then waits for each frame until that one.
+// relayStopTimeout is how long a relay may take to send its final frame,
+// relayReadTimeout how much longer when it reads its containers' output to the
+// end before, and drainLimit how long terminate then waits for each frame until
+// that one.
 const (
 	relayStopTimeout = 10 * time.Second
+	relayReadTimeout = 30 * time.Second
 	drainLimit       = 30 * time.Second
 )
 
@@ -189,7 +194,11 @@ func (x *execution) stopRelay(ctx context.Context, m *machine) error {
 
 // drain stops the relay and waits until all its frames have come.
 func (x *execution) drain(ctx context.Context, m *machine) error {
-	if err := x.stopContainer(ctx, m, m.RelayID, relayStopTimeout); err != nil {
+	timeout := relayStopTimeout
+	if len(x.ref.Plan.Steps[m.Step].LogMetrics) > 0 {
+		timeout += relayReadTimeout
+	}
+	if err := x.stopContainer(ctx, m, m.RelayID, timeout); err != nil {
 		return err
 	}
 	patience := time.NewTicker(drainLimit)
@@ -215,14 +224,32 @@ func (x *execution) keepRelayLog(ctx context.Context, m *machine) error {
 	return x.keepLog(ctx, m, RoleRelay, m.RelayID)
 }
 
-// noteLedger tells when frames are missing. The ledger is in the summary.
+// noteLedger tells when frames are missing, and when seconds are not told
+// apart. The ledger is in the summary.
 func (x *execution) noteLedger(ctx context.Context) error {
 	l, err := x.b.cfg.Store.Ledger(ctx, x.ref.UUID)
-	if err != nil || l.Balance {
+	if err != nil {
 		return err
 	}
-	return x.note(ctx, fmt.Sprintf("Metrics are incomplete: %d frames sent, %d stored, %d broken; the last frame of %d machines did not come.",
-		l.Sent, l.Stored, l.Broken, l.Open))
+	for _, text := range ledgerNotes(l) {
+		if err := x.note(ctx, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ledgerNotes says, a sentence each, what there is to know of the ledger. What
+// is lost is a fault of the instrument as well; what is merged is not.
+func ledgerNotes(l metrics.Ledger) (notes []string) {
+	if !l.Balance {
+		notes = append(notes, fmt.Sprintf("Metrics are incomplete: %d frames sent, %d stored, %d broken; the last frame of %d machines did not come.",
+			l.Sent, l.Stored, l.Broken, l.Open))
+	}
+	if l.Merged > 0 {
+		notes = append(notes, fmt.Sprintf("%d seconds share a frame with a later one, as an engine was slow to take what its relay wrote; nothing of them is lost.", l.Merged))
+	}
+	return notes
 }
 
 // release removes what the run made on the machine and gives it back.
@@ -270,23 +297,29 @@ func (b *Broker) giveBack(ctx context.Context, m Machine) error {
 }
 
 // removeContainers removes all that the run made on the machine's engine for
-// this machine.
+// this machine: its containers, and the volume that they shared.
 func (b *Broker) removeContainers(ctx context.Context, m Machine) error {
 	eng, err := b.cfg.Dial(m.Endpoint)
 	if err != nil {
 		return err
 	}
 	defer eng.Close()
-	mine, err := eng.List(ctx, map[string]string{
+	labels := map[string]string{
 		LabelBroker: b.id, LabelRun: m.RunUUID,
 		LabelStep: fmt.Sprint(m.Step), LabelMachine: fmt.Sprint(m.Index),
-	})
+	}
+	mine, err := eng.List(ctx, labels)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, c := range mine {
 		errs = append(errs, eng.Remove(ctx, c.ID))
+	}
+	volumes, err := eng.Volumes(ctx, labels)
+	errs = append(errs, err)
+	for _, v := range volumes {
+		errs = append(errs, eng.RemoveVolume(ctx, v.Name))
 	}
 	return errors.Join(errs...)
 }

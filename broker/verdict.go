@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/loads/loads/metrics"
 	"github.com/loads/loads/strategies"
@@ -143,9 +144,9 @@ func criterionEvent(r CriterionResult) Event {
 }
 
 // instrumentFaults says, a phrase each, what was wrong with the means of
-// measuring: the way of the metrics, the common start, the number of machines.
-// A new kind of fault, such as a generator short of processor, is one more
-// function here.
+// measuring: the way of the metrics, the common start, the number of machines,
+// and what those that make the load were short of. A new kind of fault is one
+// more function here.
 func (x *execution) instrumentFaults(ctx context.Context, records []StepRecord) ([]string, error) {
 	ledger, err := x.b.cfg.Store.Ledger(ctx, x.ref.UUID)
 	if err != nil {
@@ -158,7 +159,15 @@ func (x *execution) instrumentFaults(ctx context.Context, records []StepRecord) 
 	plan := x.ref.Plan
 	faults := quorumFaults(plan, records, machines)
 	faults = append(faults, ledgerFaults(plan, ledger, machines)...)
-	return append(faults, skewFaults(plan, records)...), nil
+	faults = append(faults, clockFaults(plan, machines)...)
+	faults = append(faults, skewFaults(plan, records)...)
+	busy, err := x.processorFaults(ctx)
+	if err != nil {
+		return nil, err
+	}
+	x.seriesMu.Lock()
+	defer x.seriesMu.Unlock()
+	return append(append(faults, busy...), memoryFaults(plan, x.series)...), nil
 }
 
 func relayFault(plan strategies.Plan, m Machine) string {
@@ -202,8 +211,32 @@ func ledgerFaults(plan strategies.Plan, l metrics.Ledger, machines []Machine) []
 	if l.Refused > 0 {
 		faults = append(faults, fmt.Sprintf("%d TCP connections for metrics were refused", l.Refused))
 	}
+	if l.LogLost > 0 {
+		faults = append(faults, fmt.Sprintf("%d bytes of containers' output were lost, as the engine threw them away before they were read", l.LogLost))
+	}
+	if l.LogGaps > 0 {
+		faults = append(faults, fmt.Sprintf("containers' output of unknown length was lost, %d times, as it could not be read in time or at all", l.LogGaps))
+	}
 	if l.Dropped > 0 {
 		faults = append(faults, fmt.Sprintf("%d values were dropped, as there were too many series", l.Dropped))
+	}
+	return faults
+}
+
+// clockLimit is how far a machine's clock may be off, as it is measured when
+// the machine is prepared. Starts are corrected for it; but the seconds of the
+// machine's metrics are its own, and a criterion that looks at a step's time
+// would not see them.
+const clockLimit = 2 * time.Second
+
+// clockFaults tells which machines count seconds that are not the broker's.
+func clockFaults(plan strategies.Plan, machines []Machine) []string {
+	var faults []string
+	for _, m := range machines {
+		if m.ClockOffset.Abs()-m.ClockError > clockLimit {
+			faults = append(faults, fmt.Sprintf("the clock of %s/%d was %+.1f s off, %.0f s are the limit",
+				plan.Steps[m.Step].Name, m.Index, m.ClockOffset.Seconds(), clockLimit.Seconds()))
+		}
 	}
 	return faults
 }

@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/loads/loads/metrics"
 	"github.com/loads/loads/strategies"
@@ -123,5 +125,80 @@ func TestLastFramesOfLostMachinesAreTheQuorumsBusiness(t *testing.T) {
 	ledger.Stored = 8
 	if faults := ledgerFaults(plan, ledger, machines); len(faults) != 1 || !strings.Contains(faults[0], "2 missing") {
 		t.Errorf("ledger: %v, want it to say that 2 are missing", faults)
+	}
+}
+
+func TestOutputThatWasLostIsAFaultOfTheInstrument(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		received metrics.Received
+		want     string // part of the only fault; empty for none
+	}{
+		{"all was read, some gave no number", metrics.Received{LogLines: 10, LogValues: 7, LogMalformed: 3}, ""},
+		{"bytes that are known", metrics.Received{LogLines: 10, LogLost: 4096}, "4096 bytes of containers' output were lost"},
+		{"as much as nobody knows", metrics.Received{LogLines: 10, LogGaps: 2}, "unknown length was lost, 2 times"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			faults := ledgerFaults(strategies.Plan{}, metrics.Ledger{Received: row.received, Balance: true}, nil)
+			if row.want == "" && len(faults) == 0 {
+				return
+			}
+			if len(faults) != 1 || row.want == "" || !strings.Contains(faults[0], row.want) {
+				t.Errorf("got %q, want %q", faults, row.want)
+			}
+		})
+	}
+}
+
+func TestEachLossIsAFaultAndWhatIsMergedIsOnlySaid(t *testing.T) {
+	plan := strategies.Plan{Steps: []strategies.Step{{Name: "load", InstanceCount: 1}}}
+	machines := []Machine{{RelayID: "a", FramesFinal: true, State: MachinePrepared, StartedAt: utcNow()}}
+	for _, tt := range []struct {
+		desc        string
+		received    metrics.Received
+		broken      uint64
+		fault, note string // parts of the one there is; empty is none
+	}{
+		{desc: "nothing"},
+		{desc: "lines that can't be read are the sender's fault", received: metrics.Received{Malformed: 3}},
+		{"merged seconds lose nothing", metrics.Received{Merged: 4}, 0, "", "4 seconds share a frame with a later one"},
+		{"packets dropped by a kernel", metrics.Received{KernelDropped: 17}, 0, "17 datagrams were lost", ""},
+		{"both", metrics.Received{KernelDropped: 17, Merged: 4}, 0, "17 datagrams were lost", "nothing of them is lost"},
+		{"connections refused", metrics.Received{Refused: 2}, 0, "2 TCP connections for metrics were refused", ""},
+		{"series over the limit", metrics.Received{Dropped: 5}, 0, "5 values were dropped", ""},
+		{"broken frames", metrics.Received{}, 1, "0 missing), 1 broken", "1 broken"},
+	} {
+		t.Run(tt.desc, func(t *testing.T) {
+			l := metrics.Ledger{Received: tt.received, Sent: 9, Stored: 9, Broken: tt.broken, Balance: tt.broken == 0}
+			wantOne(t, "faults", ledgerFaults(plan, l, machines), tt.fault)
+			wantOne(t, "notes", ledgerNotes(l), tt.note)
+		})
+	}
+}
+
+// wantOne fails the test unless there is one text, which has the part, or none
+// if the part is empty.
+func wantOne(t *testing.T, what string, got []string, part string) {
+	t.Helper()
+	switch {
+	case part == "" && len(got) > 0:
+		t.Errorf("got the %s %q, want none", what, got)
+	case part != "" && (len(got) != 1 || !strings.Contains(got[0], part)):
+		t.Errorf("got the %s %q, want one with %q", what, got, part)
+	}
+}
+
+func TestClocksFarOffAreAFault(t *testing.T) {
+	plan := strategies.Plan{Steps: []strategies.Step{{Name: "load", InstanceCount: 4}}}
+	machines := []Machine{
+		{ClockOffset: 1900 * time.Millisecond},
+		{Index: 1, ClockOffset: -time.Hour, ClockError: time.Millisecond},
+		{Index: 2, ClockOffset: 2500 * time.Millisecond, ClockError: time.Second},
+		{Index: 3, ClockOffset: 3 * time.Second},
+	}
+	got := clockFaults(plan, machines)
+	want := []string{"the clock of load/1 was -3600.0 s off, 2 s are the limit", "the clock of load/3 was +3.0 s off, 2 s are the limit"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

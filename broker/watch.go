@@ -9,13 +9,14 @@ import (
 // watchEvery is the pause between two looks at the criteria of a run.
 const watchEvery = time.Second
 
-// watchCriteria judges the criteria that can fail while the run goes on, each
-// second, until inner is done. When one with stop fails it stores that and
-// calls cancel, which ends inner. The error is of the store.
+// watchCriteria looks at the criteria each second until inner is done, for who
+// watches the run, and judges those that can fail while it goes on. When one
+// with stop fails it stores that and calls cancel, which ends inner. The error
+// is of the store.
 func (x *execution) watchCriteria(ctx, inner context.Context, cancel func()) error {
 	gauges := map[int]*criterionGauge{}
 	for i, c := range x.ref.Plan.Criteria {
-		if !c.Stop && c.For == 0 || x.hasFailed(i) {
+		if x.hasFailed(i) {
 			continue
 		}
 		g, err := newGauge(c)
@@ -67,7 +68,8 @@ func (x *execution) lookAt(ctx context.Context, gauges map[int]*criterionGauge) 
 		}
 		x.seriesMu.Unlock()
 		r := g.result(false)
-		if r.State != CriterionFailed {
+		x.see(i, r)
+		if !c.Stop && c.For == 0 || r.State != CriterionFailed {
 			continue
 		}
 		delete(gauges, i)
@@ -80,6 +82,43 @@ func (x *execution) lookAt(ctx context.Context, gauges map[int]*criterionGauge) 
 		}
 	}
 	return false, nil
+}
+
+// see keeps what was last seen of a criterion.
+func (x *execution) see(i int, r CriterionResult) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.noted == nil {
+		x.noted = make([]CriterionResult, len(x.ref.Plan.Criteria))
+	}
+	x.noted[i] = r
+}
+
+// Criteria returns what there is to say of the run's criteria, in the plan's
+// order. While the run goes on, one that has not failed for good is held or
+// failed by what has come so far; it is pending while that can't be said.
+func (b *Broker) Criteria(ctx context.Context, runUUID string) ([]CriterionResult, error) {
+	run, err := b.cfg.Store.Run(ctx, runUUID)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]CriterionResult, len(run.Plan.Criteria))
+	for i, c := range run.Plan.Criteria {
+		results[i] = CriterionResult{Name: c.Title(), Expr: c.Expr, State: CriterionPending}
+	}
+	copy(results, run.Judgement.Criteria)
+	x := b.execution(runUUID)
+	if x == nil || run.Judgement.Done {
+		return results, nil
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i, seen := range x.noted {
+		if results[i].State == CriterionPending && seen.State != "" {
+			results[i] = seen
+		}
+	}
+	return results, nil
 }
 
 // storeFailed stores that a criterion has failed while the run goes on.

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -9,15 +10,16 @@ import (
 	"github.com/loads/loads/metrics"
 )
 
-// passMs is the longest time, Unix ms, that is condensed in one transaction:
-// it bounds what is in memory and how long other writes wait.
-const passMs = 60_000
+// passMs is the longest time, in ms, that is condensed in one transaction: it
+// bounds what is in memory, how long other writes wait, and how much is written
+// to the log. Passes end at its multiples, so none is of two minutes.
+const passMs = 10_000
 
 // Condense replaces the run's frames up to the time until (Unix ms) by what
 // metrics.Series.Condense makes of them. The newest frame of each machine
 // stays, since it carries the relay's account. Frames, numbers and totals
-// change in one transaction for each minute: a process that is killed leaves a
-// minute condensed or not. Nothing happens while the run waits for an export. It
+// change in one transaction for each part of a minute: a process that is killed
+// leaves a part condensed or not. Nothing happens while the run waits for an export. It
 // may be called while frames are added.
 func (d *DB) Condense(ctx context.Context, runUUID string, until int64) error {
 	d.condensing.Lock()
@@ -31,17 +33,21 @@ func (d *DB) Condense(ctx context.Context, runUUID string, until int64) error {
 		if err != nil || p == nil {
 			return err
 		}
-		if err := d.write(ctx, "condense frames", p.store); err != nil {
+		// Not broken off half way: settings of the connection change meanwhile.
+		if err := d.write(context.WithoutCancel(ctx), "condense frames", p.store); err != nil {
 			return err
 		}
 	}
 }
 
-// A condensation is a minute's frames and what they become.
+// A condensation is the frames of a part of a minute and what they become.
 type condensation struct {
 	runID          int64
 	ranges         []frameRange
 	blocks, totals map[int][]byte // packed, by index of the step
+	// grown are the ids of those blocks that hold the minute's earlier parts,
+	// which the new ones replace, by index of the step.
+	grown map[int]int64
 }
 
 // frameRange names frames of a machine whose numbers follow each other.
@@ -64,7 +70,7 @@ const awaitsExport = `SELECT EXISTS (SELECT 1 FROM run r
 	JOIN meta m ON m.name = ?2 AND r.id >= CAST(m.value AS INTEGER)
 	LEFT JOIN export e ON e.run_id = r.id WHERE r.id = ?1 AND coalesce(e.done, 0) = 0)`
 
-// nextCondensation returns the oldest minute's, nil when there is none.
+// nextCondensation returns that of the oldest frames, nil when there is none.
 func (d *DB) nextCondensation(ctx context.Context, t *tx, runUUID string, until int64) (*condensation, error) {
 	key, err := findRunKey(ctx, t, runUUID)
 	if err != nil {
@@ -84,9 +90,6 @@ func (d *DB) nextCondensation(ctx context.Context, t *tx, runUUID string, until 
 		return nil, err
 	}
 	blocks := pass.Blocks()
-	if p.blocks, err = d.packBlocks(blocks); err != nil {
-		return nil, err
-	}
 	sum := metrics.NewSeries()
 	if err := d.eachBlock(ctx, t, totalsOfRun, key.ID, func(step int, b metrics.Block) { sum.AddBlock(strconv.Itoa(step), b) }); err != nil {
 		return nil, err
@@ -94,8 +97,52 @@ func (d *DB) nextCondensation(ctx context.Context, t *tx, runUUID string, until 
 	for step, b := range blocks {
 		sum.AddBlock(step, b)
 	}
-	p.totals, err = d.packBlocks(sum.Totals())
+	if p.totals, err = d.packBlocks(sum.Totals()); err != nil {
+		return nil, err
+	}
+	if err := d.growBlocks(ctx, t, p, blocks); err != nil {
+		return nil, err
+	}
+	p.blocks, err = d.packBlocks(blocks)
 	return p, err
+}
+
+// growBlocks adds to each block the one stored last for its step, if that is of
+// the same minute: so a machine has one sketch a minute, however many parts the
+// minute was condensed in.
+func (d *DB) growBlocks(ctx context.Context, t *tx, p *condensation, blocks map[string]metrics.Block) error {
+	p.grown = make(map[int]int64)
+	var last []struct {
+		ID   int64  `db:"id"`
+		Step int    `db:"step_idx"`
+		Body []byte `db:"body"`
+	}
+	err := t.SelectContext(ctx, &last, `SELECT id, step_idx, body FROM series_block
+		WHERE id IN (SELECT max(id) FROM series_block WHERE run_id = ? GROUP BY step_idx)`, p.runID)
+	if err != nil {
+		return err
+	}
+	for _, l := range last {
+		step := strconv.Itoa(l.Step)
+		fresh, ok := blocks[step]
+		if !ok {
+			continue
+		}
+		before, err := d.decodeBlock(l.Body)
+		if err != nil {
+			return err
+		}
+		if minute, whole := before.Minute(); !whole {
+			continue
+		} else if own, whole := fresh.Minute(); !whole || own != minute {
+			continue
+		}
+		s := metrics.NewSeries()
+		s.AddBlock(step, before)
+		s.AddBlock(step, fresh)
+		blocks[step], p.grown[l.Step] = s.Blocks()[step], l.ID
+	}
+	return nil
 }
 
 // readPass makes a condensed series of the frames up to the time, its steps
@@ -155,12 +202,25 @@ func (d *DB) packBlocks(blocks map[string]metrics.Block) (map[int][]byte, error)
 }
 
 // store puts the condensation in the place of its frames.
-func (p *condensation) store(ctx context.Context, t *tx) error {
-	// The log grows by all that is overwritten; the write after this one cuts it
-	// to this size. The setting is the connection's.
+func (p *condensation) store(ctx context.Context, t *tx) (err error) {
+	// Settings are the connection's. The log grows by all that is overwritten;
+	// the write after this one cuts it to this size. Frames hold no secrets, so
+	// their pages need not be overwritten, which would be most of what is written.
 	if _, err := t.ExecContext(ctx, "PRAGMA journal_size_limit = 4194304"); err != nil {
 		return err
 	}
+	if _, err := t.ExecContext(ctx, "PRAGMA secure_delete = fast"); err != nil {
+		return err
+	}
+	defer func() {
+		_, restoring := t.ExecContext(ctx, "PRAGMA secure_delete = on")
+		err = errors.Join(err, restoring)
+	}()
+	return p.replace(ctx, t)
+}
+
+// replace deletes the frames and writes what they have become.
+func (p *condensation) replace(ctx context.Context, t *tx) error {
 	for _, r := range p.ranges {
 		n, err := affected(t.ExecContext(ctx, "DELETE FROM frame WHERE machine_id = ? AND seq BETWEEN ? AND ?", r.MachineID, r.First, r.Last))
 		if err != nil {
@@ -174,6 +234,12 @@ func (p *condensation) store(ctx context.Context, t *tx) error {
 		}
 	}
 	for step, body := range p.blocks {
+		if id, ok := p.grown[step]; ok {
+			if _, err := t.ExecContext(ctx, "UPDATE series_block SET body = ? WHERE id = ?", body, id); err != nil {
+				return err
+			}
+			continue
+		}
 		if _, err := t.ExecContext(ctx, "INSERT INTO series_block (run_id, step_idx, body) VALUES (?, ?, ?)", p.runID, step, body); err != nil {
 			return err
 		}

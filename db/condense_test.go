@@ -72,6 +72,13 @@ func TestCondense(t *testing.T) {
 		if diff := cmp.Diff(before.Lines(q), s.Lines(q), cmpopts.EquateApprox(1e-12, 1e-9)); diff != "" {
 			t.Errorf("lines: -want +got:\n%.1000s", diff)
 		}
+		// Means are kept with six digits.
+		if diff := cmp.Diff(before.Hosts(), s.Hosts(), cmpopts.EquateApprox(1e-5, 0)); diff != "" || len(before.Hosts()) != 3 {
+			t.Errorf("hosts: -want +got:\n%s", diff)
+		}
+		if got := d.Pragma(t, "secure_delete"); got != "1 0" {
+			t.Errorf("secure_delete is %s for writing and reading, want 1 0", got)
+		}
 	}
 
 	t.Run("leaves what is later, and the summary as it is", func(t *testing.T) {

@@ -18,20 +18,22 @@ import (
 )
 
 // A fleet makes the frames of machines that send 50 metrics each: 20 timers of
-// 200 to 400 values a second, spread log-normally, 20 counters and 10 gauges.
+// 200 to 400 values a second, spread log-normally, 20 counters and 10 gauges;
+// and of the machines themselves and a container on each.
 type fleet struct {
 	random   *rand.Rand
 	start    int64
 	machines []broker.Machine
 	timers   [20][]*metrics.Sketch // seconds to draw from
 	gauges   [][10]float64         // by machine
+	totals   [][]float64           // by machine: of what its host points count
 }
 
 func newFleet(tb testing.TB, machines []broker.Machine, draws int) *fleet {
 	tb.Helper()
 	f := &fleet{
 		random: rand.New(rand.NewPCG(1, 2)), start: 1_700_000_000_000 / 60_000 * 60_000,
-		machines: machines, gauges: make([][10]float64, len(machines)),
+		machines: machines, gauges: make([][10]float64, len(machines)), totals: make([][]float64, len(machines)),
 	}
 	for i := range f.timers {
 		for range draws {
@@ -77,11 +79,61 @@ func (f *fleet) second(tb testing.TB, second int, final bool) []broker.StoredFra
 				Kind: metrics.Gauge, Name: fmt.Sprintf("host.gauge%d", g), Value: f.gauges[i][g], Count: 1,
 			})
 		}
+		frame.Host = f.host(i)
 		body, err := metrics.Encode(frame)
 		ok(tb, err)
 		frames[i] = broker.StoredFrame{MachineID: f.machines[i].ID, Seq: frame.Seq, At: at, Final: final, Body: body}
 	}
 	return frames
+}
+
+// host is what a machine that works hard tells of itself: the measurements that
+// a relay reads, with figures that go up and down like those of real ones.
+func (f *fleet) host(machine int) []metrics.HostPoint {
+	n := 0
+	total := func(rate int) float64 { // a second's growth, to be added to what there was
+		if n == len(f.totals[machine]) {
+			f.totals[machine] = append(f.totals[machine], float64(f.random.Uint64N(1<<36)))
+		}
+		f.totals[machine][n] += float64(f.random.IntN(rate))
+		n++
+		return f.totals[machine][n-1]
+	}
+	percent := func(most float64) float64 { return math.Round(100*most*f.random.Float64()) / 100 }
+	bytes := func(about int) float64 { return float64(about + 4096*f.random.IntN(about>>16)) }
+	tag := func(name, value string) []metrics.Tag { return []metrics.Tag{{Name: name, Value: value}} }
+	container := tag(metrics.ContainerTag, fmt.Sprintf("loads-6f1c22d0-0b53cf02-s0-m%d-plan", machine))
+	return []metrics.HostPoint{
+		{Name: "cpu", Tags: tag("cpu", "cpu-total"), Fields: map[string]float64{
+			"usage_active": percent(100), "usage_user": percent(60), "usage_system": percent(30), "usage_nice": 0,
+			"usage_idle": percent(40), "usage_iowait": percent(1), "usage_softirq": percent(9), "usage_steal": percent(2),
+		}},
+		{Name: "mem", Fields: map[string]float64{
+			"total": 16_381_239_296, "available": bytes(12 << 30), "used": bytes(3 << 30), "free": bytes(9 << 30),
+			"cached": bytes(2 << 30), "buffered": bytes(1 << 28), "swap_free": 0,
+			"used_percent": percent(20), "available_percent": percent(80),
+		}},
+		{Name: "system", Fields: map[string]float64{"load1": percent(8), "load5": percent(8), "load15": percent(8), "n_cpus": 8}},
+		{Name: "diskio", Tags: tag("name", "total"), Fields: map[string]float64{
+			"reads": total(10), "read_bytes": total(1 << 16), "writes": total(100), "write_bytes": total(1 << 20),
+			"io_time": total(100), "iops_in_progress": float64(f.random.IntN(3)),
+		}},
+		{Name: "net", Tags: tag("interface", "total"), Fields: map[string]float64{
+			"bytes_sent": total(1 << 24), "bytes_recv": total(1 << 26), "packets_sent": total(1 << 14), "packets_recv": total(1 << 14),
+			"err_in": 0, "err_out": 0, "drop_in": 0, "drop_out": 0,
+		}},
+		{Name: "netstat", Fields: map[string]float64{
+			"tcp_established": float64(f.random.IntN(9000)), "tcp_syn_sent": float64(f.random.IntN(30)), "tcp_syn_recv": 0,
+			"tcp_fin_wait1": float64(f.random.IntN(30)), "tcp_fin_wait2": 0, "tcp_time_wait": float64(f.random.IntN(20_000)),
+			"tcp_close": 0, "tcp_close_wait": float64(f.random.IntN(30)), "tcp_last_ack": 0, "tcp_listen": 12, "tcp_closing": 0,
+		}},
+		{Name: metrics.ContainerCPU, Tags: container, Fields: map[string]float64{"usage_percent": percent(800)}},
+		{Name: metrics.ContainerMemory, Tags: container, Fields: map[string]float64{"usage": bytes(1 << 30), "oom_kill": 0}},
+		{Name: metrics.ContainerNetwork, Tags: container, Fields: map[string]float64{
+			"rx_bytes": total(1 << 26), "rx_packets": total(1 << 14), "rx_errors": 0, "rx_dropped": 0,
+			"tx_bytes": total(1 << 24), "tx_packets": total(1 << 14), "tx_errors": 0, "tx_dropped": 0,
+		}},
+	}
 }
 
 // mustFleet makes a run of a step with n machines, whose timers draw from so
@@ -124,9 +176,9 @@ func BenchmarkHour(b *testing.B) {
 			if second%10 == 0 {
 				live.Condense(live.Newest() - 30_000)
 			}
-			if second%60 == 30 || second == seconds {
+			if second%10 == 9 || second == seconds { // as late as the broker does
 				began := time.Now()
-				until := live.Newest() - 30_000
+				until := (live.Newest() - 20_000) / 10_000 * 10_000
 				if second == seconds {
 					until = math.MaxInt64
 				}
@@ -135,6 +187,9 @@ func BenchmarkHour(b *testing.B) {
 				condensing += took
 				longest = max(longest, took)
 				largest = max(largest, size(b, path)+size(b, path+"-wal"))
+				if testing.Verbose() && second%60 == 59 {
+					b.Logf("after %d s: file %.1f MB, log %.1f MB", second, float64(size(b, path))/1e6, float64(size(b, path+"-wal"))/1e6)
+				}
 			}
 		}
 		b.ReportMetric(float64(size(b, path)+size(b, path+"-wal"))/1e6, "MB-at-end")
@@ -178,6 +233,9 @@ func measureReading(b *testing.B, path, runUUID string) {
 	began = time.Now()
 	lines := series.Lines(metrics.Query{})
 	b.ReportMetric(float64(time.Since(began).Milliseconds()), "ms-lines")
+	if hosts := totals.Hosts(); len(hosts) != 100 || hosts[99].CPU == nil || hosts[99].CPU.Max < 90 || *hosts[99].Received < 1<<30 {
+		b.Fatalf("got %d machines, the last %+v", len(hosts), hosts[len(hosts)-1])
+	}
 	if len(lines) != 50 || len(lines[0].Buckets) != 3600 {
 		b.Fatalf("got %d lines of %d seconds", len(lines), len(lines[0].Buckets))
 	}

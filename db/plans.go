@@ -39,10 +39,11 @@ type planTerms struct {
 	Criteria  []strategies.Criterion `json:"criteria,omitempty"`
 	OnInvalid strategies.OnInvalid   `json:"on_invalid,omitempty"`
 	MaxSkewMS int                    `json:"max_skew_ms,omitempty"`
+	MaxCPU    int                    `json:"max_cpu_percent,omitempty"`
 }
 
 func termsOf(p strategies.Plan) inJSON[planTerms] {
-	return inJSON[planTerms]{planTerms{p.Criteria, p.OnInvalid, p.MaxSkewMS}}
+	return inJSON[planTerms]{planTerms{p.Criteria, p.OnInvalid, p.MaxSkewMS, p.MaxCPUPercent}}
 }
 
 type stepRow struct {
@@ -275,14 +276,15 @@ func plans(ctx context.Context, t *tx, rest string, args ...any) ([]broker.PlanR
 
 func (r planRow) record(steps []stepRow) broker.PlanRecord {
 	p := strategies.Plan{
-		UUID:        r.UUID,
-		Name:        r.Name,
-		Description: r.Description,
-		Enabled:     r.Enabled,
-		Steps:       make([]strategies.Step, len(steps)),
-		Criteria:    r.Terms.V.Criteria,
-		OnInvalid:   r.Terms.V.OnInvalid,
-		MaxSkewMS:   r.Terms.V.MaxSkewMS,
+		UUID:          r.UUID,
+		Name:          r.Name,
+		Description:   r.Description,
+		Enabled:       r.Enabled,
+		Steps:         make([]strategies.Step, len(steps)),
+		Criteria:      r.Terms.V.Criteria,
+		OnInvalid:     r.Terms.V.OnInvalid,
+		MaxSkewMS:     r.Terms.V.MaxSkewMS,
+		MaxCPUPercent: r.Terms.V.MaxCPU,
 	}
 	for i, s := range steps {
 		p.Steps[i] = s.Body.V

@@ -20,7 +20,7 @@ func (d *DB) ReadSeries(ctx context.Context, runUUID string) (*metrics.Series, e
 }
 
 // ReadTotals is like ReadSeries, but what has been condensed is in the series'
-// Summary only. It reads little, however long the run was.
+// Summary and Hosts only. It reads little, however long the run was.
 func (d *DB) ReadTotals(ctx context.Context, runUUID string) (*metrics.Series, error) {
 	return d.readSeries(ctx, runUUID, totalsOfRun)
 }
@@ -93,15 +93,19 @@ func (d *DB) eachBlock(ctx context.Context, t *tx, query string, runID int64, yi
 		if err := rows.Scan(&step, &body); err != nil {
 			return err
 		}
-		opened, err := d.bodies.unpack(body)
-		if err != nil {
-			return err
-		}
-		b, err := metrics.DecodeBlock(opened)
+		b, err := d.decodeBlock(body)
 		if err != nil {
 			return err
 		}
 		yield(step, b)
 	}
 	return rows.Err()
+}
+
+func (d *DB) decodeBlock(body []byte) (metrics.Block, error) {
+	opened, err := d.bodies.unpack(body)
+	if err != nil {
+		return metrics.Block{}, err
+	}
+	return metrics.DecodeBlock(opened)
 }

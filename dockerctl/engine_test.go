@@ -10,6 +10,7 @@ import (
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/dockerctl"
 	"github.com/loads/loads/dockerctl/dockertest"
+	"github.com/loads/loads/internal/waittest"
 )
 
 // probe is the program that runs in the containers.
@@ -118,7 +119,7 @@ func (b *bench) run(spec broker.ContainerSpec) string {
 
 func (b *bench) output(id string) string {
 	b.t.Helper()
-	var out lockedBuffer
+	var out waittest.Buffer
 	if err := b.Logs(b.t.Context(), id, broker.LogOptions{}, &out, &out); err != nil {
 		b.t.Fatal(err)
 	}
@@ -128,16 +129,7 @@ func (b *bench) output(id string) string {
 // await waits for the condition, a minute at most.
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(time.Minute)
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatalf("%s: not within a minute", what)
-		}
-	}
+	waittest.Until(t, what, time.Minute, done)
 }
 
 // wantCode fails the test unless err has the code.

@@ -6,32 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/internal/waittest"
 )
-
-// lockedBuffer may be read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
 
 func lines(word string, n int) string {
 	var b strings.Builder
@@ -117,7 +99,7 @@ func TestLogs_FollowingEndsWithItsContext(t *testing.T) {
 	id := b.start(b.spec("quiet", "sleep"))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var out lockedBuffer
+	var out waittest.Buffer
 	ended := make(chan error, 1)
 	go func() { ended <- b.Logs(ctx, id, broker.LogOptions{Follow: true}, &out, nil) }()
 	await(t, "the first line", func() bool { return out.String() == "asleep\n" })

@@ -41,9 +41,11 @@ type faults struct {
 	before  func(host, call string) error // called before Create, Start and Inspect; its error is theirs
 	writes  func(n int) error             // called before the nth write of the store; its error is that of the write
 	written int
-	garble  atomic.Bool  // a byte of a followed log is changed on its way
-	cutLogs atomic.Bool  // followed logs break off after a few KB
-	cuts    atomic.Int64 // how often they did
+	clock   time.Duration               // what the machines' clocks are ahead
+	alter   func(*broker.ContainerSpec) // changes what is created
+	garble  atomic.Bool                 // a byte of a followed log is changed on its way
+	cutLogs atomic.Bool                 // followed logs break off after a few lines
+	cuts    atomic.Int64                // how often they did
 }
 
 func (f *faults) silence(host string, silent bool) {
@@ -65,7 +67,12 @@ func (f *faults) isSilent(host string) bool {
 }
 
 func newLab(t *testing.T) *lab {
-	l := &lab{t: t, dir: t.TempDir(), faults: &faults{silent: map[string]bool{}}}
+	return newLabWith(t, nil)
+}
+
+// newLabWith has containers that alter has changed.
+func newLabWith(t *testing.T, alter func(*broker.ContainerSpec)) *lab {
+	l := &lab{t: t, dir: t.TempDir(), faults: &faults{silent: map[string]bool{}, alter: alter}}
 	l.open()
 	t.Cleanup(func() {
 		l.close()
@@ -159,7 +166,17 @@ func (s *shaky) Create(ctx context.Context, spec broker.ContainerSpec) (string, 
 	if err := s.call("Create"); err != nil {
 		return "", err
 	}
+	if s.faults.alter != nil {
+		s.faults.alter(&spec)
+	}
 	return s.Engine.Create(ctx, spec)
+}
+
+func (s *shaky) PutFiles(ctx context.Context, id string, files map[string][]byte) error {
+	if err := s.call("PutFiles"); err != nil {
+		return err
+	}
+	return s.Engine.PutFiles(ctx, id, files)
 }
 
 func (s *shaky) Start(ctx context.Context, id string) error {
@@ -173,7 +190,9 @@ func (s *shaky) Info(ctx context.Context) (broker.EngineInfo, error) {
 	if err := s.answers(); err != nil {
 		return broker.EngineInfo{}, err
 	}
-	return s.Engine.Info(ctx)
+	info, err := s.Engine.Info(ctx)
+	info.Offset += s.faults.clock
+	return info, err
 }
 
 func (s *shaky) List(ctx context.Context, labels map[string]string) ([]broker.Container, error) {
@@ -187,7 +206,14 @@ func (s *shaky) Inspect(ctx context.Context, id string) (broker.Container, error
 	if err := s.call("Inspect"); err != nil {
 		return broker.Container{}, err
 	}
-	return s.Engine.Inspect(ctx, id)
+	c, err := s.Engine.Inspect(ctx, id)
+	if c.Started() {
+		c.StartedAt = c.StartedAt.Add(s.faults.clock)
+	}
+	if !c.FinishedAt.IsZero() {
+		c.FinishedAt = c.FinishedAt.Add(s.faults.clock)
+	}
+	return c, err
 }
 
 func (s *shaky) Stop(ctx context.Context, id string, d time.Duration) error {
@@ -226,7 +252,7 @@ func (s *shaky) Logs(ctx context.Context, id string, opts broker.LogOptions, std
 		return err
 	}
 	if opts.Follow && s.faults.cutLogs.Load() && stdout != nil {
-		stdout = &cutAfter{w: stdout, left: 700 + rand.IntN(300), faults: s.faults}
+		stdout = &cutAfter{w: stdout, lines: 5 + rand.IntN(3), faults: s.faults}
 	}
 	if opts.Follow && s.faults.garble.CompareAndSwap(true, false) && stdout != nil {
 		stdout = &garbler{w: stdout}
@@ -254,20 +280,21 @@ func (g *garbler) Write(p []byte) (int, error) {
 	return g.w.Write(sent)
 }
 
-// cutAfter passes on a number of bytes and then fails, perhaps within a line.
+// cutAfter passes on a number of lines and then fails, mostly within a line. It
+// is more than the seconds that are read again after a break.
 type cutAfter struct {
 	w      io.Writer
-	left   int
+	lines  int
 	faults *faults
 }
 
 func (c *cutAfter) Write(p []byte) (int, error) {
-	if len(p) <= c.left {
-		c.left -= len(p)
+	if n := bytes.Count(p, []byte("\n")); n < c.lines {
+		c.lines -= n
 		return c.w.Write(p)
 	}
-	n, _ := c.w.Write(p[:c.left])
-	c.left = 0
+	n, _ := c.w.Write(p[:rand.IntN(len(p))])
+	c.lines = 0
 	c.faults.cuts.Add(1)
 	return n, errCut
 }

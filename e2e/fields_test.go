@@ -186,7 +186,7 @@ func checkContainer(t *testing.T, m api.Machine, run api.Run, data string) {
 		t.Errorf("mounts: %v", mounts)
 	}
 	for _, want := range []string{
-		"RUN_ID=" + run.UUID, "STATSD_HOST=" + m.Address, "STATSD_PORT=8125", "PRIVATE_IP=" + m.Address,
+		"RUN_ID=" + run.UUID, "STATSD_HOST=" + m.Address, "STATSD_PORT=8125", "STATSD_SOCKET=/run/loads/statsd.sock", "PRIVATE_IP=" + m.Address,
 		"FILE=image.tar.gz", "GREETING=goodbye", "WHERE=" + m.Address + "/goodbye", "API_TOKEN=t0psecret",
 		fmt.Sprint("LOADS_START_AT=", run.StepRecords[0].StartAt.Add(time.Second).UnixMilli()),
 	} {

@@ -22,6 +22,8 @@ import (
 	"github.com/loads/loads/api"
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/dockerctl"
+	"github.com/loads/loads/dockerctl/dockertest"
+	"github.com/loads/loads/internal/waittest"
 )
 
 // binDir is where TestMain builds the programs.
@@ -49,6 +51,10 @@ func testMain(m *testing.M) int {
 			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 			return 1
 		}
+	}
+	if _, err := dockertest.BuildProbe(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	// The tests wait for most of their time.
 	flag.Parse()
@@ -211,7 +217,7 @@ func nothingLeft(t *testing.T, run string) {
 	})
 }
 
-// leftovers lists the containers and networks of the local engine that carry
+// leftovers lists the containers, networks and volumes of the local engine that carry
 // the labels.
 func leftovers(t *testing.T, labels map[string]string) []string {
 	t.Helper()
@@ -225,9 +231,16 @@ func leftovers(t *testing.T, labels map[string]string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	volumes, err := eng.Volumes(ctx, labels)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var left []string
 	for _, c := range containers {
 		left = append(left, "container "+c.Name)
+	}
+	for _, v := range volumes {
+		left = append(left, "volume "+v.Name)
 	}
 	for _, n := range networks {
 		left = append(left, "network "+n.Name)
@@ -247,6 +260,14 @@ func sweep(t *testing.T, brokerID string) {
 	for _, c := range containers {
 		t.Errorf("left behind: container %s", c.Name)
 		eng.Remove(ctx, c.ID)
+	}
+	volumes, err := eng.Volumes(ctx, labels)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, v := range volumes {
+		t.Errorf("left behind: volume %s", v.Name)
+		eng.RemoveVolume(ctx, v.Name)
 	}
 	networks, err := eng.Networks(ctx, labels)
 	if err != nil {
@@ -287,14 +308,5 @@ func (d *daemon) events(run string) string {
 // until waits for the condition.
 func until(t *testing.T, what string, limit time.Duration, cond func() bool) {
 	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(limit)
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %s: %s", limit, what)
-		}
-	}
+	waittest.Until(t, what, limit, cond)
 }

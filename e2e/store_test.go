@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/db"
 )
 
 // shakyStore is a real store whose writes fail as it is told.
@@ -90,4 +92,32 @@ steps:
 			t.Errorf("a run made %d writes, want 12 or more", most.Load())
 		}
 	})
+}
+
+// noCondensing is a real store that condenses nothing, as when the broker ends
+// right after the run.
+type noCondensing struct{ *db.DB }
+
+func (noCondensing) Condense(context.Context, string, int64) error {
+	return errors.New("the broker has ended")
+}
+
+func TestWhatOneBrokerLeftIsCondensedByTheNext(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.restart(noCondensing{l.store})
+	before := l.await(l.start("name: left\n" + ticks + "\nsteps:\n  - " + ticking + "\n"))
+	if left, err := l.store.Uncondensed(t.Context()); err != nil || len(left) != 1 {
+		t.Fatalf("got %v, %v to condense, want the run", left, err)
+	}
+	l.close()
+	l.open()
+	until(t, "it is condensed", time.Minute, func() bool {
+		left, err := l.store.Uncondensed(t.Context())
+		return err == nil && len(left) == 0
+	})
+	after, err := l.broker.Report(t.Context(), before.Run.UUID)
+	if err != nil || counted(after, "sleep.ticks") != 6 || !after.Ledger.Balance || after.Ledger.Stored != before.Ledger.Stored {
+		t.Errorf("ticks %v, ledger %+v, %v; want 6 and that of before, %+v", counted(after, "sleep.ticks"), after.Ledger, err, before.Ledger)
+	}
 }

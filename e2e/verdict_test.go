@@ -87,9 +87,11 @@ const (
 	ticks   = `criteria: ['count("sleep.ticks") == 6']`
 )
 
-func breakages() []breakage {
-	const service = "\n  - {name: web, container_name: loads/node, additional_command_args: serve, dns_name: web.test, port_mapping: '8000:8000', " +
-		"ready: {port: 8000, timeout: 15}, run_max_time: 7, stop_timeout: 2}\n"
+func breakages(t *testing.T) []breakage {
+	service := func(more string) string {
+		return "\n  - {name: web, container_name: loads/node, additional_command_args: serve" + more + ", dns_name: web.test, port_mapping: '8000:8000', " +
+			"ready: {port: 8000, timeout: 15}, run_max_time: 7, stop_timeout: 2}\n"
+	}
 	return []breakage{
 		{name: "service never starts", step: "- {name: web, container_name: loads/node, additional_command_args: sleep 60s, stop_timeout: 1, ready: {log: listening, timeout: 2}}", verdict: broker.Errored, reason: "not ready within 2 s"},
 		{name: "generator ends with 1", step: "{name: load, container_name: loads/node, additional_command_args: sleep 1s --exit 1}", verdict: broker.Errored, reason: "code 1"},
@@ -100,7 +102,7 @@ func breakages() []breakage {
 		{name: "metric is never sent", terms: `criteria: ['count("web.requests") >= 0']`, step: "{name: web, container_name: loads/node, additional_command_args: serve, run_max_time: 3, stop_timeout: 2}", verdict: broker.Fail, reason: "no such metric"},
 		{name: "metric's name is misspelt", terms: `criteria: ['count("sleep.tick") < 100']`, step: ticking, verdict: broker.Fail, reason: "no such metric"},
 		{name: "misspelt name behind an or", terms: `criteria: ['count("sleep.ticks") > 0 or count("sleep.tick") < 100']`, step: ticking, verdict: broker.Fail, reason: "no such metric"},
-		{name: "tag's name is misspelt", terms: `criteria: ['count("web.requests", "staus:500") < 1']`, step: "-" + service[4:] + "  - {name: load, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 20 --duration 2s'}", verdict: broker.Fail, reason: "no such metric"},
+		{name: "tag's name is misspelt", terms: `criteria: ['count("web.requests", "staus:500") < 1']`, step: "-" + service("")[4:] + "  - {name: load, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 20 --duration 2s'}", verdict: broker.Fail, reason: "no such metric"},
 		{name: "metric is of another kind", terms: `criteria: ['p95("sleep.ticks") < 100']`, step: ticking, verdict: broker.Fail, reason: "no such figure"},
 		{name: "division by zero", terms: `criteria: ['count("sleep.ticks") / (count("sleep.ticks") - count("sleep.ticks")) > 1']`, step: ticking, verdict: broker.Fail, reason: "division by zero"},
 		{name: "no number", terms: `criteria: ['not (0 * count("sleep.ticks") / (0 * count("sleep.ticks")) > 1)']`, step: ticking, verdict: broker.Fail, reason: "division by zero"},
@@ -109,7 +111,17 @@ func breakages() []breakage {
 		{name: "during a time without values", terms: `criteria: [{expr: 'p95("sleep.ticks") < 1', during: load}]`, step: ticking, verdict: broker.Fail, reason: "no such figure"},
 		{name: "for longer than the run", terms: `criteria: [{expr: 'count("sleep.ticks") > 5', for: 1h}]`, step: ticking, verdict: broker.Fail, reason: "held in no second"},
 		{name: "start skew above its limit", terms: "max_skew_ms: 1", step: "{name: load, instance_count: 6, container_name: loads/node, additional_command_args: sleep 2s}", verdict: broker.Invalid, reason: "ms apart"},
-		{name: "out of memory", step: "-" + service[4:] + "  - {name: load, memory: 8m, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 4000 --connections 4000 --duration 4s'}", verdict: broker.Errored, reason: "load"},
+		{name: "out of memory", step: "-" + service("")[4:] + "  - {name: load, memory: 8m, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 4000 --connections 4000 --duration 4s'}", verdict: broker.Errored, reason: "load"},
+		{name: "all calls are refused, and the generator is content", terms: `criteria: ['count("req.count") == 50', 'count("req.errors") / count("req.count") < 0.01']`, step: probing(t, "refused 127.0.0.1:9 $STATSD_HOST:$STATSD_PORT 50"), verdict: broker.Fail, reason: "limit < 0.01"},
+		{name: "service answers with errors only", terms: `criteria: ['count("req.errors") == 0']`, step: "-" + service(" --error-rate 0.5")[4:] + "  - {name: load, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 50 --duration 2s'}", verdict: broker.Fail, reason: "limit == 0"},
+		{name: "generator emits nothing", terms: ticks, step: "{name: load, container_name: loads/node, additional_command_args: version}", verdict: broker.Fail, reason: "no such metric"},
+		{name: "generator ends early and well", terms: ticks, step: "{name: load, container_name: loads/node, additional_command_args: sleep 3s, run_max_time: 20}", verdict: broker.Fail, reason: "limit == 6"},
+		{name: "one of two generators emits nothing", terms: `criteria: ['count("sleep.ticks") == 12']`, step: "- " + ticking + "\n  - {name: other, container_name: loads/node, additional_command_args: version}", verdict: broker.Fail, reason: "limit == 12"},
+		{name: "metrics can't be read", terms: `criteria: ['count("hits") == 1']`, step: probing(t, "send $STATSD_HOST:$STATSD_PORT hits=1"), verdict: broker.Fail, reason: "no such metric"},
+		{name: "no socket at the path", step: probing(t, "count unixgram /run/loads/other.sock 10 10"), verdict: broker.Errored, reason: "code 1"},
+		{name: "socket can't be removed, which would silence the rest", step: probing(t, "unlink $STATSD_SOCKET"), verdict: broker.Errored, reason: "code 1"},
+		{name: "program for another processor", step: foreign(t), verdict: broker.Errored, reason: "code 1"},
+		{name: "step is skipped, as a criterion ends the run", terms: `criteria: [{expr: 'count("sleep.ticks") < 2', stop: true}]`, step: "- " + ticking + "\n  - {name: late, run_delay: 30, container_name: loads/node, additional_command_args: sleep 1s}", verdict: broker.Fail, reason: "limit < 2"},
 		{name: "aborted", terms: ticks, step: ticking, act: abort, verdict: broker.Aborted, reason: "aborted"},
 		{name: "relay is killed", terms: ticks, step: ticking, act: signal(broker.RoleRelay, "KILL"), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
 		{name: "relay is stopped to the end", terms: ticks, step: ticking, act: signal(broker.RoleRelay, "STOP"), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
@@ -128,7 +140,7 @@ func TestNoBrokenRunPasses(t *testing.T) {
 	d := startBroker(t)
 	room := make(chan struct{}, 6)
 	t.Run("all", func(t *testing.T) {
-		for _, b := range breakages() {
+		for _, b := range breakages(t) {
 			t.Run(b.name, func(t *testing.T) {
 				t.Parallel()
 				room <- struct{}{}

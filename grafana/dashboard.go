@@ -134,6 +134,12 @@ func (b *builder) metrics(all []metrics.MetricSummary) {
 				note:    "Each second's percentile is that of all values of all machines. A point that stands for several seconds shows the highest of them.",
 				queries: percentiles(from),
 			})
+		case metrics.Set:
+			b.chart(panel{
+				title: m.Name + ", different values over all machines", unit: "short", width: 24,
+				note:    "Each second's figure is that of all values of all machines. A point that stands for several seconds shows the highest of them.",
+				queries: []query{{sql: selectFrom(`max("value")`, from, `"metric_type" = 'set'`, ""), alias: "different"}},
+			})
 		default:
 			b.chart(panel{title: m.Name + ", sum over machines", unit: "short", width: 24, queries: []query{{
 				sql: selectFrom(`last("value")`, from, `"metric_type" = 'gauge'`, ""), alias: "value",
@@ -153,20 +159,49 @@ func percentiles(from string) (queries []query) {
 	return queries
 }
 
-// hosts adds what Telegraf's inputs cpu, mem and net measure, by step and host.
+// hosts adds what relays tell of the machines and of the plan's containers,
+// with the names of Telegraf's inputs, by step and host.
 func (b *builder) hosts() {
 	const where = `"step" =~ /^$step$/ AND "host" =~ /^$host$/`
 	by, alias := `, "step", "host"`, "$tag_step $tag_host"
-	b.chart(panel{title: "CPU", unit: "percent", width: 8, queries: []query{{
-		sql: selectFrom(`100 - mean("usage_idle")`, `"cpu"`, where+` AND "cpu" = 'cpu-total'`, by), alias: alias,
-	}}})
-	b.chart(panel{title: "Memory", unit: "percent", width: 8, queries: []query{{
-		sql: selectFrom(`mean("used_percent")`, `"mem"`, where, by), alias: alias,
-	}}})
+	rate := func(field, factor, from string) string {
+		return selectFrom(`non_negative_derivative(max("`+field+`"), 1s)`+factor, `"`+from+`"`, where, by)
+	}
+	level := func(what, from string) []query {
+		return []query{{sql: selectFrom(what, `"`+from+`"`, where, by), alias: alias}}
+	}
+	b.chart(panel{title: "CPU", unit: "percent", width: 8, queries: level(`mean("usage_active")`, "cpu")})
+	b.chart(panel{title: "Memory", unit: "percent", width: 8, queries: level(`mean("used_percent")`, "mem")})
 	b.chart(panel{title: "Network", unit: "bps", width: 8, queries: []query{
-		{sql: selectFrom(`non_negative_derivative(max("bytes_recv"), 1s) * 8`, `"net"`, where, by+`, "interface"`), alias: "in " + alias + " $tag_interface"},
-		{sql: selectFrom(`non_negative_derivative(max("bytes_sent"), 1s) * 8`, `"net"`, where, by+`, "interface"`), alias: "out " + alias + " $tag_interface"},
+		{sql: rate("bytes_recv", " * 8", "net"), alias: "in " + alias},
+		{sql: rate("bytes_sent", " * 8", "net"), alias: "out " + alias},
 	}})
+	b.chart(panel{
+		title: "CPU taken by other virtual machines (steal)", unit: "percent", width: 12,
+		queries: level(`mean("usage_steal")`, "cpu"),
+	})
+	b.chart(panel{title: "Load", unit: "short", width: 12, queries: level(`mean("load1")`, "system")})
+	b.chart(panel{title: "Disk", unit: "Bps", width: 12, queries: []query{
+		{sql: rate("read_bytes", "", "diskio"), alias: "read " + alias},
+		{sql: rate("write_bytes", "", "diskio"), alias: "written " + alias},
+	}})
+	b.chart(panel{title: "TCP connections", unit: "short", width: 12, queries: []query{
+		{sql: selectFrom(`max("tcp_established")`, `"netstat"`, where, by), alias: "established " + alias},
+		{sql: selectFrom(`max("tcp_time_wait")`, `"netstat"`, where, by), alias: "time wait " + alias},
+	}})
+	b.row("Containers")
+	b.chart(panel{
+		title: "Container CPU", unit: "percent", width: 8, note: "In percent of one processor.",
+		queries: level(`mean("usage_percent")`, metrics.ContainerCPU),
+	})
+	b.chart(panel{title: "Container memory", unit: "bytes", width: 8, queries: level(`max("usage")`, metrics.ContainerMemory)})
+	b.chart(panel{
+		title: "Container network", unit: "bps", width: 8, note: "Of containers that have a network of their own.",
+		queries: []query{
+			{sql: rate("rx_bytes", " * 8", metrics.ContainerNetwork), alias: "in " + alias},
+			{sql: rate("tx_bytes", " * 8", metrics.ContainerNetwork), alias: "out " + alias},
+		},
+	})
 }
 
 // ledger adds what the relays received and lost.

@@ -47,6 +47,7 @@ func sample() grafana.Input {
 				{Name: "queue", Kind: metrics.Gauge},
 				{Name: "req.latency", Kind: metrics.Timer},
 				{Name: `requests "all"`, Kind: metrics.Counter},
+				{Name: "users", Kind: metrics.Set},
 			}},
 			Ledger: metrics.Ledger{Received: metrics.Received{Datagrams: 9, Values: 90, Malformed: 1}, Sent: 50, Stored: 50, Balance: true},
 		},
@@ -146,12 +147,20 @@ func TestQueriesFindTheirPoints(t *testing.T) {
 			"queue_merged"+merged+",metric_type=gauge value=3"+at,
 			"req_latency_merged"+merged+",metric_type=timing count=10,50_percentile=1,90_percentile=2,95_percentile=3,99_percentile=4,upper=5"+at,
 			`requests\ "all"_merged`+merged+",metric_type=counter value=20"+at,
+			fmt.Sprint("users_merged"+merged+",metric_type=set value=", 10+second, at),
+			"users"+place+",metric_type=set value=1000"+at,
 			"Req_Errors_merged"+merged+",metric_type=counter value=1"+at,
 			"Req_Errors_merged,run=another,metric_type=counter value=1000"+at,
 			"loads_ledger"+place+" values=10i,malformed=1i,dropped=0i"+at,
-			"cpu"+place+",cpu=cpu-total usage_idle=75"+at,
+			"cpu"+place+",cpu=cpu-total usage_active=25,usage_steal=0"+at,
 			"mem"+place+" used_percent=40"+at,
-			"net"+place+",interface=eth0 bytes_recv=1000i,bytes_sent=10i"+at,
+			"net"+place+",interface=total bytes_recv=1000,bytes_sent=10"+at,
+			"system"+place+" load1=0.5"+at,
+			"diskio"+place+",name=total read_bytes=4096,write_bytes=4096"+at,
+			"netstat"+place+" tcp_established=3,tcp_time_wait=0"+at,
+			"docker_container_cpu"+place+",container_name=plan usage_percent=120"+at,
+			"docker_container_mem"+place+",container_name=plan usage=1e6"+at,
+			"docker_container_net"+place+",container_name=plan rx_bytes=1000,tx_bytes=1000"+at,
 		)
 	}
 	server.Write(t, bucket, strings.Join(lines, "\n"))
@@ -173,7 +182,7 @@ func TestQueriesFindTheirPoints(t *testing.T) {
 				t.Errorf("%s finds nothing: %s", q.panel, sql)
 				continue
 			}
-			for panel, want := range map[string]string{`requests "all", rate`: "20", "Errors": "1", "CPU": "25", "req.latency, rate": "10"} {
+			for panel, want := range map[string]string{`requests "all", rate`: "20", "Errors": "1", "users, different values over all machines": map[string]string{"1s": "10", "2s": "11"}[interval], "CPU": "25", "req.latency, rate": "10"} {
 				if q.panel != panel {
 					continue
 				}

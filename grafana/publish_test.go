@@ -15,6 +15,7 @@ import (
 	"github.com/loads/loads/db"
 	"github.com/loads/loads/grafana"
 	"github.com/loads/loads/grafana/grafanatest"
+	"github.com/loads/loads/internal/waittest"
 	"github.com/loads/loads/metrics"
 	"github.com/loads/loads/strategies"
 )
@@ -83,15 +84,8 @@ func (b *bench) record() broker.DashboardRecord {
 
 func (b *bench) until(what string, holds func() bool) {
 	b.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			b.Fatalf("not within 20 s: %s; record %+v", what, b.record())
-		}
+	if !waittest.Holds(20*time.Second, holds) {
+		b.Fatalf("not within 20 s: %s; record %+v", what, b.record())
 	}
 }
 

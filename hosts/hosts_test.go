@@ -120,6 +120,7 @@ func spec(brokerID string, m broker.Machine, image, part string, command ...stri
 			broker.LabelBroker: brokerID, broker.LabelRun: m.RunUUID, broker.LabelRole: broker.RolePlan,
 			broker.LabelStep: strconv.Itoa(m.Step), broker.LabelMachine: strconv.Itoa(m.Index),
 		},
+		Shared: []broker.SharedVolume{{Name: "loads-test-" + m.Token[:8], Container: "/run/loads"}},
 	}
 }
 

@@ -253,7 +253,7 @@ func (l *List) Release(ctx context.Context, m broker.Machine) error {
 	return nil
 }
 
-// Owned lists the containers with the broker's label on all hosts. A host that
+// Owned lists the containers and volumes with the broker's label on all hosts. A host that
 // does not answer is left out, and the error names it.
 func (l *List) Owned(ctx context.Context, brokerID string) ([]broker.Owned, error) {
 	found := make([][]broker.Owned, len(l.hosts))
@@ -263,10 +263,8 @@ func (l *List) Owned(ctx context.Context, brokerID string) ([]broker.Owned, erro
 	for i, h := range l.hosts {
 		g.Go(func() error {
 			errs[i] = l.with(h.Endpoint, func(e broker.Engine) error {
-				list, err := e.List(ctx, map[string]string{broker.LabelBroker: brokerID})
-				for _, c := range list {
-					found[i] = append(found[i], ownedContainer(c, listID(h.Name), h.Address))
-				}
+				var err error
+				found[i], err = ownedOf(ctx, e, map[string]string{broker.LabelBroker: brokerID}, listID(h.Name), h.Address)
 				return err
 			})
 			return nil
@@ -276,13 +274,13 @@ func (l *List) Owned(ctx context.Context, brokerID string) ([]broker.Owned, erro
 	return slices.Concat(found...), summary(errs)
 }
 
-// Discard removes a container that Owned has listed.
+// Discard removes what Owned has listed.
 func (l *List) Discard(ctx context.Context, o broker.Owned) error {
 	i := slices.IndexFunc(l.hosts, func(h Host) bool { return listID(h.Name) == o.Placement })
-	if i < 0 || o.Kind != kindContainer {
+	if i < 0 {
 		return broker.Errorf(broker.EInvalid, "no host of the list has the %s %s", cmp.Or(o.Kind, "thing"), o.ProviderID)
 	}
 	return l.with(l.hosts[i].Endpoint, func(e broker.Engine) error {
-		return e.Remove(ctx, containerID(o))
+		return discard(ctx, e, o)
 	})
 }

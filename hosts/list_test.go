@@ -231,13 +231,13 @@ func testContainers(t *testing.T, engines []hoststest.Host) {
 		}
 	}
 	owned := mustOwned(t, p, id)
-	if len(owned) != 4 {
-		t.Fatalf("got %d containers owned, want 4", len(owned))
+	if len(owned) != 6 {
+		t.Fatalf("got %d owned, want 4 containers and 2 volumes", len(owned))
 	}
 	if err := p.Discard(t.Context(), owned[0]); err != nil {
 		t.Errorf("discard: %v", err)
 	}
-	if got := len(mustOwned(t, p, id)); got != 3 {
+	if got := len(mustOwned(t, p, id)); got != 5 {
 		t.Errorf("got %d containers after discarding one, want 3", got)
 	}
 	// A host taken off the list is still cleaned up, and one that does not answer

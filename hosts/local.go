@@ -25,6 +25,7 @@ const labelToken = "loads.token"
 const (
 	kindNetwork   = "network"
 	kindContainer = "container"
+	kindVolume    = "volume"
 )
 
 // parallel is how many requests a pool has under way at one engine.
@@ -34,6 +35,8 @@ const parallel = 4
 type containers interface {
 	List(ctx context.Context, labels map[string]string) ([]broker.Container, error)
 	Remove(ctx context.Context, id string) error
+	Volumes(ctx context.Context, labels map[string]string) ([]broker.Volume, error)
+	RemoveVolume(ctx context.Context, name string) error
 }
 
 // networker is what Local needs of its engine.
@@ -178,7 +181,7 @@ func machineLabels(run, step, index string) map[string]string {
 	return map[string]string{broker.LabelRun: run, broker.LabelStep: step, broker.LabelMachine: index}
 }
 
-// removeAll removes the containers with the labels.
+// removeAll removes the containers with the labels, and the volumes.
 func removeAll(ctx context.Context, engine containers, labels map[string]string, log *slog.Logger) error {
 	left, err := engine.List(ctx, labels)
 	if err != nil {
@@ -189,23 +192,25 @@ func removeAll(ctx context.Context, engine containers, labels map[string]string,
 		log.Warn("container left behind is removed", "container", c.Name, "run", c.Labels[broker.LabelRun])
 		errs = append(errs, engine.Remove(ctx, c.ID))
 	}
+	volumes, err := engine.Volumes(ctx, labels)
+	errs = append(errs, err)
+	for _, v := range volumes {
+		log.Warn("volume left behind is removed", "volume", v.Name, "run", v.Labels[broker.LabelRun])
+		errs = append(errs, engine.RemoveVolume(ctx, v.Name))
+	}
 	return summary(errs)
 }
 
-// Owned lists the networks and containers with the broker's label.
+// Owned lists the containers, volumes and networks with the broker's label.
 func (l *Local) Owned(ctx context.Context, brokerID string) ([]broker.Owned, error) {
 	ours := map[string]string{broker.LabelBroker: brokerID}
 	networks, err := l.engine.Networks(ctx, ours)
 	if err != nil {
 		return nil, err
 	}
-	list, err := l.engine.List(ctx, ours)
+	out, err := ownedOf(ctx, l.engine, ours, LocalName, "")
 	if err != nil {
 		return nil, err
-	}
-	var out []broker.Owned
-	for _, c := range list {
-		out = append(out, ownedContainer(c, LocalName, ""))
 	}
 	for _, n := range networks {
 		out = append(out, broker.Owned{
@@ -214,6 +219,41 @@ func (l *Local) Owned(ctx context.Context, brokerID string) ([]broker.Owned, err
 		})
 	}
 	return out, nil
+}
+
+// ownedOf describes the containers and volumes with the labels on a machine of
+// the pool; containers come first, since they hold the volumes.
+func ownedOf(ctx context.Context, engine containers, labels map[string]string, placement, address string) ([]broker.Owned, error) {
+	list, err := engine.List(ctx, labels)
+	if err != nil {
+		return nil, err
+	}
+	volumes, err := engine.Volumes(ctx, labels)
+	if err != nil {
+		return nil, err
+	}
+	var out []broker.Owned
+	for _, c := range list {
+		out = append(out, ownedContainer(c, placement, address))
+	}
+	for _, v := range volumes {
+		out = append(out, broker.Owned{
+			ProviderID: placement + "/" + kindVolume + "/" + v.Name, Kind: kindVolume, RunUUID: v.Labels[broker.LabelRun],
+			Name: v.Name, Address: address, Placement: placement, Tags: v.Labels,
+		})
+	}
+	return out, nil
+}
+
+// discard ends what ownedOf has listed; any other kind is EInvalid.
+func discard(ctx context.Context, engine containers, o broker.Owned) error {
+	switch o.Kind {
+	case kindContainer:
+		return engine.Remove(ctx, containerID(o))
+	case kindVolume:
+		return engine.RemoveVolume(ctx, o.Name)
+	}
+	return broker.Errorf(broker.EInvalid, "%s has nothing of the kind %q", o.Placement, o.Kind)
 }
 
 // ownedContainer describes a container on a machine of the pool.
@@ -236,15 +276,12 @@ func containerID(o broker.Owned) string {
 	return strings.TrimPrefix(o.ProviderID, o.Placement+"/"+kindContainer+"/")
 }
 
-// Discard removes a container, or a network with the containers of its machine.
+// Discard removes a container, a volume, or a network with all of its machine.
 func (l *Local) Discard(ctx context.Context, o broker.Owned) error {
-	switch o.Kind {
-	case kindContainer:
-		return l.engine.Remove(ctx, containerID(o))
-	case kindNetwork:
+	if o.Kind == kindNetwork {
 		return l.Release(ctx, machineOf(o))
 	}
-	return broker.Errorf(broker.EInvalid, "the local engine has nothing of the kind %q", o.Kind)
+	return discard(ctx, l.engine, o)
 }
 
 // machineOf returns the machine that a network was made for. Labels that are

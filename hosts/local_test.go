@@ -138,7 +138,7 @@ func TestLocal_OwnsOnlyWhatItsBrokerMade(t *testing.T) {
 	for _, o := range owned {
 		got[o.Kind] = o.RunUUID
 	}
-	if diff := cmp.Diff(map[string]string{"network": m.RunUUID, "container": m.RunUUID}, got); diff != "" {
+	if diff := cmp.Diff(map[string]string{"network": m.RunUUID, "container": m.RunUUID, "volume": m.RunUUID}, got); diff != "" {
 		t.Errorf("kinds and runs (-want +got):\n%s", diff)
 	}
 	for i := range owned { // networks first: they take their containers with them

@@ -1,7 +1,6 @@
 package influx_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"github.com/loads/loads/db"
 	"github.com/loads/loads/influx"
 	"github.com/loads/loads/internal/influxtest"
+	"github.com/loads/loads/internal/waittest"
 	"github.com/loads/loads/metrics"
 	"github.com/loads/loads/strategies"
 )
@@ -30,24 +30,7 @@ type bench struct {
 	run      broker.Run
 	machines []broker.Machine
 	frames   []uint64 // number of the last frame of each machine
-	log      logBuffer
-}
-
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(data []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(data)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+	log      waittest.Buffer
 }
 
 // mustBench has one run under way, of a step on that many machines.
@@ -176,15 +159,8 @@ func (b *bench) notes() (texts []string) {
 // until polls until the condition holds.
 func (b *bench) until(what string, holds func() bool) {
 	b.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			b.Fatalf("not within 30 s: %s; export %+v; log:\n%s", what, b.export(), b.log.String())
-		}
+	if !waittest.Holds(30*time.Second, holds) {
+		b.Fatalf("not within 30 s: %s; export %+v; log:\n%s", what, b.export(), b.log.String())
 	}
 }
 

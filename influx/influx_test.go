@@ -2,6 +2,7 @@ package influx_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -205,6 +206,44 @@ func TestFramesOfOneSecondAddUp(t *testing.T) {
 	}
 	if got, e := b.read(server, "runs").points, b.export(); got != 5 || e.Written != 5 {
 		t.Errorf("%d points read back, ledger %d; want 5", got, e.Written)
+	}
+}
+
+// Sets of machines have values in common, and so have two frames of a second.
+func TestSetsAreMergedNotAddedUp(t *testing.T) {
+	t.Parallel()
+	server := influxtest.Start(t)
+	bucket := server.CreateDatabase(t, "runs")
+	b := mustBench(t, 2)
+	b.send(server.URL, server.Token, bucket)
+	users := func(names ...string) metrics.Point {
+		distinct := new(metrics.Distinct)
+		for _, name := range names {
+			distinct.Add([]byte(name))
+		}
+		return metrics.Point{Kind: metrics.Set, Name: "users", Distinct: distinct}
+	}
+	b.add(0, 0, users("ann", "bob"))
+	b.add(0, 0, users("bob", "cid"))
+	b.add(1, 0, users("cid", "dora"))
+	b.add(0, 1, users("ann"))
+	b.add(1, 1, users("ann"))
+	b.complete()
+	b.until("the run is done", func() bool { return b.export().Done })
+	for query, want := range map[string]string{
+		`SELECT value FROM "users" WHERE host = '10.0.0.1' AND metric_type = 'set'`: "[3 1]",
+		`SELECT value FROM "users" WHERE host = '10.0.0.2' AND metric_type = 'set'`: "[2 1]",
+		`SELECT value FROM users_merged WHERE metric_type = 'set'`:                  "[4 1]",
+	} {
+		var got []any
+		for _, row := range server.Query(t, "runs", query) {
+			for _, v := range row.Values {
+				got = append(got, v[1])
+			}
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("%s: got %v, want %s", query, got, want)
+		}
 	}
 }
 

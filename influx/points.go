@@ -23,11 +23,13 @@ var ours = []string{"run", "plan", "project", "step", "type", "host", "metric_ty
 type sample struct {
 	name   string
 	tags   []metrics.Tag // sorted by name
-	kind   metrics.Kind  // empty for the ledger
+	kind   metrics.Kind  // empty for the ledger and for what a host tells
 	value  float64       // counter: sum; gauge: last value
 	sketch *metrics.Sketch
+	values *metrics.Distinct // of a set
 	ledger metrics.Received
-	seq    uint64 // ledger: number of the frame
+	seq    uint64             // ledger: number of the frame
+	host   map[string]float64 // fields of what a host tells; not changed
 }
 
 // samples are the series of one second, by name and tags.
@@ -70,6 +72,9 @@ func samplesOf(run broker.Run, frames []frame) samples {
 		for i := range f.frame.Points {
 			each.add(sampleOf(&f.frame.Points[i], place))
 		}
+		for i := range f.frame.Host {
+			each.add(hostSampleOf(&f.frame.Host[i], place))
+		}
 		each.add(sample{name: metrics.LedgerMeasurement, tags: place, ledger: f.frame.Ledger, seq: f.seq})
 	}
 	for _, key := range slices.Sorted(maps.Keys(each)) {
@@ -104,11 +109,7 @@ func sampleOf(p *metrics.Point, place []metrics.Tag) sample {
 		}
 	}
 	tags = append(tags, metrics.Tag{Name: "metric_type", Value: metricTypes[p.Kind]})
-	s := sample{name: metrics.Measurement(p.Name), tags: tidy(tags), kind: p.Kind, value: p.Value, sketch: p.Sketch}
-	if p.Kind == metrics.Set {
-		s.value = p.Distinct.Count()
-	}
-	return s
+	return sample{name: metrics.Measurement(p.Name), tags: tidy(tags), kind: p.Kind, value: p.Value, sketch: p.Sketch, values: p.Distinct}
 }
 
 // metricTypes are the values of Telegraf's tag metric_type.
@@ -155,17 +156,16 @@ func (all samples) add(s sample) {
 		have.value = finite(have.value + s.value)
 	case metrics.Timer:
 		_ = have.sketch.Merge(s.sketch) // it was checked when it was decoded
+	case metrics.Set:
+		have.values.Merge(s.values)
 	default:
-		have.value, have.ledger, have.seq = s.value, s.ledger, s.seq
+		have.value, have.ledger, have.seq, have.host = s.value, s.ledger, s.seq, s.host
 	}
 }
 
 // merge takes in what came from one of the machines: the values of gauges add
-// up, as in a run's summary; distinct values of machines can't be added up.
+// up, as in a run's summary, and a value that two sets have counts once.
 func (all samples) merge(s *sample) {
-	if s.kind == metrics.Set {
-		return
-	}
 	whole := sample{name: s.name + metrics.MergedSuffix, kind: s.kind}
 	for _, t := range s.tags {
 		if t.Name != "host" && t.Name != "step" && t.Name != "type" {
@@ -177,6 +177,9 @@ func (all samples) merge(s *sample) {
 	if s.sketch != nil {
 		_ = have.sketch.Merge(s.sketch)
 	}
+	if s.values != nil {
+		have.values.Merge(s.values)
+	}
 }
 
 // find returns the sample of the same series, an empty one if it is new.
@@ -185,8 +188,11 @@ func (all samples) find(s sample) *sample {
 	have := all[key]
 	if have == nil {
 		have = &sample{name: s.name, tags: s.tags, kind: s.kind}
-		if s.kind == metrics.Timer {
+		switch s.kind {
+		case metrics.Timer:
 			have.sketch = metrics.NewSketch()
+		case metrics.Set:
+			have.values = &metrics.Distinct{}
 		}
 		all[key] = have
 	}
@@ -202,12 +208,19 @@ func (s *sample) point(second int64) *write.Point {
 	switch s.kind {
 	case metrics.Timer:
 		return s.timing(p)
-	case metrics.Counter, metrics.Gauge, metrics.Set:
+	case metrics.Set:
+		return p.AddField("value", s.values.Count())
+	case metrics.Counter, metrics.Gauge:
 		return p.AddField("value", s.value)
+	}
+	if s.host != nil {
+		return s.addHost(p)
 	}
 	return p.AddField("frames", count(s.seq)).AddField("datagrams", count(s.ledger.Datagrams)).
 		AddField("values", count(s.ledger.Values)).AddField("malformed", count(s.ledger.Malformed)).
-		AddField("dropped", count(s.ledger.Dropped)).AddField("merged", count(s.ledger.Merged))
+		AddField("dropped", count(s.ledger.Dropped)).AddField("merged", count(s.ledger.Merged)).
+		AddField("log_lines", count(s.ledger.LogLines)).AddField("log_lost", count(s.ledger.LogLost)).
+		AddField("log_gaps", count(s.ledger.LogGaps))
 }
 
 // timing adds the fields that Telegraf's statsd input gives a timing.

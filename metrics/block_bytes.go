@@ -54,6 +54,13 @@ func DecodeBlock(encoded []byte) (Block, error) {
 			}
 		}
 	}
+	for i := range b.Hosts {
+		for j := range b.Hosts[i].Points {
+			if err := b.Hosts[i].Points[j].check(); err != nil {
+				return Block{}, fmt.Errorf("decode block: span %d of hosts: point %d: %w", i, j, err)
+			}
+		}
+	}
 	if len(rest) > 0 {
 		return Block{}, errors.New("decode block: something follows its last sketch")
 	}

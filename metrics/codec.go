@@ -81,6 +81,11 @@ func (f *Frame) check() error {
 			return fmt.Errorf("point %d: %w", i, err)
 		}
 	}
+	for i := range f.Host {
+		if err := f.Host[i].check(); err != nil {
+			return fmt.Errorf("host point %d: %w", i, err)
+		}
+	}
 	return nil
 }
 
@@ -91,12 +96,19 @@ func (p *Point) check() error {
 	case !finite(p.Value) || !finite(p.Count) || p.Count < 0:
 		return errors.New("value is no finite number")
 	}
-	for i, tag := range p.Tags {
-		if tag.Name == "" || i > 0 && p.Tags[i-1].Name >= tag.Name {
+	if err := checkTags(p.Tags); err != nil {
+		return err
+	}
+	return p.checkKind()
+}
+
+func checkTags(tags []Tag) error {
+	for i, tag := range tags {
+		if tag.Name == "" || i > 0 && tags[i-1].Name >= tag.Name {
 			return errors.New("tags are not sorted by distinct names")
 		}
 	}
-	return p.checkKind()
+	return nil
 }
 
 func (p *Point) checkKind() error {

@@ -19,6 +19,28 @@ type Block struct {
 	From  int64  `json:"from"` // as in Summary
 	To    int64  `json:"to"`
 	Spans []Span `json:"spans"`
+	// Hosts is what the machines told of themselves.
+	Hosts []HostSpan `json:"hosts,omitempty"`
+}
+
+// Minute returns the end of the minute, Unix ms, that all of the block is in;
+// false when it is of several minutes, or empty.
+func (b Block) Minute() (end int64, ok bool) {
+	for _, span := range b.Spans {
+		if minute := minuteOf(span.Time); end == 0 {
+			end = minute
+		} else if minute != end {
+			return 0, false
+		}
+	}
+	for _, span := range b.Hosts {
+		if minute := minuteOf(span.Time); end == 0 {
+			end = minute
+		} else if minute != end {
+			return 0, false
+		}
+	}
+	return end, end != 0
 }
 
 // A Span is what a machine did in a minute, or what all machines of a step
@@ -33,8 +55,14 @@ type Span struct {
 // metric is merged over a minute for each machine, and second by second over
 // the machines of each step. Sums, settings and sketches stay those of all
 // values, so a summary stays what it is; what is given up is the single second
-// of a single machine.
+// of a single machine. Of what machines tell of themselves, means and ends of
+// each minute stay.
 func (s *Series) Condense(until int64) {
+	for key, t := range s.hosts {
+		if len(t.times) > 0 && t.times[0] <= until {
+			t.condense(key.name, until)
+		}
+	}
 	var touched []*Sketch
 	for key, t := range s.tracks {
 		if key.machine == wholeStep || len(t.cells) == 0 || t.cells[0].time > until {
@@ -112,19 +140,21 @@ func (c cell) clone() cell {
 // Blocks returns what has been condensed, by step. The blocks share sketches
 // with the series, and are for reading.
 func (s *Series) Blocks() map[string]Block {
-	return s.blocks(func(key trackKey, t *track) []cell {
+	blocks := s.blocks(func(key trackKey, t *track) []cell {
 		if key.machine == wholeStep {
 			return t.cells
 		}
 		return t.minutes
 	})
+	s.addHosts(blocks, func(_ hostKey, t *hostTrack) []hostMinute { return t.minutes })
+	return blocks
 }
 
-// Totals returns the series by step, with a single point for each metric of
-// each machine, in a span of the time when it came last. A series made from
-// totals has the right Summary, and nothing else.
+// Totals returns the series by step, with a single point for each metric and
+// each measurement of each machine, in a span of the time when it came last. A
+// series made from totals has the right Summary and Hosts, and nothing else.
 func (s *Series) Totals() map[string]Block {
-	return s.blocks(func(key trackKey, t *track) []cell {
+	blocks := s.blocks(func(key trackKey, t *track) []cell {
 		if key.machine == wholeStep {
 			return nil
 		}
@@ -141,6 +171,26 @@ func (s *Series) Totals() map[string]Block {
 		}
 		return []cell{sum}
 	})
+	s.addHosts(blocks, func(key hostKey, t *hostTrack) []hostMinute { return []hostMinute{t.whole(key.name)} })
+	return blocks
+}
+
+// addHosts adds what minutes gives of what machines told of themselves.
+func (s *Series) addHosts(blocks map[string]Block, minutes func(hostKey, *hostTrack) []hostMinute) {
+	spans := make(map[spanKey][]HostCell)
+	for _, key := range slices.SortedFunc(maps.Keys(s.hosts), compareHosts) {
+		t := s.hosts[key]
+		for _, m := range minutes(key, t) {
+			span := spanKey{key.machineKey, m.time}
+			spans[span] = append(spans[span], HostCell{Name: key.name, Tags: t.tags, Fields: m.fields})
+		}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(spans), compareSpans) {
+		b := blocks[key.step]
+		b.From, b.To = s.from, s.to
+		b.Hosts = append(b.Hosts, HostSpan{Machine: key.machine, Time: key.time, Points: spans[key]})
+		blocks[key.step] = b
+	}
 }
 
 // spanKey names a span within a series.
@@ -182,6 +232,9 @@ func (s *Series) AddBlock(step string, b Block) {
 		for i := range span.Points {
 			s.addSpanPoint(machine, span.Time, &span.Points[i])
 		}
+	}
+	for _, span := range b.Hosts {
+		s.addHostSpan(step, span)
 	}
 }
 

@@ -15,6 +15,7 @@ type Series struct {
 	machines map[machineKey]*machineState
 	tracks   map[trackKey]*track
 	totals   map[metricKey]*total
+	hosts    map[hostKey]*hostTrack
 
 	// Ends of the time in which anything arrived, Unix ms; 0 before that.
 	from, to int64
@@ -73,6 +74,7 @@ func NewSeries() *Series {
 		machines: make(map[machineKey]*machineState),
 		tracks:   make(map[trackKey]*track),
 		totals:   make(map[metricKey]*total),
+		hosts:    make(map[hostKey]*hostTrack),
 	}
 }
 
@@ -91,6 +93,9 @@ func (s *Series) Add(step string, machine int, f Frame) {
 	m.final = m.final || f.Final
 	for i := range f.Points {
 		s.addPoint(key, second, &f.Points[i])
+	}
+	for i := range f.Host {
+		s.addHost(key, second, &f.Host[i])
 	}
 }
 

@@ -167,6 +167,16 @@ func (s *Series) Kinds(metric string, tagNames ...string) []Kind {
 	return w.kinds
 }
 
+// HasTimers reports whether a timer has come from the step so far.
+func (s *Series) HasTimers(step string) bool {
+	for key := range s.tracks {
+		if key.step == step && key.kind == Timer {
+			return true
+		}
+	}
+	return false
+}
+
 func (t *track) hasTags(names []string) bool {
 	for _, name := range names {
 		if !slices.ContainsFunc(t.tags, func(tag Tag) bool { return tag.Name == name }) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/loads/loads/internal/waittest"
 	"github.com/loads/loads/metrics"
 	"github.com/loads/loads/relay"
 )
@@ -114,12 +115,7 @@ func send(t *testing.T, address string, packets ...string) {
 // until polls for a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within 20 s", what)
-		}
-		<-time.After(5 * time.Millisecond)
-	}
+	waittest.Until(t, what, 20*time.Second, ok)
 }
 
 func summary(frames []metrics.Frame) map[string]metrics.MetricSummary {

@@ -74,26 +74,27 @@ func charts(d broker.Dossier) (drawn []chart, left int) {
 type reading struct {
 	name, class string
 	of          func(metrics.Bucket) float64
+	from        []metrics.Bucket // the seconds; nil for those of the chart's line
 }
 
 func chartsOf(line metrics.Line, s span) []chart {
-	rate := reading{"rate", "c1", func(b metrics.Bucket) float64 { return b.Rate }}
+	rate := reading{name: "rate", class: "c1", of: func(b metrics.Bucket) float64 { return b.Rate }}
 	switch line.Kind {
 	case metrics.Set:
-		distinct := reading{"distinct", "c1", func(b metrics.Bucket) float64 { return b.Count }}
+		distinct := reading{name: "distinct", class: "c1", of: func(b metrics.Bucket) float64 { return b.Count }}
 		return []chart{draw(line.Name+", distinct values in a second", line, s, mean, distinct)}
 	case metrics.Counter:
 		return []chart{draw(line.Name+", a second", line, s, mean, rate)}
 	case metrics.Gauge:
-		value := reading{"value", "c1", func(b metrics.Bucket) float64 { return b.Value }}
+		value := reading{name: "value", class: "c1", of: func(b metrics.Bucket) float64 { return b.Value }}
 		return []chart{draw(line.Name+", value", line, s, hold, value)}
 	}
 	return []chart{
 		draw(line.Name+", percentiles", line, s, peak,
-			reading{"p50", "c1", func(b metrics.Bucket) float64 { return b.P50 }},
-			reading{"p90", "c2", func(b metrics.Bucket) float64 { return b.P90 }},
-			reading{"p95", "c3", func(b metrics.Bucket) float64 { return b.P95 }},
-			reading{"p99", "c4", func(b metrics.Bucket) float64 { return b.P99 }}),
+			reading{name: "p50", class: "c1", of: func(b metrics.Bucket) float64 { return b.P50 }},
+			reading{name: "p90", class: "c2", of: func(b metrics.Bucket) float64 { return b.P90 }},
+			reading{name: "p95", class: "c3", of: func(b metrics.Bucket) float64 { return b.P95 }},
+			reading{name: "p99", class: "c4", of: func(b metrics.Bucket) float64 { return b.P99 }}),
 		draw(line.Name+", values a second", line, s, mean, rate),
 	}
 }
@@ -112,7 +113,11 @@ func draw(title string, line metrics.Line, s span, how joining, readings ...read
 	columns := make([][]float64, len(readings))
 	top := 0.0
 	for i, r := range readings {
-		columns[i] = s.columns(line.Buckets, how, r.of)
+		buckets := line.Buckets
+		if r.from != nil {
+			buckets = r.from
+		}
+		columns[i] = s.columns(buckets, how, r.of)
 		for _, y := range columns[i] {
 			if !math.IsNaN(y) {
 				top = math.Max(top, y)

@@ -15,7 +15,8 @@ import (
 // CSV writes the run's metrics as a table (RFC 4180): for each metric a row of
 // scope run, whose time is the end of the measured time, then a row of scope
 // second for each second in which something came. Figures a kind does not have
-// are empty. A name that a spreadsheet would take for a formula begins with an
+// are empty. Last come rows of kind host, one for each figure of each machine,
+// with the machine as scope: a level has mean and max, a total a value. A name that a spreadsheet would take for a formula begins with an
 // apostrophe.
 func CSV(w io.Writer, d broker.Dossier) error {
 	c := csv.NewWriter(w)
@@ -33,6 +34,9 @@ func CSV(w io.Writer, d broker.Dossier) error {
 				rows = append(rows, csvRow(d, m.Name, m.Kind, "second", b))
 			}
 		}
+	}
+	for _, h := range d.Hosts {
+		rows = append(rows, hostRows(d, h)...)
 	}
 	if err := c.WriteAll(rows); err != nil {
 		return fmt.Errorf("write report: %w", err)
@@ -57,6 +61,45 @@ func csvRow(d broker.Dossier, name string, kind metrics.Kind, scope string, b me
 		row[6] = number(b.Rate)
 	}
 	return row
+}
+
+// hostRows are the figures of what a machine told of itself.
+func hostRows(d broker.Dossier, h metrics.HostSummary) (rows [][]string) {
+	row := func(metric string) []string {
+		at := ""
+		if d.Summary.To > 0 {
+			at = time.UnixMilli(d.Summary.To).UTC().Format("2006-01-02T15:04:05.000Z")
+		}
+		scope := fmt.Sprintf("%s/%d", h.Step, h.Machine)
+		return []string{d.Run.UUID, metric, "host", notFormula(scope), at, "", "", "", "", "", "", "", "", ""}
+	}
+	level := func(metric string, l *metrics.Level) {
+		if l != nil {
+			r := row(metric)
+			r[8], r[13] = number(l.Mean), number(l.Max)
+			rows = append(rows, r)
+		}
+	}
+	total := func(metric string, v *float64) {
+		if v != nil {
+			r := row(metric)
+			r[7] = number(*v)
+			rows = append(rows, r)
+		}
+	}
+	level("cpu_percent", h.CPU)
+	level("steal_percent", h.Steal)
+	level("memory_percent", h.Memory)
+	total("received_bytes", h.Received)
+	total("sent_bytes", h.Sent)
+	for _, c := range h.Containers {
+		level("container.cpu_percent", c.CPU)
+		level("container.memory_bytes", c.Memory)
+		total("container.received_bytes", c.Received)
+		total("container.sent_bytes", c.Sent)
+		total("container.oom_kills", c.OOMKills)
+	}
+	return rows
 }
 
 // number writes a figure in full, for programs.

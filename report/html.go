@@ -31,6 +31,8 @@ type page struct {
 	Timeline  *timeline
 	Charts    []chart
 	Left      int // metrics without a chart
+	HostHead  []string
+	HostPlots []chart
 	Head      []string
 	Rows      [][]string
 	Counts    []count
@@ -64,6 +66,7 @@ func HTML(w io.Writer, d broker.Dossier) error {
 		"value":     criterionValue,
 		"clock":     clock,
 		"offset":    func(m broker.Machine) string { x := offsetMS(m); return ms(&x) },
+		"host":      func(m broker.Machine) []string { return hostCells(d, m) },
 		"lower":     strings.ToLower,
 	}).Parse(pageHTML)
 	if err != nil {
@@ -82,7 +85,7 @@ func HTML(w io.Writer, d broker.Dossier) error {
 func pageOf(d broker.Dossier) (page, error) {
 	p := page{
 		Dossier: d, Verdict: verdictOf(d.Run), Plan: maskedPlan(d.Run), Asked: instant(&d.Run.CreatedAt), Took: length(&d.Run.CreatedAt, d.Run.CompletedAt),
-		Timeline: timelineOf(d), Head: metricHead(), Counts: ledgerLines(d.Ledger), Balance: balance(d.Ledger), Notes: notes(d.Ledger),
+		Timeline: timelineOf(d), Head: metricHead(), HostHead: hostHead(), HostPlots: hostCharts(d), Counts: ledgerLines(d.Ledger), Balance: balance(d.Ledger), Notes: notes(d.Ledger),
 		Variables: d.Run.Environment.Masked(),
 	}
 	var text bytes.Buffer

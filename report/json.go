@@ -21,6 +21,8 @@ type (
 		Instrument []string                 `json:"instrument"`
 		Steps      []jsonStep               `json:"steps"`
 		Machines   []jsonMachine            `json:"machines"`
+		Hosts      []metrics.HostSummary    `json:"hosts"`
+		Busy       []metrics.HostLine       `json:"cpu"`
 		Summary    metrics.Summary          `json:"summary"`
 		Ledger     metrics.Ledger           `json:"ledger"`
 		Series     []metrics.Line           `json:"series"`
@@ -105,6 +107,7 @@ func jsonReportOf(d broker.Dossier) jsonReport {
 		Criteria:   append([]broker.CriterionResult{}, run.Judgement.Criteria...),
 		Instrument: append([]string{}, run.Judgement.Instrument...),
 		Steps:      []jsonStep{}, Machines: []jsonMachine{}, Logs: []jsonTail{},
+		Hosts: append([]metrics.HostSummary{}, d.Hosts...), Busy: append([]metrics.HostLine{}, d.Busy...),
 		Series: append([]metrics.Line{}, d.Lines...), Events: append([]broker.Event{}, d.Events...),
 	}
 	for _, s := range run.StepRecords {

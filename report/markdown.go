@@ -128,6 +128,14 @@ func markdownMachines(out *errWriter, d broker.Dossier) {
 		rows = append(rows, []string{machineName(d.Run, m), orDash(m.Address), string(m.State), exitCode(m), lastFrame(m), m.Reason})
 	}
 	out.table("Machines", rows, 0)
+	if len(d.Hosts) == 0 {
+		return
+	}
+	rows = [][]string{append([]string{"machine"}, hostHead()...)}
+	for _, m := range d.Machines {
+		rows = append(rows, append([]string{machineName(d.Run, m)}, hostCells(d, m)...))
+	}
+	out.table("What the machines did", rows, 1)
 }
 
 func markdownLedger(out *errWriter, l metrics.Ledger) {

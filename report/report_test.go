@@ -41,7 +41,7 @@ type load struct {
 
 // measure makes real frames of two machines and reads them as the broker does.
 func measure(l load) *metrics.Series {
-	source := rand.New(rand.NewPCG(l.seed, 1))
+	source, machines := rand.New(rand.NewPCG(l.seed, 1)), rand.New(rand.NewPCG(l.seed, 2))
 	series := metrics.NewSeries()
 	for second := 1; second <= l.seconds; second++ {
 		for machine := range 2 {
@@ -60,10 +60,29 @@ func measure(l load) *metrics.Series {
 					{Kind: metrics.Set, Name: "users", Distinct: users},
 				},
 			}
+			f.Host = told(machines, machine, second)
 			series.Add("load", machine, f)
 		}
 	}
 	return series
+}
+
+// told is what a machine tells of itself; the second one is busier, and has a
+// container that lost a process.
+func told(source *rand.Rand, machine, second int) []metrics.HostPoint {
+	container := []metrics.Tag{{Name: metrics.ContainerTag, Value: "plan"}}
+	busy := float64(20+60*machine) + math.Round(1000*source.Float64())/100
+	return []metrics.HostPoint{
+		{Name: "cpu", Tags: []metrics.Tag{{Name: "cpu", Value: "cpu-total"}}, Fields: map[string]float64{
+			"usage_active": busy, "usage_steal": float64(5 * machine),
+		}},
+		{Name: "mem", Fields: map[string]float64{"used_percent": 31.5}},
+		{Name: "net", Tags: []metrics.Tag{{Name: "interface", Value: "total"}}, Fields: map[string]float64{
+			"bytes_recv": 1e9 + 1.5e6*float64(second), "bytes_sent": 4096 * float64(second),
+		}},
+		{Name: metrics.ContainerCPU, Tags: container, Fields: map[string]float64{"usage_percent": 2 * busy}},
+		{Name: metrics.ContainerMemory, Tags: container, Fields: map[string]float64{"usage": 64e6, "oom_kill": float64(machine)}},
+	}
 }
 
 // dossierOf is a run of two steps that failed a criterion; names and outputs
@@ -106,18 +125,19 @@ func dossierOf(l load) broker.Dossier {
 	frames := uint64(l.seconds)
 	return broker.Dossier{
 		Report: broker.Report{
-			Run: run, Summary: series.Summary(),
+			Run: run, Summary: series.Summary(), Hosts: series.Hosts(),
 			Machines: []broker.Machine{
 				{Step: 0, Index: 0, State: broker.MachineReleased, Pool: "local", ProviderID: "net-0", Address: "172.20.0.1", StartedAt: at(8.1), FinishedAt: at(end), ExitCode: new(0), FrameSeq: frames, FramesFinal: true},
 				{Step: 1, Index: 0, State: broker.MachineReleased, Pool: "local", ProviderID: "net-1", Address: "172.21.0.1", ClockOffset: 1500 * time.Microsecond, StartedAt: at(10.1), FinishedAt: at(end), ExitCode: new(0), FrameSeq: frames, FramesFinal: true},
 				{Step: 1, Index: 1, State: broker.MachineLost, Reason: "It stopped answering.", Pool: "local", ProviderID: "net-2", Address: "172.22.0.1", StartedAt: at(10.1125), FrameSeq: frames - 3},
 			},
 			Ledger: metrics.Ledger{
-				Received: metrics.Received{Datagrams: 36000, Values: 36360, Malformed: 2, KernelDropped: 7, Notes: &metrics.Notes{Malformed: []string{"<i>:x|c: not a number"}, Dropped: []string{"user.4711"}}},
+				Received: metrics.Received{Datagrams: 36000, Values: 36360, Malformed: 2, KernelDropped: 7, LogLines: 120, LogValues: 60, LogMalformed: 3, LogLost: 4096, LogGaps: 1, Notes: &metrics.Notes{Malformed: []string{"<i>:x|c: not a number"}, Dropped: []string{"user.4711"}}},
 				Sent:     3 * frames, Stored: 3*frames - 3, Open: 1,
 			},
 		},
 		Lines: series.Lines(metrics.Query{}),
+		Busy:  series.HostLines(metrics.HostQuery{Measurement: "cpu", Field: "usage_active"}),
 		Events: []broker.Event{
 			{Seq: 1, At: begin, Kind: broker.EventRun, State: "INITIALIZING", Text: "The run was asked for."},
 			{Seq: 2, At: *at(9.6), Kind: broker.EventStep, Step: "service", State: "ready", Text: "Step service is ready."},
@@ -193,8 +213,8 @@ func TestReportsHideSecretsAndEscapeWhatIsForeign(t *testing.T) {
 		t.Error("the dossier was changed")
 	}
 	rows, err := csv.NewReader(bytes.NewReader(mustWrite(t, CSV, d))).ReadAll()
-	if err != nil || len(rows) != 1+4*31 {
-		t.Fatalf("got %d rows, %v; want the head, and 31 for each of four metrics", len(rows), err)
+	if err != nil || len(rows) != 1+4*31+16 {
+		t.Fatalf("got %d rows, %v; want the head, 31 for each of four metrics, and 8 for each of two machines", len(rows), err)
 	}
 	for _, row := range rows[1:] {
 		if strings.HasPrefix(row[1], "=") {

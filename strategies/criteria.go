@@ -17,6 +17,15 @@ const (
 	InvalidWarns OnInvalid = "warn" // it is told, and the criteria alone decide
 )
 
+// Role says what a step is in the test.
+type Role string
+
+// What a step may be; empty leaves it to what the step sends.
+const (
+	RoleGenerator Role = "generator" // it makes load and measures
+	RoleTarget    Role = "target"    // it is measured
+)
+
 // Bounds of what criteria may cost.
 const (
 	maxCriteria   = 100
@@ -28,6 +37,11 @@ const (
 // sets none: starts of containers on a busy engine spread over seconds, and a
 // spread beyond this is no common start any more.
 const DefaultMaxSkewMS = 10_000
+
+// DefaultMaxCPUPercent is how busy the processors of a generator may be when
+// the plan sets no limit. Beyond it, work waits for its turn, and that wait is
+// in the times that it measures.
+const DefaultMaxCPUPercent = 95
 
 // A Criterion is what a run must fulfil to pass. In a file the bare text of an
 // expression stands for one that has nothing else.
@@ -59,6 +73,15 @@ func (p Plan) SkewLimitMS() int {
 	return DefaultMaxSkewMS
 }
 
+// CPULimitPercent is how busy the processors of machines that make load may be,
+// in percent over ten seconds, for the result to count. 100 is never exceeded.
+func (p Plan) CPULimitPercent() int {
+	if p.MaxCPUPercent > 0 {
+		return p.MaxCPUPercent
+	}
+	return DefaultMaxCPUPercent
+}
+
 // Enough is how many of the step's machines must last for the result to count.
 func (s Step) Enough() int {
 	if s.Quorum > 0 {
@@ -70,6 +93,7 @@ func (s Step) Enough() int {
 // judgement checks what the plan says of its verdict.
 func (c *checker) judgement(at string, p Plan) {
 	c.bounded(at, "max_skew_ms", p.MaxSkewMS)
+	c.bounded(at, "max_cpu_percent", p.MaxCPUPercent)
 	if p.OnInvalid != "" && p.OnInvalid != InvalidFails && p.OnInvalid != InvalidWarns {
 		c.add(child(at, "on_invalid"), source.Show(string(p.OnInvalid)), "is not known", "give fail or warn")
 	}
@@ -128,6 +152,13 @@ func (c *checker) during(at, field string, p Plan, name string) {
 		c.add(field, source.Show(name), "is not a step of the plan", wantStep(name, names))
 	case p.Steps[i].Monitor:
 		c.add(field, source.Show(name), "is the monitor, which does not run", "name another step")
+	}
+}
+
+// role checks what the step is said to be.
+func (c *checker) role(at string, s Step) {
+	if s.Role != "" && s.Role != RoleGenerator && s.Role != RoleTarget {
+		c.add(child(at, "role"), source.Show(string(s.Role)), "is not known", "give generator or target")
 	}
 }
 

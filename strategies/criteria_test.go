@@ -207,6 +207,7 @@ func TestFaultsOfCriteriaComeAllAtOnceWithTheirPlaces(t *testing.T) {
 	err := strategies.Check("p.yaml", []byte(`name: faults
 on_invalid: maybe
 max_skew_ms: -1
+max_cpu_percent: 101
 criteria:
   - p96("t") < 1
   - {expr: p95("t") < 1, for: soon, during: laod}
@@ -216,7 +217,7 @@ criteria:
   - {name: twice, expr: p95("t") < 2}
 steps:
   - {name: load, container_name: a, instance_count: 2, quorum: 3}
-  - {name: strict, container_name: a, instance_count: 2, quorum: 1, prune_running: false}
+  - {name: strict, container_name: a, instance_count: 2, quorum: 1, prune_running: false, role: other}
 `), nil)
 	var faults strategies.Faults
 	if !errors.As(err, &faults) {
@@ -227,9 +228,9 @@ steps:
 		places = append(places, fmt.Sprintf("%d:%d %s", f.Line, f.Column, f.Field))
 	}
 	want := []string{
-		"2:13 on_invalid", "3:14 max_skew_ms", "5:5 criteria[0].expr", "6:31 criteria[1].for", "6:45 criteria[1].during",
-		"7:12 criteria[2].expr", "7:12 criteria[2].expr", "8:5 criteria[3]", "10:5 criteria[5]",
-		"12:64 steps[0].quorum", "13:66 steps[1].quorum",
+		"2:13 on_invalid", "3:14 max_skew_ms", "4:18 max_cpu_percent", "6:5 criteria[0].expr", "7:31 criteria[1].for", "7:45 criteria[1].during",
+		"8:12 criteria[2].expr", "8:12 criteria[2].expr", "9:5 criteria[3]", "11:5 criteria[5]",
+		"13:64 steps[0].quorum", "14:66 steps[1].quorum", "14:97 steps[1].role",
 	}
 	if diff := cmp.Diff(want, places); diff != "" {
 		t.Errorf("places differ (-want +got):\n%s\n%v", diff, err)

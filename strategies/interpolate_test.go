@@ -55,7 +55,7 @@ func TestInterpolate(t *testing.T) {
 func builtins() map[string]string {
 	return map[string]string{
 		"RUN_ID": "r1", "HOST_IP": "1.2.3.4", "PRIVATE_IP": "10.0.0.1", "STATSD_HOST": "10.0.0.1",
-		"STATSD_PORT": "8125", "CONTAINER_ID": "c1", "LOADS_START_AT": "1790000000000",
+		"STATSD_PORT": "8125", "STATSD_SOCKET": "/run/loads/statsd.sock", "CONTAINER_ID": "c1", "LOADS_START_AT": "1790000000000",
 	}
 }
 
@@ -108,6 +108,7 @@ func TestResolveInterpolatesAllFields(t *testing.T) {
 			{Name: "RUN_ID", Value: "r1"},
 			{Name: "STATSD_HOST", Value: "10.0.0.1"},
 			{Name: "STATSD_PORT", Value: "8125"},
+			{Name: "STATSD_SOCKET", Value: "/run/loads/statsd.sock"},
 			{Name: "TARGET", Value: "http://10.0.0.1:80"},
 			{Name: "HOST", Value: "10.0.0.1"},
 			{Name: "PORT", Value: "80"},

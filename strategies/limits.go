@@ -40,6 +40,8 @@ func boundsOf(name string) (bounds, bool) {
 		return bounds{0, maxInstances, "machines"}, true
 	case "max_skew_ms":
 		return bounds{0, maxSeconds * 1000, "milliseconds"}, true
+	case "max_cpu_percent":
+		return bounds{0, 100, "percent"}, true
 	case "cpus":
 		return bounds{0, maxCPUs, "processors"}, true
 	}

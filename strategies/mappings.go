@@ -115,10 +115,21 @@ func (c *checker) volumes(field, mapping string) {
 		if !path.IsAbs(volume.Host) && !strings.HasPrefix(volume.Host, "$") {
 			c.add(field, source.Show(entry), "has a path on the machine that is not absolute", wantVolume)
 		}
-		if inside := path.Clean(volume.Container); seen[inside] {
+		inside := path.Clean(volume.Container)
+		switch {
+		case hidesSocket(inside):
+			c.add(field, source.Show(entry), "hides "+StatsdSocket+", the machine's statsd receiver", "give another path in the container")
+		case seen[inside]:
 			c.add(field, source.Show(entry), "mounts "+inside+" twice", "give each a path in the container of its own")
-		} else {
-			seen[inside] = true
 		}
+		seen[inside] = true
 	}
+}
+
+// hidesSocket reports whether a volume there and the folder of StatsdSocket
+// can't both be mounted. /var/run is /run in most images.
+func hidesSocket(inside string) bool {
+	inside = strings.TrimPrefix(inside, "/var")
+	folder := path.Dir(StatsdSocket)
+	return inside == path.Dir(folder) || inside == folder || strings.HasPrefix(inside, folder+"/")
 }

@@ -16,7 +16,7 @@ import (
 // the others are the machine's.
 func builtins() []string {
 	return []string{
-		"RUN_ID", "HOST_IP", "PRIVATE_IP", "STATSD_HOST", "STATSD_PORT", "CONTAINER_ID", "LOADS_START_AT",
+		"RUN_ID", "HOST_IP", "PRIVATE_IP", "STATSD_HOST", "STATSD_PORT", "STATSD_SOCKET", "CONTAINER_ID", "LOADS_START_AT",
 	}
 }
 

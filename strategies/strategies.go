@@ -28,6 +28,8 @@ type Plan struct {
 	Criteria  []Criterion `json:"criteria,omitempty" doc:"What a run must fulfil to pass: expressions, or maps with expr and more."`
 	OnInvalid OnInvalid   `json:"on_invalid,omitempty" doc:"What an instrument at fault means: fail, the verdict is INVALID, or warn, it is told only."`
 	MaxSkewMS int         `json:"max_skew_ms,omitempty" doc:"Largest spread of a step's container starts, in ms, with which the result counts; 0 is 10000."`
+	// MaxCPUPercent is for the machines of steps that make load; see Role.
+	MaxCPUPercent int `json:"max_cpu_percent,omitempty" doc:"How busy a generator's processors may be over 10 seconds, in percent, for the result to count; 0 is 95, 100 no limit."`
 }
 
 // Defaults of a step's fields, as in loads v2.
@@ -42,6 +44,10 @@ const (
 
 // StatsdPort is the port of every machine's statsd receiver.
 const StatsdPort = 8125
+
+// StatsdSocket is the path in containers of the receiver's Unix socket, which
+// takes datagrams.
+const StatsdSocket = "/run/loads/statsd.sock"
 
 // A Step is one image on a number of machines for a time. Fields whose
 // documentation says so are interpolated: they may hold $NAME and ${NAME}; see
@@ -79,7 +85,9 @@ type Step struct {
 	StopTimeout int               `json:"stop_timeout" doc:"Seconds between asking a container to stop and killing it."`
 	Ready       *Ready            `json:"ready,omitempty" doc:"When the step counts as ready; later steps wait for it."`
 	StartAfter  []StartAfter      `json:"start_after,omitempty" doc:"Steps whose readiness or end this one waits for."`
+	LogMetrics  []LogMetric       `json:"log_metrics,omitempty" doc:"Metrics made of lines that the containers write; 50 at most."`
 	Quorum      int               `json:"quorum,omitempty" doc:"How many of the step's machines must last for the result to count; 0 is all."`
+	Role        Role              `json:"role,omitempty" doc:"What the step is: generator, whose machines must not be out of processor time, or target, which may. When left out, a step that sends timers is a generator."`
 }
 
 // Ready says when a started step counts as ready. Exactly one of Port, Log and

@@ -7,6 +7,9 @@ import (
 	"github.com/loads/loads/internal/source"
 )
 
+// notSet is what is wrong with a variable that nobody sets.
+const notSet = "is not set"
+
 // CheckVariables returns a fault for every variable that the plan uses and
 // that is neither built in, nor in its step's environment_data, nor in env,
 // the environment that the run is to get; for wrong use of $; for variables
@@ -92,7 +95,7 @@ func (v variableCheck) use(field, shown, text string) {
 		if s := source.Suggest(name, v.known); s != "" {
 			want = "did you mean $" + s + "?"
 		}
-		v.add(field, "$"+name, "is not set", want)
+		v.add(field, "$"+name, notSet, want)
 	}
 }
 

@@ -31,8 +31,8 @@ func (c *brokerCommand) command() *cobra.Command {
 		Short: "Run the broker, which carries plans out",
 		Long: `Broker runs until SIGTERM or SIGINT. It keeps all records in one SQLite file, takes
 machines from the local Docker engine or from the hosts of a list, and serves the REST
-API. When it stops, runs stay as they are and go on when it starts again; a second
-signal makes it quit at once.
+API, and pages for a browser, at one address. When it stops, runs stay as they are and go
+on when it starts again; a second signal makes it quit at once.
 
 It listens on loopback unless told otherwise, and on any other address only with
 --tokens. Project files of --initial-db are loaded at the start; what the database has
@@ -48,8 +48,7 @@ gets a dashboard in Grafana. No run waits for them: what they can't take is sent
 		RunE: c.run,
 	}
 	f := cmd.Flags()
-	c.options.machineFlags(f)
-	c.options.stores.flags(f)
+	c.options.sharedFlags(f)
 	f.StringVar(&c.options.listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
 	f.StringArrayVar(&c.options.initial, "initial-db", nil, "project file to load at the start (repeatable)")
 	f.StringVar(&c.options.tokens, "tokens", "", "file of the tokens that clients need; loads token makes its lines")
@@ -65,9 +64,6 @@ func (c *brokerCommand) run(cmd *cobra.Command, _ []string) error {
 		return usagef(cmd, "%v", err)
 	}
 	if err := c.options.complete(c.program); err != nil {
-		return err
-	}
-	if err := c.options.stores.complete(c.program); err != nil {
 		return err
 	}
 	c.options.log = log

@@ -19,6 +19,7 @@ import (
 	"github.com/loads/loads/dockerctl"
 	"github.com/loads/loads/hosts"
 	"github.com/loads/loads/strategies"
+	"github.com/loads/loads/web"
 )
 
 // defaultDocker is where the local engine listens, unless DOCKER_HOST says so.
@@ -40,19 +41,23 @@ type daemonOptions struct {
 	log     *slog.Logger
 }
 
-// machineFlags are the flags on where records and machines are, which run has
-// as well.
-func (o *daemonOptions) machineFlags(f *pflag.FlagSet) {
+// sharedFlags are the flags on where records, machines and metrics are, which
+// run has as well.
+func (o *daemonOptions) sharedFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.db, "db", "", "database of the broker (default $XDG_STATE_HOME/loads/loads.db, or ~/.local/state/loads/loads.db)")
 	f.StringVar(&o.dir, "dir", "", "folder for logs and captured output of runs (default: the database's name with .d)")
 	f.StringVar(&o.hosts, "hosts", "", "file that lists Docker hosts to run on (default: the local engine)")
 	f.StringVar(&o.docker, "docker", "", "local Docker engine (default $DOCKER_HOST, or "+defaultDocker+")")
 	f.StringVar(&o.nodeDir, "node-dir", "", "folder of the loads-node programs (default: that of this program)")
+	o.stores.flags(f)
 }
 
 // complete fills in the defaults and makes paths absolute.
 func (o *daemonOptions) complete(p *program) error {
-	var err error
+	err := o.stores.complete(p)
+	if err != nil {
+		return err
+	}
 	if o.db == "" {
 		if o.db, err = p.defaultDB(); err != nil {
 			return err
@@ -96,6 +101,7 @@ func (p *program) defaultDB() (string, error) {
 type daemon struct {
 	url    string
 	broker *broker.Broker
+	known  elsewhere
 	ended  chan error // of the server, if it ends by itself
 	clean  cleanups
 }
@@ -124,12 +130,16 @@ func startDaemon(ctx context.Context, o daemonOptions) (_ *daemon, err error) {
 	if err := d.importInitial(ctx, o.initial); err != nil {
 		return nil, err
 	}
-	known := elsewhere{store: store, broker: d.broker}
-	if err := d.startStores(o, known); err != nil {
+	d.known = elsewhere{store: store, broker: d.broker}
+	if err := d.startStores(o, d.known); err != nil {
+		return nil, err
+	}
+	pages, err := web.New(web.Config{Broker: d.broker, SignIn: tokens != nil, Log: o.log})
+	if err != nil {
 		return nil, err
 	}
 	return d, d.serve(o, api.Config{
-		Broker: d.broker, Elsewhere: known, Tokens: tokens, Log: o.log,
+		Broker: d.broker, Elsewhere: d.known, Tokens: tokens, Log: o.log, Pages: pages,
 		Reports: reportForms(), Comparisons: comparisonForms(),
 	}, ln)
 }

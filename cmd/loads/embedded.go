@@ -63,6 +63,11 @@ func (c *runCommand) leave(ctx context.Context, d *daemon, id string, end ending
 	if run.Cleanup == broker.CleanupFailed {
 		c.say("To have the clean-up tried again: loads broker --db %s", c.options.db)
 	}
+	if run.State == broker.Completed {
+		if err := c.awaitStores(ctx, d, id); err != nil {
+			return err
+		}
+	}
 	working, err := busy(ctx, d.broker)
 	if err != nil || !working {
 		return err
@@ -80,6 +85,17 @@ func (c *runCommand) leave(ctx context.Context, d *daemon, id string, end ending
 		c.say("Other runs go on in a broker of their own at %s.", client.BaseURL)
 	}
 	return nil
+}
+
+// awaitStores lets InfluxDB and Grafana have all of the run, or says that they
+// do not.
+func (c *runCommand) awaitStores(ctx context.Context, d *daemon, id string) error {
+	trouble, err := d.awaitStores(ctx, c.options.stores, id)
+	if err == nil && trouble != "" {
+		c.say("The run's metrics are not all in their other places (%s); they are kept, and sent by: loads broker --db %s --influx-url %s",
+			trouble, c.options.db, c.options.stores.influx.url)
+	}
+	return err
 }
 
 // detached starts the run in a broker of its own from the beginning.
@@ -181,8 +197,10 @@ func (c *runCommand) spawn(listen string, log *os.File) (ended <-chan error, err
 	if o.hosts != "" {
 		args = append(args, "--hosts", o.hosts)
 	}
-	cmd := exec.Command(exe, args...)
+	stores, tokens := o.stores.args()
+	cmd := exec.Command(exe, append(args, stores...)...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), tokens...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start broker: %w", err)

@@ -1,16 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/loads/loads/internal/waittest"
 )
 
 // TestMain makes this test program behave as loads itself when it is started
@@ -34,8 +34,8 @@ type invocation struct {
 	stdin   string
 	env     map[string]string
 	signals chan os.Signal
-	stdout  buffer
-	stderr  buffer
+	stdout  waittest.Buffer
+	stderr  waittest.Buffer
 }
 
 // newInvocation has a home folder of its own, and no broker but those that the
@@ -67,37 +67,10 @@ func invoke(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, i.stdout.String(), i.stderr.String()
 }
 
-// buffer is a bytes.Buffer for several goroutines.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // eventually polls until the condition holds, and fails the test after a while.
 func eventually(t *testing.T, what string, limit time.Duration, holds func() bool) {
 	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(limit)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %v: %s", limit, what)
-		}
-	}
+	waittest.Until(t, what, limit, holds)
 }
 
 func writeFile(t *testing.T, name, text string) string {

@@ -9,12 +9,14 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/loads/loads/internal/waittest"
 )
 
 // A pty is a terminal whose person is the test.
 type pty struct {
-	tty    *os.File // what the program has
-	output buffer   // all that the program has written
+	tty    *os.File        // what the program has
+	output waittest.Buffer // all that the program has written
 	keys   io.Writer
 }
 

@@ -37,7 +37,8 @@ until its end: summary, verdict, and whether anything was left behind.
 
 When --broker and LOADS_BROKER are not given and no broker answers at
 ` + defaultBroker + `, run starts one inside itself, with a database of its own, for
-this run alone. --db does so in any case.
+this run alone. --db does so in any case. With --influx-url and --grafana-url that broker
+brings the run's metrics to these, as loads broker does.
 
 With --set, or with --plan-id and --set, a changed copy of the plan is run. FILE may be
 -, for standard input.
@@ -58,7 +59,7 @@ ends when nothing runs any more.
 	}
 	f := cmd.Flags()
 	c.variables.flags(f)
-	c.options.machineFlags(f)
+	c.options.sharedFlags(f)
 	f.StringVar(&c.plan, "plan", "", "which plan of the file, by its name")
 	f.StringVar(&c.planID, "plan-id", "", "run a plan that the broker has: uuid, beginning of it, or name")
 	f.StringVar(&c.owner, "owner", "", "whose run it is (default $USER)")
@@ -105,6 +106,9 @@ func (c *runCommand) run(cmd *cobra.Command, args []string) error {
 		return c.detached(ctx, o)
 	case client == nil:
 		return c.embedded(ctx, o, signals)
+	case c.options.stores.given():
+		return broker.Errorf(broker.EInvalid, "--influx-url and --grafana-url are for a broker inside, and the one at %s is there; "+
+			"start that one with them, or give --db as well.", client.BaseURL)
 	}
 	run, err := c.start(ctx, client, o)
 	if err != nil {

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -12,6 +14,12 @@ import (
 	"github.com/loads/loads/db"
 	"github.com/loads/loads/grafana"
 	"github.com/loads/loads/influx"
+)
+
+// The environment variables that have the tokens.
+const (
+	influxVariable  = "LOADS_INFLUX_TOKEN"
+	grafanaVariable = "LOADS_GRAFANA_TOKEN"
 )
 
 // storeOptions say where else the metrics of runs go, and where they are shown.
@@ -30,28 +38,46 @@ type secretOptions struct {
 
 func (o *storeOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.influx.url, "influx-url", "", "InfluxDB that gets the metrics of runs too, such as http://127.0.0.1:8086")
-	f.StringVar(&o.influx.token, "influx-token", "", "its token, or user:password for InfluxDB 1.8 (default $LOADS_INFLUX_TOKEN)")
+	f.StringVar(&o.influx.token, "influx-token", "", "its token, or user:password for InfluxDB 1.8 (default $"+influxVariable+")")
 	f.StringVar(&o.influx.tokenFile, "influx-token-file", "", "file that has its token")
 	f.StringVar(&o.org, "influx-org", "loads", "its organization")
 	f.StringVar(&o.bucket, "influx-bucket", "loads", "its bucket, or database/retention-policy for InfluxDB 1.8")
 	f.StringVar(&o.grafana.url, "grafana-url", "", "Grafana that gets a dashboard of each run, such as http://127.0.0.1:3000")
 	f.StringVar(&o.grafanaPublic, "grafana-public-url", "", "where people reach it (default: --grafana-url)")
-	f.StringVar(&o.grafana.token, "grafana-token", "", "token of a service account of it, or user:password (default $LOADS_GRAFANA_TOKEN)")
+	f.StringVar(&o.grafana.token, "grafana-token", "", "token of a service account of it, or user:password (default $"+grafanaVariable+")")
 	f.StringVar(&o.grafana.tokenFile, "grafana-token-file", "", "file that has the token")
 }
 
 // complete finds the tokens.
 func (o *storeOptions) complete(p *program) error {
-	if err := o.influx.complete(p, "--influx", "LOADS_INFLUX_TOKEN"); err != nil {
+	if err := o.influx.complete(p, "--influx", influxVariable); err != nil {
 		return err
 	}
-	if err := o.grafana.complete(p, "--grafana", "LOADS_GRAFANA_TOKEN"); err != nil {
+	if err := o.grafana.complete(p, "--grafana", grafanaVariable); err != nil {
 		return err
 	}
 	if o.grafana.url != "" && o.influx.url == "" {
 		return broker.Errorf(broker.EInvalid, "--grafana-url needs --influx-url: Grafana reads the metrics from there.")
 	}
 	return nil
+}
+
+// given reports whether metrics are to go anywhere else.
+func (o *storeOptions) given() bool { return o.influx.url != "" || o.grafana.url != "" }
+
+// args are the flags that say the same to another broker, and environment its
+// tokens, which no list of processes shows.
+func (o *storeOptions) args() (args, environment []string) {
+	if !o.given() {
+		return nil, nil
+	}
+	args = []string{"--influx-url", o.influx.url, "--influx-org", o.org, "--influx-bucket", o.bucket}
+	environment = []string{influxVariable + "=" + o.influx.token}
+	if o.grafana.url != "" {
+		args = append(args, "--grafana-url", o.grafana.url, "--grafana-public-url", o.grafanaPublic)
+		environment = append(environment, grafanaVariable+"="+o.grafana.token)
+	}
+	return args, environment
 }
 
 func (o *secretOptions) complete(p *program, flag, variable string) error {
@@ -150,4 +176,54 @@ func (d *daemon) startStores(o daemonOptions, known elsewhere) error {
 		return nil
 	})
 	return nil
+}
+
+// storesLimit is how long the broker inside loads run waits for InfluxDB and
+// Grafana once the run is over, and storesEvery the pause between two looks.
+const (
+	storesLimit = 20 * time.Second
+	storesEvery = 100 * time.Millisecond
+)
+
+// awaitStores waits until InfluxDB and Grafana have all of a run that is over.
+// It returns what keeps one of them from it, or is empty.
+func (d *daemon) awaitStores(ctx context.Context, o storeOptions, runUUID string) (trouble string, err error) {
+	if !o.given() {
+		return "", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storesLimit)
+	defer cancel()
+	tick := time.NewTicker(storesEvery)
+	defer tick.Stop()
+	for {
+		trouble, done, err := d.inStores(ctx, o, runUUID)
+		if err != nil || done || trouble != "" {
+			return trouble, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Sprintf("not all within %v", storesLimit), nil
+		}
+	}
+}
+
+// inStores reports whether InfluxDB and Grafana have all of the run, or what
+// keeps one of them from it.
+func (d *daemon) inStores(ctx context.Context, o storeOptions, runUUID string) (trouble string, done bool, err error) {
+	export, err := d.known.store.Export(ctx, runUUID)
+	if err != nil || export == nil {
+		return "", false, err
+	}
+	if export.Trouble != "" {
+		return "InfluxDB: " + export.Detail, false, nil
+	}
+	if o.grafana.url == "" || !export.Done {
+		return "", export.Done, nil
+	}
+	shown, err := d.known.store.Dashboard(ctx, runUUID)
+	if shown.Trouble != "" {
+		trouble = "Grafana: " + shown.Trouble
+	}
+	return trouble, shown.Final, err
 }

@@ -2,11 +2,15 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/loads/loads/api"
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/grafana/grafanatest"
+	"github.com/loads/loads/internal/influxtest"
 )
 
 func TestOptionsOfStoresSayWhatIsMissing(t *testing.T) {
@@ -56,5 +60,62 @@ func TestTheReportHasTheAccountOfInfluxDB(t *testing.T) {
 	}
 	if want := "InfluxDB: 12 points written, 1 refused, 3 frames to be written; unreachable: connection refused\n"; !strings.Contains(out.String(), want) {
 		t.Errorf("got %q, want the line %q", out.String(), want)
+	}
+}
+
+// The broker inside loads run has the flags too, and waits at the end.
+func TestARunOfItsOwnBringsItsMetricsToInfluxDBAndGrafana(t *testing.T) {
+	t.Parallel()
+	w := openWorkshop(t)
+	server, dashboards := influxtest.Start(t), grafanatest.Start(t)
+	i := newInvocation(t)
+	i.env["LOADS_INFLUX_TOKEN"], i.env["LOADS_GRAFANA_TOKEN"] = server.Token, grafanatest.Token
+	stores := []string{"--influx-url", server.URL, "--influx-bucket", server.CreateDatabase(t, "runs"), "--grafana-url", dashboards.URL}
+	plan := writeFile(t, "plan.yaml", sleepers(2))
+	if code := i.run(t, w.args(append([]string{"run", plan}, stores...)...)...); code != 0 {
+		t.Fatalf("exit code %d, want 0:\n%s%s", code, i.stdout.String(), i.stderr.String())
+	}
+	rows := server.Query(t, "runs", `SELECT sum(value) FROM sleep_ticks_merged`)
+	if len(rows) != 1 || fmt.Sprint(rows[0].Values[0][1]) != "4" {
+		t.Errorf("got %v of InfluxDB, want the 4 ticks of the run", rows)
+	}
+	dashboards.Look(func(s grafanatest.State) {
+		if len(s.Dashboards) != 1 {
+			t.Errorf("got %d dashboards, want that of the run", len(s.Dashboards))
+		}
+	})
+	server.Stop(t)
+	if code := i.run(t, w.args(append([]string{"run", plan}, stores...)...)...); code != 0 {
+		t.Errorf("exit code %d while InfluxDB is away, want 0", code)
+	}
+	if said := i.stdout.String() + i.stderr.String(); !strings.Contains(said, "The run's metrics are not all in their other places (InfluxDB: ") || strings.Contains(said, server.Token) {
+		t.Errorf("got %q, want what keeps InfluxDB from the metrics", said)
+	}
+}
+
+func TestADetachedRunTellsItsBrokerOfInfluxDB(t *testing.T) {
+	t.Parallel()
+	w := openWorkshop(t)
+	server := influxtest.Start(t)
+	i := newInvocation(t)
+	i.env["LOADS_INFLUX_TOKEN"] = server.Token
+	plan := writeFile(t, "plan.yaml", sleepers(2))
+	args := w.args("run", plan, "--detach", "--influx-url", server.URL, "--influx-bucket", server.CreateDatabase(t, "runs"))
+	if code := i.run(t, args...); code != 0 {
+		t.Fatalf("exit code %d, want 0: %s", code, i.stderr.String())
+	}
+	eventually(t, "InfluxDB has the run's ticks", time.Minute, func() bool {
+		rows := server.Query(t, "runs", `SELECT sum(value) FROM sleep_ticks_merged`)
+		return len(rows) == 1 && fmt.Sprint(rows[0].Values[0][1]) == "4"
+	})
+}
+
+func TestStoresAreNoneOfAnotherBrokersBusiness(t *testing.T) {
+	url, _ := startBroker(t)
+	i := newInvocation(t)
+	code := i.run(t, "run", writeFile(t, "p.yaml", sleepers(1)), "--broker", url, "--influx-url", "http://127.0.0.1:1", "--influx-token", "hidden")
+	want := "--influx-url and --grafana-url are for a broker inside, and the one at " + url + " is there; start that one with them, or give --db as well.\n"
+	if code != exitUsage || !strings.HasSuffix(i.stderr.String(), want) {
+		t.Errorf("exit code %d, %q; want %d and %q", code, i.stderr.String(), exitUsage, want)
 	}
 }

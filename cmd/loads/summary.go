@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -13,14 +14,15 @@ import (
 
 // result is the last line of JSON of run and wait.
 type result struct {
-	Kind     string          `json:"kind"` // "result"
-	Run      api.Run         `json:"run"`
-	Machines []api.Machine   `json:"machines"`
-	Summary  metrics.Summary `json:"summary"`
-	Ledger   metrics.Ledger  `json:"ledger"`
-	Influx   *api.Exported   `json:"influx,omitempty"`
-	Verdict  broker.Verdict  `json:"verdict"`
-	ExitCode int             `json:"exit_code"`
+	Kind     string                `json:"kind"` // "result"
+	Run      api.Run               `json:"run"`
+	Machines []api.Machine         `json:"machines"`
+	Summary  metrics.Summary       `json:"summary"`
+	Hosts    []metrics.HostSummary `json:"hosts,omitempty"`
+	Ledger   metrics.Ledger        `json:"ledger"`
+	Influx   *api.Exported         `json:"influx,omitempty"`
+	Verdict  broker.Verdict        `json:"verdict"`
+	ExitCode int                   `json:"exit_code"`
 
 	Criteria   []broker.CriterionResult `json:"criteria,omitempty"`
 	Instrument []string                 `json:"instrument,omitempty"`
@@ -28,7 +30,7 @@ type result struct {
 
 func newResult(r api.Report) result {
 	return result{
-		Kind: "result", Run: r.Run, Machines: r.Machines, Summary: r.Summary, Ledger: r.Ledger,
+		Kind: "result", Run: r.Run, Machines: r.Machines, Summary: r.Summary, Hosts: r.Hosts, Ledger: r.Ledger,
 		Influx: r.Influx, Verdict: r.Run.Verdict, ExitCode: exitCode(r.Run.Verdict),
 		Criteria: r.Run.Criteria, Instrument: r.Run.Instrument,
 	}
@@ -38,7 +40,7 @@ func newResult(r api.Report) result {
 // frames, and at last the verdict.
 func writeReport(w io.Writer, r api.Report) error {
 	fmt.Fprintf(w, "Run %s of %s\n\n", r.Run.UUID, r.Run.PlanName)
-	for _, part := range []func(io.Writer, api.Report) error{writeMetrics, writeSteps, writeMachines, writeAccount} {
+	for _, part := range []func(io.Writer, api.Report) error{writeMetrics, writeSteps, writeMachines, writeHosts, writeAccount} {
 		if err := part(w, r); err != nil {
 			return err
 		}
@@ -128,6 +130,39 @@ func machinesOf(r api.Report, step int) string {
 	return fmt.Sprint(all)
 }
 
+// maxHosts is how many machines writeHosts lists, the busiest.
+const maxHosts = 10
+
+// writeHosts prints what the busiest machines told of themselves.
+func writeHosts(w io.Writer, r api.Report) error {
+	hosts := slices.DeleteFunc(slices.Clone(r.Hosts), func(h metrics.HostSummary) bool { return h.CPU == nil })
+	slices.SortStableFunc(hosts, func(a, b metrics.HostSummary) int { return cmp.Compare(b.CPU.Max, a.CPU.Max) })
+	if len(hosts) == 0 {
+		_, err := fmt.Fprintln(w, "The machines told nothing of themselves.")
+		return err
+	}
+	var t table
+	t.row("machine", "cpu mean", "cpu max", "steal max", "memory max")
+	percent := func(x float64) string { return fmt.Sprintf("%.1f %%", x) }
+	for _, h := range hosts[:min(len(hosts), maxHosts)] {
+		steal, memory := "-", "-"
+		if h.Steal != nil {
+			steal = percent(h.Steal.Max)
+		}
+		if h.Memory != nil {
+			memory = percent(h.Memory.Max)
+		}
+		t.row(fmt.Sprintf("%s/%d", h.Step, h.Machine), percent(h.CPU.Mean), percent(h.CPU.Max), steal, memory)
+	}
+	if err := t.writeRight(w); err != nil {
+		return err
+	}
+	if left := len(hosts) - maxHosts; left > 0 {
+		fmt.Fprintf(w, "%d more machines were less busy\n", left)
+	}
+	return nil
+}
+
 // writeMachines lists the machines that something went wrong with; the others
 // are counted with their steps.
 func writeMachines(w io.Writer, r api.Report) error {
@@ -164,6 +199,12 @@ func writeLedger(w io.Writer, r api.Report) error {
 	if l.KernelDropped+l.Refused > 0 {
 		_, err = fmt.Fprintf(w, "LOST before they were read: %d datagrams, dropped by a kernel; %d TCP connections, refused\n",
 			l.KernelDropped, l.Refused)
+	}
+	if l.LogLines+l.LogMalformed > 0 {
+		_, err = fmt.Fprintf(w, "output: %d lines read, %d values, %d malformed\n", l.LogLines, l.LogValues, l.LogMalformed)
+	}
+	if l.LogLost+l.LogGaps > 0 {
+		_, err = fmt.Fprintf(w, "LOST before it was read: %d bytes of output, and %d times as much as nobody knows\n", l.LogLost, l.LogGaps)
 	}
 	if l.Notes != nil {
 		err = errors.Join(err, writeNotes(w, "malformed", l.Notes.Malformed), writeNotes(w, "over the series limit", l.Notes.Dropped))

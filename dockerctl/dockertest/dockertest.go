@@ -83,7 +83,7 @@ func Tar(t testing.TB, a *scratch.Archive) []byte {
 }
 
 // Name returns a name that nothing else in the engine has. When the test ends,
-// containers, networks and images whose LabelTest it is, and images with it in
+// containers, networks, volumes and images whose LabelTest it is, and images with it in
 // a tag, are removed.
 func Name(t testing.TB) string {
 	t.Helper()
@@ -118,6 +118,12 @@ func sweep(t testing.TB, c *client.Client, name string) {
 	check(t, err)
 	for _, item := range networks.Items {
 		_, err := c.NetworkRemove(ctx, item.ID, client.NetworkRemoveOptions{})
+		check(t, err)
+	}
+	volumes, err := c.VolumeList(ctx, client.VolumeListOptions{Filters: label})
+	check(t, err)
+	for _, item := range volumes.Items {
+		_, err := c.VolumeRemove(ctx, item.Name, client.VolumeRemoveOptions{})
 		check(t, err)
 	}
 	sweepImages(ctx, t, c, name)

@@ -23,6 +23,7 @@ type Image struct {
 	Entrypoint []string
 	Command    []string
 	Env        []string // NAME=VALUE
+	User       string   // that the program runs as; empty is root
 	Labels     map[string]string
 	Files      []File
 }
@@ -111,7 +112,7 @@ func (i Image) config(layer []byte) imageConfig {
 		OS:           "linux",
 		Created:      epoch(),
 		Config: runConfig{
-			Entrypoint: i.Entrypoint, Cmd: i.Command, Env: i.Env, Labels: i.Labels, WorkingDir: "/",
+			Entrypoint: i.Entrypoint, Cmd: i.Command, Env: i.Env, User: i.User, Labels: i.Labels, WorkingDir: "/",
 		},
 		RootFS:  rootFS{Type: "layers", DiffIDs: []string{Digest(layer)}},
 		History: []history{{Created: epoch(), CreatedBy: "loads"}},
@@ -179,6 +180,7 @@ type runConfig struct {
 	Cmd        []string          `json:",omitempty"`
 	Env        []string          `json:",omitempty"`
 	Labels     map[string]string `json:",omitempty"`
+	User       string            `json:",omitempty"`
 	WorkingDir string
 }
 

@@ -12,23 +12,23 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/loads/loads/internal/waittest"
 )
 
 // killAll kills what find finds, until it finds no more.
 func killAll(t testing.TB, name string, find func() []int) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		pids := find()
-		if len(pids) == 0 {
-			return
-		}
-		if time.Now().After(end) {
-			t.Errorf("processes %v of %s can't be killed", pids, name)
-			return
-		}
+	var pids []int
+	gone := waittest.Holds(30*time.Second, func() bool {
+		pids = find()
 		for _, pid := range pids {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // one that has ended is no matter
 		}
+		return len(pids) == 0
+	})
+	if !gone {
+		t.Errorf("processes %v of %s can't be killed", pids, name)
 	}
 }
 

@@ -143,6 +143,9 @@ func (s *schemer) special(t reflect.Type) *jsonschema.Schema {
 		return mapOf(s.of(reflect.TypeFor[Actions]()))
 	case reflect.TypeFor[StatusMultiplex]():
 		return mapOf(s.of(reflect.TypeFor[StatusHandlers]()))
+	case reflect.TypeFor[HTTPHandler]():
+		handler := s.object(t, func(field) bool { return true })
+		return anyOf(handler, listOf(handler))
 	case reflect.TypeFor[Array]():
 		return anyOf(typed("string"), s.object(t, func(field) bool { return true }))
 	case reflect.TypeFor[AwaitVar]():

@@ -32,9 +32,9 @@ func run(verb string, args []string) error {
 	case "stubborn": // until killed
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("asleep")
-		for {
-			time.Sleep(time.Hour)
+		for range time.Tick(time.Hour) {
 		}
+		return nil
 	case "exit":
 		n, err := strconv.Atoi(args[0])
 		if err == nil {
@@ -48,6 +48,13 @@ func run(verb string, args []string) error {
 		data, err := os.ReadFile(args[0])
 		os.Stdout.Write(data)
 		return err
+	case "until": // until the file holds the text
+		for data, _ := os.ReadFile(args[0]); string(data) != args[1]; data, _ = os.ReadFile(args[0]) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		return nil
+	case "unlink":
+		return os.Remove(args[0])
 	case "mode":
 		info, err := os.Stat(args[0])
 		if err == nil {
@@ -68,9 +75,11 @@ func run(verb string, args []string) error {
 		return err
 	case "ticks": // n lines, a tenth of a second apart
 		n, err := strconv.Atoi(args[0])
+		tenth := time.NewTicker(100 * time.Millisecond)
+		defer tenth.Stop()
 		for i := range n {
 			fmt.Println("tick", i)
-			time.Sleep(100 * time.Millisecond)
+			<-tenth.C
 		}
 		return err
 	case "serve":
@@ -91,6 +100,10 @@ func run(verb string, args []string) error {
 			_, err = c.Write([]byte(args[1]))
 		}
 		return err
+	case "refused": // calls a server n times and tells statsd, whatever comes of it
+		return refused(args[0], args[1], args[2])
+	case "count": // n times, some each millisecond, in packets of their own
+		return count(args[0], args[1], args[2], args[3])
 	}
 	return fmt.Errorf("unknown verb %q", verb)
 }
@@ -117,6 +130,8 @@ func serve(addr, reply string) error {
 // ask prints what the server replies, trying for ten seconds.
 func ask(addr string) error {
 	end := time.Now().Add(10 * time.Second)
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
 	for {
 		reply, err := askOnce(addr)
 		if err == nil && reply != "" {
@@ -126,7 +141,7 @@ func ask(addr string) error {
 		if time.Now().After(end) {
 			return fmt.Errorf("no reply from %s: %v", addr, err)
 		}
-		time.Sleep(50 * time.Millisecond)
+		<-again.C
 	}
 }
 
@@ -139,4 +154,55 @@ func askOnce(addr string) (string, error) {
 	conn.SetDeadline(time.Now().Add(time.Second))
 	reply, err := io.ReadAll(conn)
 	return string(reply), err
+}
+
+// count sends n statsd packets of one hit each, some in each millisecond.
+func count(network, addr, n, each string) error {
+	total, err := strconv.Atoi(n)
+	if err != nil {
+		return err
+	}
+	some, err := strconv.Atoi(each)
+	if err != nil {
+		return err
+	}
+	c, err := net.Dial(network, addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ms := time.NewTicker(time.Millisecond)
+	defer ms.Stop()
+	for i := range total {
+		if i%some == 0 {
+			<-ms.C
+		}
+		if _, err := io.WriteString(c, "hits:1|c"); err != nil {
+			return fmt.Errorf("packet %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// refused is a generator that takes errors for results: it ends well.
+func refused(server, statsd, n string) error {
+	total, err := strconv.Atoi(n)
+	if err != nil {
+		return err
+	}
+	c, err := net.Dial("udp", statsd)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for range total {
+		text := "req.count:1|c\nreq.errors:0|c"
+		if _, err := askOnce(server); err != nil {
+			text = "req.count:1|c\nreq.errors:1|c"
+		}
+		if _, err := io.WriteString(c, text); err != nil {
+			return err
+		}
+	}
+	return nil
 }

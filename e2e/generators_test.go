@@ -1,0 +1,46 @@
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/loads/loads/broker"
+)
+
+// TestGeneratorsShortOfProcessors runs plans under a limit that any generator
+// is above.
+func TestGeneratorsShortOfProcessors(t *testing.T) {
+	t.Parallel()
+	d := startBroker(t)
+	const plan = `
+name: NAME
+max_cpu_percent: 1
+steps:
+  - {name: web, container_name: loads/node, additional_command_args: serve, role: target, dns_name: web.test,
+     port_mapping: '8000:8000', ready: {port: 8000}, run_max_time: 22, stop_timeout: 2}
+  - {name: load, container_name: loads/node, start_after: web, ROLE
+     additional_command_args: 'gen --url http://web.test:8000/ --rate 2000 --duration 14s'}
+`
+	for _, tt := range []struct {
+		name, role string
+		verdict    broker.Verdict
+		fault      string
+	}{
+		{"what makes load may not be busy", "", broker.Invalid, "the processors of load/0 were "},
+		{"what is under test may", "role: target,", broker.Pass, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := d.await(d.trigger(strings.NewReplacer("NAME", tt.name, "ROLE", tt.role).Replace(plan)))
+			if r.Run.Verdict != tt.verdict || len(r.Run.Instrument) != min(len(tt.fault), 1) {
+				t.Fatalf("got %s, %q, instrument %q; want %s", r.Run.Verdict, r.Run.Reason, r.Run.Instrument, tt.verdict)
+			}
+			if tt.fault == "" {
+				return
+			}
+			if got := r.Run.Instrument[0]; !strings.HasPrefix(got, tt.fault) || !strings.HasSuffix(got, " UTC, 1 % are the limit") {
+				t.Errorf("got %q, want %q, and the limit", got, tt.fault)
+			}
+		})
+	}
+}

@@ -1,0 +1,243 @@
+package hoststats
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/shirou/gopsutil/v4/disk"
+
+	"github.com/loads/loads/metrics"
+)
+
+// find returns the fields of a measurement, with the tag of that value if one
+// is given.
+func find(points []metrics.HostPoint, name, tag string) map[string]float64 {
+	for _, p := range points {
+		if p.Name == name && (tag == "" || p.Tags[0].Value == tag) {
+			return p.Fields
+		}
+	}
+	return nil
+}
+
+// spin keeps all processors busy for so long.
+func spin(d time.Duration) {
+	var wg sync.WaitGroup
+	for range runtime.NumCPU() {
+		wg.Go(func() {
+			for begin := time.Now(); time.Since(begin) < d; {
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestBusyLoopShowsInCPU(t *testing.T) {
+	r := NewReader(nil)
+	if cpu := find(r.Read(t.Context()), "cpu", ""); cpu != nil {
+		t.Errorf("first reading: got %v, want no usage yet", cpu)
+	}
+	spin(time.Second)
+	cpu := find(r.Read(t.Context()), "cpu", "cpu-total")
+	if cpu["usage_user"] < 50 || cpu["usage_active"] < 75 || cpu["usage_active"] > 100 {
+		t.Errorf("after a second with all processors busy: got %v, want them busy in user mode", cpu)
+	}
+	if sum := cpu["usage_active"] + cpu["usage_idle"] + cpu["usage_iowait"]; sum < 99.9 || sum > 100.1 {
+		t.Errorf("active, idle and waiting are %v percent together, want 100", sum)
+	}
+}
+
+func TestMemoryThatIsUsedShows(t *testing.T) {
+	r := NewReader(nil)
+	before := find(r.Read(t.Context()), "mem", "")
+	const size = 256 << 20
+	block := make([]byte, size)
+	for i := 0; i < size; i += os.Getpagesize() {
+		block[i] = 1
+	}
+	after := find(r.Read(t.Context()), "mem", "")
+	runtime.KeepAlive(block)
+	if used := before["available"] - after["available"]; used < size/2 {
+		t.Errorf("available memory fell by %v bytes, want %d about", used, size)
+	}
+	if p := after["used_percent"]; after["total"] < size || p <= 0 || p >= 100 {
+		t.Errorf("got %v", after)
+	}
+}
+
+func TestLoadAndProcessors(t *testing.T) {
+	system := find(NewReader(nil).Read(t.Context()), "system", "")
+	if int(system["n_cpus"]) < runtime.NumCPU() || system["load1"] < 0 {
+		t.Errorf("got %v, want %d processors at least", system, runtime.NumCPU())
+	}
+}
+
+func TestConnectionsShowByState(t *testing.T) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	const pairs = 50
+	before := find(NewReader(nil).Read(t.Context()), "netstat", "")
+	var ours, theirs []net.Conn
+	for range pairs {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		other, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		ours, theirs = append(ours, conn), append(theirs, other)
+	}
+	open := find(NewReader(nil).Read(t.Context()), "netstat", "")
+	// Others use this computer too, and may close a few of theirs meanwhile.
+	if n := open["tcp_established"] - before["tcp_established"]; n < 2*pairs*0.8 {
+		t.Errorf("%v connections more are established, want %d", n, 2*pairs)
+	}
+	for i := range ours {
+		_ = ours[i].Close()
+		_, _ = io.Copy(io.Discard, theirs[i]) // until the end that ours has sent
+		_ = theirs[i].Close()
+	}
+	closed := find(NewReader(nil).Read(t.Context()), "netstat", "")
+	if n := closed["tcp_time_wait"] - before["tcp_time_wait"]; n < pairs*0.6 {
+		t.Errorf("%v connections more are in TIME_WAIT, want %d", n, pairs)
+	}
+}
+
+func TestManyConnectionsAreCountedLessOften(t *testing.T) {
+	r := NewReader(nil)
+	first, err := r.readStates(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.tcpFrom = time.Now().Add(time.Hour) // as after a count of 72 seconds
+	r.tcp["tcp_listen"] = -1
+	second, err := r.readStates(t.Context())
+	if err != nil || second[0].Fields["tcp_listen"] != -1 || first[0].Fields["tcp_listen"] == -1 {
+		t.Errorf("got %v, %v, want the last count again, not shared with it", second, err)
+	}
+}
+
+func TestTableThatIsNotThereHasNoConnections(t *testing.T) {
+	missing, empty := filepath.Join(t.TempDir(), "tcp6"), filepath.Join(t.TempDir(), "tcp")
+	if counts, err := countStates(empty, missing); err == nil {
+		t.Errorf("got %v, want an error where no table is there", counts)
+	}
+	if err := os.WriteFile(empty, []byte("  sl  local_address rem_address   st\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	counts, err := countStates(empty, missing)
+	if err != nil || len(counts) == 0 || counts["tcp_established"] != 0 {
+		t.Errorf("got %v, %v, want every state with 0", counts, err)
+	}
+}
+
+func TestWhatDisksAre(t *testing.T) {
+	all := map[string]disk.IOCountersStat{}
+	for _, name := range []string{"sda", "sda1", "sda12", "sdaa", "vda", "xvda1", "nvme0n1", "nvme0n1p1", "mmcblk0", "mmcblk0p2", "loop7", "dm-0", "md127", "zram0", "sr0"} {
+		all[name] = disk.IOCountersStat{}
+	}
+	var got []string
+	for name := range all {
+		if isDisk(name, all) {
+			got = append(got, name)
+		}
+	}
+	slices.Sort(got)
+	want := []string{"mmcblk0", "nvme0n1", "sda", "sdaa", "vda", "xvda1"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestWhatInterfacesLeadOutside(t *testing.T) {
+	for name, virtual := range map[string]bool{
+		"lo": true, "veth12ab": true, "br-7f00": true, "docker0": true, "eth0.100": true, "bond0": true, "wg0": true, "tun0": true,
+		"eth0": false, "ens5": false, "enp0s31f6": false, "wlan0": false, "ib0": false,
+	} {
+		if isVirtual(name) != virtual {
+			t.Errorf("%s: virtual is %v, want %v", name, !virtual, virtual)
+		}
+	}
+}
+
+func TestTotalsNeverFall(t *testing.T) {
+	var all totals
+	for _, step := range []struct {
+		what    string
+		devices map[string]map[string]float64
+		want    float64
+	}{
+		{"at first, all that was counted", map[string]map[string]float64{"a": {"n": 100}, "b": {"n": 10}}, 110},
+		{"growth", map[string]map[string]float64{"a": {"n": 105}, "b": {"n": 10}}, 115},
+		{"one goes away", map[string]map[string]float64{"a": {"n": 106}}, 116},
+		{"one comes", map[string]map[string]float64{"a": {"n": 106}, "c": {"n": 4}}, 120},
+		{"one begins anew", map[string]map[string]float64{"a": {"n": 2}, "c": {"n": 4}}, 122},
+	} {
+		if got := all.add(step.devices)["n"]; got != step.want {
+			t.Errorf("%s: got %v, want %v", step.what, got, step.want)
+		}
+	}
+}
+
+func TestPointsAreFitForAFrame(t *testing.T) {
+	r := NewReader(nil)
+	r.Read(t.Context())
+	spin(20 * time.Millisecond)
+	points := r.Read(t.Context())
+	for _, name := range []string{"cpu", "mem", "system", "netstat"} {
+		if find(points, name, "") == nil {
+			t.Errorf("there is no %s", name)
+		}
+	}
+	line, err := metrics.Encode(metrics.Frame{Seq: 1, Time: 1, Host: points})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := metrics.Decode(line); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d bytes", len(line))
+}
+
+func BenchmarkRead(b *testing.B) {
+	r := NewReader(nil)
+	for b.Loop() {
+		r.Read(b.Context())
+	}
+}
+
+func TestWhatCannotBeReadIsToldOnceAndLeftOut(t *testing.T) {
+	t.Setenv("HOST_PROC", t.TempDir()) // where the library looks
+	var log bytes.Buffer
+	r := NewReader(slog.New(slog.NewTextHandler(&log, nil)))
+	for range 3 {
+		points := r.Read(t.Context())
+		if find(points, "mem", "") != nil || find(points, "netstat", "") == nil {
+			t.Errorf("got %v, want no memory, but connections", points)
+		}
+		if _, err := metrics.Encode(metrics.Frame{Seq: 1, Time: 1, Host: points}); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := strings.Count(log.String(), "measurement=mem"); n != 1 {
+		t.Errorf("told of the memory %d times, want once: %s", n, log.String())
+	}
+}
