@@ -9,6 +9,8 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/kballard/go-shellquote"
+
+	"github.com/loads/loads/internal/source"
 )
 
 func (c *checker) container(at string, s Step) {
@@ -22,7 +24,7 @@ func (c *checker) container(at string, s Step) {
 		return // the scheme comes with a variable, and is checked with its value
 	}
 	if what := wrongURL(blank(text)); what != "" {
-		c.add(field, show(text), what, "give an http:// or https:// address, or file:// and an absolute path")
+		c.add(field, source.Show(text), what, "give an http:// or https:// address, or file:// and an absolute path")
 	}
 }
 
@@ -45,10 +47,10 @@ func (c *checker) image(field string, s Step) {
 		return
 	}
 	if _, err := reference.ParseNormalizedNamed(strings.ToLower(name)); err == nil {
-		c.add(field, show(s.ContainerName), "has capital letters in the image's name", "write the name in small letters")
+		c.add(field, source.Show(s.ContainerName), "has capital letters in the image's name", "write the name in small letters")
 		return
 	}
-	c.add(field, show(s.ContainerName), "is not the name of an image", want)
+	c.add(field, source.Show(s.ContainerName), "is not the name of an image", want)
 }
 
 func (c *checker) args(field, text string) {
@@ -57,7 +59,7 @@ func (c *checker) args(field, text string) {
 	}
 	if _, err := shellquote.Split(blank(text)); err != nil {
 		what, want := splitFault(err)
-		c.add(field, show(text), "has "+what, want)
+		c.add(field, source.Show(text), "has "+what, want)
 	}
 }
 
@@ -81,9 +83,9 @@ func (c *checker) capture(field, file string) {
 	parts := strings.Split(file, "/")
 	switch {
 	case slices.Contains(parts, ".."):
-		c.add(field, show(file), "leaves the run's folder", want)
+		c.add(field, source.Show(file), "leaves the run's folder", want)
 	case path.Clean("/"+file) == "/" || strings.HasSuffix(file, "/"):
-		c.add(field, show(file), "names no file", want)
+		c.add(field, source.Show(file), "names no file", want)
 	default:
 		c.printable(field, file)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // OnInvalid says what an instrument at fault means for a run's verdict.
@@ -93,7 +95,7 @@ func (c *checker) judgement(at string, p Plan) {
 	c.bounded(at, "max_skew_ms", p.MaxSkewMS)
 	c.bounded(at, "max_cpu_percent", p.MaxCPUPercent)
 	if p.OnInvalid != "" && p.OnInvalid != InvalidFails && p.OnInvalid != InvalidWarns {
-		c.add(child(at, "on_invalid"), show(string(p.OnInvalid)), "is not known", "give fail or warn")
+		c.add(child(at, "on_invalid"), source.Show(string(p.OnInvalid)), "is not known", "give fail or warn")
 	}
 	list := child(at, "criteria")
 	if len(p.Criteria) > maxCriteria {
@@ -110,7 +112,7 @@ func (c *checker) judgement(at string, p Plan) {
 		c.during(at, child(item, "during"), p, criterion.During)
 		title := criterion.Title()
 		if j, ok := first[title]; ok && title != "" {
-			c.add(item, show(title), fmt.Sprintf("is what criteria[%d] is called, too", j), "give each criterion a name of its own")
+			c.add(item, source.Show(title), fmt.Sprintf("is what criteria[%d] is called, too", j), "give each criterion a name of its own")
 			continue
 		}
 		first[title] = i
@@ -121,7 +123,7 @@ func (c *checker) judgement(at string, p Plan) {
 func (c *checker) criterion(at string, criterion Criterion) {
 	c.printable(child(at, "name"), criterion.Name)
 	if n := len([]rune(criterion.Name)); n > maxName {
-		c.add(child(at, "name"), show(criterion.Name), fmt.Sprintf("has %d characters", n), fmt.Sprintf("%d are the most", maxName))
+		c.add(child(at, "name"), source.Show(criterion.Name), fmt.Sprintf("has %d characters", n), fmt.Sprintf("%d are the most", maxName))
 	}
 	if criterion.For < 0 || criterion.For > maxSeconds {
 		c.add(child(at, "for"), strconv.Itoa(int(criterion.For)), "is not a time that can be waited for",
@@ -147,16 +149,16 @@ func (c *checker) during(at, field string, p Plan, name string) {
 	}
 	switch i := slices.Index(names, name); {
 	case i < 0:
-		c.add(field, show(name), "is not a step of the plan", wantStep(name, names))
+		c.add(field, source.Show(name), "is not a step of the plan", wantStep(name, names))
 	case p.Steps[i].Monitor:
-		c.add(field, show(name), "is the monitor, which does not run", "name another step")
+		c.add(field, source.Show(name), "is the monitor, which does not run", "name another step")
 	}
 }
 
 // role checks what the step is said to be.
 func (c *checker) role(at string, s Step) {
 	if s.Role != "" && s.Role != RoleGenerator && s.Role != RoleTarget {
-		c.add(child(at, "role"), show(string(s.Role)), "is not known", "give generator or target")
+		c.add(child(at, "role"), source.Show(string(s.Role)), "is not known", "give generator or target")
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // Limits on what a file may expand to: aliases and merges let a short one
@@ -67,9 +69,9 @@ func (d *decoder) fault(n *yaml.Node, f Fault) {
 func (d *decoder) wrongType(n *yaml.Node, path, want string) {
 	value := ""
 	if n.Kind == yaml.ScalarNode && n.ShortTag() != "!!null" {
-		value = showNode(n)
+		value = source.ShowNode(n)
 	}
-	d.fault(n, Fault{Field: path, Value: value, What: describe(n), Want: want})
+	d.fault(n, Fault{Field: path, Value: value, What: source.Describe(n), Want: want})
 }
 
 // enter resolves aliases and notes where the path is. It returns false when
@@ -234,7 +236,7 @@ func (d *decoder) object(n *yaml.Node, path string, v reflect.Value) {
 func (d *decoder) excuse(path string, misspelt []string, given map[string]bool, t reflect.Type) {
 	names := fieldNames(t)
 	for _, key := range misspelt[:min(len(misspelt), maxFaults)] {
-		name := suggest(key, names)
+		name := source.Suggest(key, names)
 		if _, ok := given[name]; !ok && name != "" {
 			d.bad[child(path, name)] = true
 		}
@@ -263,10 +265,10 @@ func (d *decoder) field(p pair, path string, t reflect.Type, fields []field) (fi
 // wantKey says which key was meant, or which there are.
 func wantKey(key string, t reflect.Type) string {
 	names := fieldNames(t)
-	if want := didYouMean(key, names); want != "" {
+	if want := source.DidYouMean(key, names); want != "" {
 		return want
 	}
-	return "its fields are " + joinWords(names)
+	return "its fields are " + source.JoinWords(names)
 }
 
 // fixMonitor sets what is fixed about a monitor step, and its usual name.
@@ -288,7 +290,7 @@ func (d *decoder) pairs(n *yaml.Node, path string, depth int) []pair {
 		k, v := resolve(n.Content[i]), n.Content[i+1]
 		switch {
 		case k.Kind != yaml.ScalarNode || k.ShortTag() == "!!null":
-			d.fault(k, Fault{Field: path, What: subject(path) + "has a key that " + describe(k), Want: "write names as keys"})
+			d.fault(k, Fault{Field: path, What: subject(path) + "has a key that " + source.Describe(k), Want: "write names as keys"})
 		case isMerge(k):
 			merged = append(merged, d.merged(v, path, depth+1)...)
 		case first[k.Value] != nil:
@@ -342,7 +344,7 @@ func isMerge(k *yaml.Node) bool {
 
 // child is the path of a key in the map at path.
 func child(path, key string) string {
-	key = show(key)
+	key = source.Show(key)
 	if path == "" {
 		return key
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // Edit returns a copy of the plan with new values for the fields at the paths
@@ -26,7 +28,7 @@ func (p Plan) Edit(set map[string]any) (Plan, error) {
 	for _, path := range slices.Sorted(maps.Keys(set)) { // a whole before its parts
 		e.set(path, set[path])
 	}
-	if err := e.faults.err(); err != nil {
+	if err := e.faults.Err(); err != nil {
 		return Plan{}, err
 	}
 	e.remove()
@@ -259,7 +261,7 @@ func nodeOf(value any, mayParse bool) (*yaml.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return jsonNode(data)
+	return source.JSON(data)
 }
 
 // defaultOf is a value with the defaults of its type.

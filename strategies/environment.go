@@ -3,6 +3,8 @@ package strategies
 import (
 	"fmt"
 	"strings"
+
+	"github.com/loads/loads/internal/source"
 )
 
 func (c *checker) environment(field string, env Environment) {
@@ -19,7 +21,7 @@ func (c *checker) environment(field string, env Environment) {
 		case !isVariableName(v.Name):
 			c.add(at, "", "is not a name for a variable", "use letters, digits and _, no digit first")
 		case isBuiltin(v.Name) && v.Value != "$"+v.Name && v.Value != "${"+v.Name+"}":
-			c.add(at, show(v.Value), "is given for a built-in variable", "use another name")
+			c.add(at, source.Show(v.Value), "is given for a built-in variable", "use another name")
 		case strings.ContainsRune(v.Value, 0):
 			c.add(at, "", "holds a NUL character", "leave it out")
 		default:
@@ -50,7 +52,7 @@ func blank(s string) string {
 
 // dollars checks the use of $ and reports whether it is right.
 func (c *checker) dollars(field, text string) bool {
-	return c.dollarsOf(field, show(text), text)
+	return c.dollarsOf(field, source.Show(text), text)
 }
 
 func (c *checker) dollarsOf(field, shown, text string) bool {

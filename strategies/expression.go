@@ -14,6 +14,8 @@ import (
 	exprfile "github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/vm"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // A Call is one function of a metric in an expression.
@@ -60,7 +62,7 @@ func CompileExpression(text string) (*Expression, error) {
 	for _, w := range wrongs {
 		faults = append(faults, Fault{Field: "expr", Value: w.value, What: w.what, Want: w.want})
 	}
-	return e, faults.err()
+	return e, faults.Err()
 }
 
 // Calls returns the functions of metrics in the expression, each once.
@@ -195,7 +197,7 @@ func compile(text string) (*Expression, []wrong) {
 	case strings.TrimSpace(text) == "":
 		return nil, []wrong{{"", "is missing", wantExpression}}
 	case n > maxExpression:
-		return nil, []wrong{{show(text), fmt.Sprintf("has %d characters", n), fmt.Sprintf("%d are the most", maxExpression)}}
+		return nil, []wrong{{source.Show(text), fmt.Sprintf("has %d characters", n), fmt.Sprintf("%d are the most", maxExpression)}}
 	}
 	config := conf.CreateNew()
 	for _, option := range options() {
@@ -208,7 +210,7 @@ func compile(text string) (*Expression, []wrong) {
 	r := &expressionReader{text: text}
 	r.read(tree.Node)
 	if len(r.wrongs) == 0 && len(r.calls) == 0 {
-		r.wrongs = append(r.wrongs, wrong{show(text), "asks for no metric", wantExpression})
+		r.wrongs = append(r.wrongs, wrong{source.Show(text), "asks for no metric", wantExpression})
 	}
 	if len(r.wrongs) > 0 {
 		return nil, r.wrongs
@@ -245,9 +247,9 @@ func (divider) Visit(node *ast.Node) {
 func libraryWrong(text string, err error) wrong {
 	var e *exprfile.Error
 	if !errors.As(err, &e) {
-		return wrong{show(text), "can't be read: " + err.Error(), wantExpression}
+		return wrong{source.Show(text), "can't be read: " + err.Error(), wantExpression}
 	}
-	return wrong{show(text), fmt.Sprintf("can't be read at character %d: %s", e.Column+1, e.Message), wantExpression}
+	return wrong{source.Show(text), fmt.Sprintf("can't be read at character %d: %s", e.Column+1, e.Message), wantExpression}
 }
 
 // split compiles the sides of an expression that is one comparison, the one

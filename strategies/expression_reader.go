@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // An expressionReader walks the tree of an expression, collects its calls, and
@@ -25,13 +27,13 @@ const maxVisits = 2 * maxNodes
 // wrongAt notes a fault at a node.
 func (r *expressionReader) wrongAt(n ast.Node, what, want string) {
 	what = fmt.Sprintf("%s, at character %d", what, n.Location().From+1)
-	r.wrongs = append(r.wrongs, wrong{show(r.text), what, want})
+	r.wrongs = append(r.wrongs, wrong{source.Show(r.text), what, want})
 }
 
 func (r *expressionReader) read(n ast.Node) {
 	if r.visits++; r.visits > maxVisits {
 		if r.visits == maxVisits+1 {
-			r.wrongs = append(r.wrongs, wrong{show(r.text), "is too complicated", "split it into several criteria"})
+			r.wrongs = append(r.wrongs, wrong{source.Show(r.text), "is too complicated", "split it into several criteria"})
 		}
 		return
 	}
@@ -41,16 +43,16 @@ func (r *expressionReader) read(n ast.Node) {
 		r.read(n.Node)
 	case *ast.BinaryNode:
 		if !slices.Contains(operators(), n.Operator) {
-			r.wrongAt(n, "has the operator "+n.Operator, "the operators are "+joinWords(operators()))
+			r.wrongAt(n, "has the operator "+n.Operator, "the operators are "+source.JoinWords(operators()))
 		}
 		r.read(n.Left)
 		r.read(n.Right)
 	case *ast.CallNode:
 		r.call(n)
 	case *ast.IdentifierNode:
-		r.wrongAt(n, "has the name "+show(n.Value), wantFunction(n.Value))
+		r.wrongAt(n, "has the name "+source.Show(n.Value), wantFunction(n.Value))
 	case *ast.BuiltinNode:
-		r.wrongAt(n, "has the function "+show(n.Name), wantFunction(n.Name))
+		r.wrongAt(n, "has the function "+source.Show(n.Name), wantFunction(n.Name))
 	case *ast.StringNode:
 		r.wrongAt(n, "has text where a number is due", wantExpression)
 	default:
@@ -63,10 +65,10 @@ func operators() []string {
 }
 
 func wantFunction(name string) string {
-	if want := didYouMean(name, functionNames()); want != "" {
+	if want := source.DidYouMean(name, functionNames()); want != "" {
 		return want
 	}
-	return "the functions are " + joinWords(functionNames())
+	return "the functions are " + source.JoinWords(functionNames())
 }
 
 // call reads a function of a metric: p has its part first, then all have the
@@ -75,7 +77,7 @@ func (r *expressionReader) call(n *ast.CallNode) {
 	callee, ok := n.Callee.(*ast.IdentifierNode)
 	if !ok || !slices.Contains(functionNames(), callee.Value) {
 		name := n.Callee.String()
-		r.wrongAt(n, "has the function "+show(name), wantFunction(name))
+		r.wrongAt(n, "has the function "+source.Show(name), wantFunction(name))
 		return
 	}
 	call, args := Call{Func: callee.Value}, n.Arguments
@@ -103,7 +105,7 @@ func (r *expressionReader) call(n *ast.CallNode) {
 	}
 	for _, tag := range texts[1:] {
 		if name, _, found := strings.Cut(tag, ":"); !found || name == "" {
-			r.wrongAt(n, "has the tag "+show(tag), "write tags as name:value")
+			r.wrongAt(n, "has the tag "+source.Show(tag), "write tags as name:value")
 			return
 		}
 	}

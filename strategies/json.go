@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // UnmarshalJSON reads a plan as MarshalJSON of its types writes it. Fields
@@ -35,7 +37,7 @@ func (s *Seconds) UnmarshalJSON(data []byte) error { return unmarshal(data, s) }
 func (r *Ready) UnmarshalJSON(data []byte) error { return unmarshal(data, r) }
 
 func unmarshal[T any](data []byte, p *T) error {
-	n, err := jsonNode(data)
+	n, err := source.JSON(data)
 	if err != nil {
 		return fmt.Errorf("read JSON: %w", err)
 	}
@@ -46,7 +48,7 @@ func unmarshal[T any](data []byte, p *T) error {
 	d := newDecoder(false)
 	setDefaults(reflect.ValueOf(&v).Elem())
 	d.value(n, "", reflect.ValueOf(&v).Elem())
-	if err := d.faults.err(); err != nil {
+	if err := d.faults.Err(); err != nil {
 		return err
 	}
 	*p = v

@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // Bounds of what log metrics may cost.
@@ -71,7 +73,7 @@ func (p *Part) UnmarshalJSON(data []byte) error { return unmarshal(data, p) }
 // part decodes text, or a number or boolean as it is written.
 func (d *decoder) part(n *yaml.Node, path string, p *Part) {
 	switch tag := n.ShortTag(); {
-	case isText(n):
+	case source.IsText(n):
 		if text, ok := d.text(n, path); ok {
 			*p = Part(text)
 		}
@@ -137,15 +139,15 @@ func oneOf[T ~string](c *checker, field string, value T, known []T) {
 	for _, k := range known {
 		names = append(names, string(k))
 	}
-	want := "give one of " + joinWords(names)
+	want := "give one of " + source.JoinWords(names)
 	if value == "" {
 		c.add(field, "", "is missing", want)
 		return
 	}
-	if meant := didYouMean(string(value), names); meant != "" {
+	if meant := source.DidYouMean(string(value), names); meant != "" {
 		want = meant
 	}
-	c.add(field, show(string(value)), "is not known", want)
+	c.add(field, source.Show(string(value)), "is not known", want)
 }
 
 // metricName checks a name against what statsd can say.
@@ -157,9 +159,9 @@ func (c *checker) metricName(field, name string) {
 			c.add(field, "", "is missing", want)
 		}
 	case utf8.RuneCountInString(name) > maxMetricName:
-		c.add(field, show(name), fmt.Sprintf("has %d characters", utf8.RuneCountInString(name)), fmt.Sprintf("%d are the most", maxMetricName))
+		c.add(field, source.Show(name), fmt.Sprintf("has %d characters", utf8.RuneCountInString(name)), fmt.Sprintf("%d are the most", maxMetricName))
 	case strings.ContainsFunc(name, notInMetrics):
-		c.add(field, show(name), "has a character that names of metrics have not: a space, a control character or one of : | # @ ,", want)
+		c.add(field, source.Show(name), "has a character that names of metrics have not: a space, a control character or one of : | # @ ,", want)
 	}
 }
 
@@ -189,19 +191,19 @@ func (c *checker) matching(at string, l LogMetric) {
 		c.add(child(at, "where"), "", "is for json", "leave it out, and say it in the regular expression")
 	}
 	if n := utf8.RuneCountInString(l.Match); n > maxPattern {
-		c.add(field, show(l.Match), fmt.Sprintf("has %d characters", n), fmt.Sprintf("%d are the most", maxPattern))
+		c.add(field, source.Show(l.Match), fmt.Sprintf("has %d characters", n), fmt.Sprintf("%d are the most", maxPattern))
 		return
 	}
 	re, err := regexp.Compile(l.Match)
 	if err != nil {
-		c.add(field, show(l.Match), "is not a regular expression: "+regexpFault(err), "write it in RE2's syntax")
+		c.add(field, source.Show(l.Match), "is not a regular expression: "+regexpFault(err), "write it in RE2's syntax")
 		return
 	}
 	switch {
 	case l.Value != "":
 		c.group(child(at, "value"), l.Value, re)
 	case l.Type != LogCounter && re.NumSubexp() == 0:
-		c.add(field, show(l.Match), "has no group for the "+string(l.Type)+"'s value", `put brackets around the number, such as ([0-9.]+)`)
+		c.add(field, source.Show(l.Match), "has no group for the "+string(l.Type)+"'s value", `put brackets around the number, such as ([0-9.]+)`)
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Tags)) {
 		if l.Tags[name] != "" {
@@ -220,10 +222,10 @@ func (c *checker) group(field string, group Part, re *regexp.Regexp) {
 	if re.NumSubexp() > 0 {
 		want = fmt.Sprintf("give a number from 1 to %d", re.NumSubexp())
 		if names := slices.DeleteFunc(slices.Clone(re.SubexpNames()), func(s string) bool { return s == "" }); len(names) > 0 {
-			want += ", or a name of " + joinWords(names)
+			want += ", or a name of " + source.JoinWords(names)
 		}
 	}
-	c.add(field, show(string(group)), "is not a group of match", want)
+	c.add(field, source.Show(string(group)), "is not a group of match", want)
 }
 
 // fields checks an entry for lines of JSON.
@@ -250,8 +252,8 @@ func (c *checker) path(field, path string) {
 	const want = "give names with dots between, such as data.value"
 	switch {
 	case utf8.RuneCountInString(path) > maxPattern:
-		c.add(field, show(path), "is too long", fmt.Sprintf("%d characters are the most", maxPattern))
+		c.add(field, source.Show(path), "is too long", fmt.Sprintf("%d characters are the most", maxPattern))
 	case strings.HasPrefix(path, ".") || strings.HasSuffix(path, ".") || strings.Contains(path, "..") || path == "":
-		c.add(field, show(path), "is not the path of a field", want)
+		c.add(field, source.Show(path), "is not the path of a field", want)
 	}
 }

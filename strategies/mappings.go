@@ -5,6 +5,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // What mappings look like, for faults.
@@ -33,7 +35,7 @@ func parsePort(entry string) (port Port, what string) {
 		protocol = "tcp"
 	}
 	if protocol != "tcp" && protocol != "udp" {
-		return Port{}, "names the protocol " + show(protocol)
+		return Port{}, "names the protocol " + source.Show(protocol)
 	}
 	container, host, found := strings.Cut(ports, ":")
 	if !found || strings.Contains(host, ":") {
@@ -62,7 +64,7 @@ func parseVolume(entry string) (volume Volume, what string) {
 	v := Volume{Container: parts[0], Host: parts[1], ReadOnly: true}
 	if len(parts) == 3 {
 		if parts[2] != "ro" && parts[2] != "rw" {
-			return Volume{}, "has the mode " + show(parts[2]) + ", not ro or rw"
+			return Volume{}, "has the mode " + source.Show(parts[2]) + ", not ro or rw"
 		}
 		v.ReadOnly = parts[2] == "ro"
 	}
@@ -88,11 +90,11 @@ func (c *checker) ports(field, mapping string) {
 		key := published{port.Host, port.Protocol}
 		switch {
 		case what != "":
-			c.add(field, show(entry), what, wantPort)
+			c.add(field, source.Show(entry), what, wantPort)
 		case port.Host == StatsdPort: // it receives over UDP and TCP
-			c.add(field, show(entry), "publishes the port of the machine's statsd receiver", "give another host port")
+			c.add(field, source.Show(entry), "publishes the port of the machine's statsd receiver", "give another host port")
 		case seen[key]:
-			c.add(field, show(entry), fmt.Sprintf("publishes host port %d/%s twice", port.Host, port.Protocol),
+			c.add(field, source.Show(entry), fmt.Sprintf("publishes host port %d/%s twice", port.Host, port.Protocol),
 				"give each a host port of its own")
 		}
 		seen[key] = what == ""
@@ -104,21 +106,21 @@ func (c *checker) volumes(field, mapping string) {
 	for _, entry := range splitList(mapping) {
 		volume, what := parseVolume(entry)
 		if what != "" {
-			c.add(field, show(entry), what, wantVolume)
+			c.add(field, source.Show(entry), what, wantVolume)
 			continue
 		}
-		if !c.dollarsOf(field, show(entry), volume.Host) {
+		if !c.dollarsOf(field, source.Show(entry), volume.Host) {
 			continue
 		}
 		if !path.IsAbs(volume.Host) && !strings.HasPrefix(volume.Host, "$") {
-			c.add(field, show(entry), "has a path on the machine that is not absolute", wantVolume)
+			c.add(field, source.Show(entry), "has a path on the machine that is not absolute", wantVolume)
 		}
 		inside := path.Clean(volume.Container)
 		switch {
 		case hidesSocket(inside):
-			c.add(field, show(entry), "hides "+StatsdSocket+", the machine's statsd receiver", "give another path in the container")
+			c.add(field, source.Show(entry), "hides "+StatsdSocket+", the machine's statsd receiver", "give another path in the container")
 		case seen[inside]:
-			c.add(field, show(entry), "mounts "+inside+" twice", "give each a path in the container of its own")
+			c.add(field, source.Show(entry), "mounts "+inside+" twice", "give each a path in the container of its own")
 		}
 		seen[inside] = true
 	}

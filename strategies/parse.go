@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // Parse reads a project from a YAML or JSON file. The name is the file's, for
@@ -46,6 +48,12 @@ func Check(name string, data []byte, env Environment) error {
 	return err
 }
 
+// wantFile reads projects and plans.
+var wantFile = source.Reader{
+	Want: "write a project (name, plans) or a plan (name, steps)",
+	One:  "project or plan",
+}
+
 // A form is what a file may hold.
 type form int
 
@@ -68,8 +76,8 @@ type file struct {
 // read decodes the file. It looks at types and names only.
 func read(data []byte, as form) *file {
 	f := &file{dec: newDecoder(true)}
-	f.end.line, f.end.column = position(data, len(data))
-	root, fault := readSource(data)
+	f.end.line, f.end.column = source.Position(data, len(data))
+	root, fault := wantFile.Read(data)
 	if fault != nil {
 		f.faults, f.broken = Faults{*fault}, true
 		return f
@@ -79,7 +87,7 @@ func read(data []byte, as form) *file {
 			f.broken = true
 			f.faults = Faults{{
 				Line: root.Line, Column: root.Column,
-				What: "the file has neither plans nor steps", Want: wantFile,
+				What: "the file has neither plans nor steps", Want: wantFile.Want,
 			}}
 			return f
 		}
@@ -180,7 +188,7 @@ func (f *file) result(name string) (Project, error) {
 			f.faults[i].Line, f.faults[i].Column = f.end.line, f.end.column
 		}
 	}
-	f.faults.sort()
+	f.faults.Sort()
 	if len(f.faults) > maxFaults {
 		f.faults = f.faults[:maxFaults]
 		last := f.faults[maxFaults-1]

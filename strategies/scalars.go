@@ -7,42 +7,9 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/loads/loads/internal/source"
 )
-
-// describe says what a node is, as the What of a fault.
-func describe(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
-		return "is a map"
-	case yaml.SequenceNode:
-		return "is a list"
-	case yaml.AliasNode:
-		return "is an alias of an alias"
-	}
-	switch tag := n.ShortTag(); tag {
-	case "!!null":
-		return "is empty"
-	case "!!int", "!!float":
-		return "is a number"
-	case "!!bool":
-		return "is a boolean"
-	case "!!str", "!!timestamp", "!!merge":
-		return "is text"
-	default:
-		return "has the tag " + show(tag)
-	}
-}
-
-// showNode shows a scalar as it is written.
-func showNode(n *yaml.Node) string {
-	if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
-		if s := show(n.Value); strings.HasPrefix(s, `"`) {
-			return s
-		}
-		return `"` + show(n.Value) + `"`
-	}
-	return show(n.Value)
-}
 
 // ofType names a type with its article, as it stands after "a field of".
 func ofType(t reflect.Type) string {
@@ -104,26 +71,8 @@ func wantOf(t reflect.Type) string {
 	return "give text"
 }
 
-// joinWords lists words as a sentence does.
-func joinWords(words []string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
-	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
-}
-
-// isText reports whether n is a string; text without quotes that looks like a
-// date is one, too.
-func isText(n *yaml.Node) bool {
-	if n.Kind != yaml.ScalarNode {
-		return false
-	}
-	tag := n.ShortTag()
-	return tag == "!!str" || tag == "!!timestamp" || tag == "!!merge"
-}
-
 func (d *decoder) text(n *yaml.Node, path string) (string, bool) {
-	if !isText(n) {
+	if !source.IsText(n) {
 		want := "give text"
 		if n.Kind == yaml.ScalarNode {
 			want = "put it in quotes if it is meant as text"
@@ -132,7 +81,7 @@ func (d *decoder) text(n *yaml.Node, path string) (string, bool) {
 		return "", false
 	}
 	if strings.ContainsRune(n.Value, 0) {
-		d.fault(n, Fault{Field: path, Value: showNode(n), What: "holds a NUL character", Want: "leave it out"})
+		d.fault(n, Fault{Field: path, Value: source.ShowNode(n), What: "holds a NUL character", Want: "leave it out"})
 		return "", false
 	}
 	return n.Value, true
@@ -155,7 +104,7 @@ func (d *decoder) integer(n *yaml.Node, path string) (int64, bool) {
 		if i, err := strconv.ParseInt(digits, 0, 64); err == nil {
 			return i, true
 		}
-		d.fault(n, Fault{Field: path, Value: showNode(n), What: "is too large", Want: want})
+		d.fault(n, Fault{Field: path, Value: source.ShowNode(n), What: "is too large", Want: want})
 		return 0, false
 	case n.ShortTag() == "!!float":
 		f, err := strconv.ParseFloat(digits, 64)
@@ -166,9 +115,9 @@ func (d *decoder) integer(n *yaml.Node, path string) (int64, bool) {
 		if math.Abs(f) >= 1<<53 {
 			what = "is too large"
 		}
-		d.fault(n, Fault{Field: path, Value: showNode(n), What: what, Want: want})
+		d.fault(n, Fault{Field: path, Value: source.ShowNode(n), What: what, Want: want})
 		return 0, false
-	case isText(n):
+	case source.IsText(n):
 		if _, err := strconv.ParseInt(n.Value, 10, 64); err == nil {
 			d.wrongType(n, path, want+", without quotes")
 			return 0, false
@@ -189,7 +138,7 @@ func (d *decoder) number(n *yaml.Node, path string) (float64, bool) {
 	}
 	f, err := strconv.ParseFloat(digits, 64)
 	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
-		d.fault(n, Fault{Field: path, Value: showNode(n), What: "is not a number to count with", Want: "give a number"})
+		d.fault(n, Fault{Field: path, Value: source.ShowNode(n), What: "is not a number to count with", Want: "give a number"})
 		return 0, false
 	}
 	return f, true

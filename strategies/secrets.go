@@ -3,6 +3,8 @@ package strategies
 import (
 	"slices"
 	"strings"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // masked stands for the value of a secret.
@@ -61,4 +63,12 @@ func (e Environment) Masked(more ...Variable) Environment {
 		out[i] = v
 	}
 	return out
+}
+
+// showOf is source.Show for the value of the variable name: secrets are not shown.
+func showOf(name, value string) string {
+	if isSecret(name) && value != "" {
+		return masked
+	}
+	return source.Show(value)
 }

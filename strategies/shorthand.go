@@ -8,6 +8,8 @@ import (
 
 	"github.com/docker/go-units"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // environment decodes a map, or a list of NAME=VALUE. Paths are by name in
@@ -44,7 +46,7 @@ func (d *decoder) variable(n *yaml.Node, path string) (string, bool) {
 	case n.Kind == yaml.ScalarNode && strings.ContainsRune(n.Value, 0):
 		d.fault(n, Fault{Field: path, What: "holds a NUL character", Want: "leave it out"})
 		return "", false
-	case isText(n), n.ShortTag() == "!!int", n.ShortTag() == "!!float", n.ShortTag() == "!!bool":
+	case source.IsText(n), n.ShortTag() == "!!int", n.ShortTag() == "!!float", n.ShortTag() == "!!bool":
 		return n.Value, true
 	}
 	d.wrongType(n, path, "give text, a number or a boolean")
@@ -82,7 +84,7 @@ func (d *decoder) assignments(n *yaml.Node, path string) Environment {
 
 func (d *decoder) assignment(n *yaml.Node, path string) (string, bool) {
 	const want = "write NAME=VALUE"
-	if !isText(n) {
+	if !source.IsText(n) {
 		d.wrongType(n, path, want)
 		return "", false
 	}
@@ -91,7 +93,7 @@ func (d *decoder) assignment(n *yaml.Node, path string) (string, bool) {
 		return "", false
 	}
 	if !strings.Contains(text, "=") {
-		d.fault(n, Fault{Field: path, Value: showNode(n), What: "has no =", Want: want})
+		d.fault(n, Fault{Field: path, Value: source.ShowNode(n), What: "has no =", Want: want})
 		return "", false
 	}
 	return text, true
@@ -99,7 +101,7 @@ func (d *decoder) assignment(n *yaml.Node, path string) (string, bool) {
 
 func (d *decoder) bytes(n *yaml.Node, path string, b *Bytes) {
 	const want = "give bytes, or a size such as 512m or 2g"
-	if !isText(n) {
+	if !source.IsText(n) {
 		if n.Kind != yaml.ScalarNode {
 			d.wrongType(n, path, want)
 		} else if i, ok := d.integer(n, path); ok {
@@ -107,14 +109,14 @@ func (d *decoder) bytes(n *yaml.Node, path string, b *Bytes) {
 		}
 		return
 	}
-	d.written[path] = showNode(n)
+	d.written[path] = source.ShowNode(n)
 	size, err := units.RAMInBytes(n.Value)
 	if err != nil {
-		d.fault(n, Fault{Field: path, Value: showNode(n), What: "is not a size", Want: want})
+		d.fault(n, Fault{Field: path, Value: source.ShowNode(n), What: "is not a size", Want: want})
 		return
 	}
 	if size < 0 || size > maxBytes { // also where the conversion overflowed
-		d.fault(n, Fault{Field: path, Value: showNode(n), What: "is too large", Want: want})
+		d.fault(n, Fault{Field: path, Value: source.ShowNode(n), What: "is too large", Want: want})
 		return
 	}
 	*b = Bytes(size)
@@ -125,14 +127,14 @@ func (d *decoder) ulimit(n *yaml.Node, path string, u *Ulimit) bool {
 	if n.Kind == yaml.MappingNode {
 		return false
 	}
-	if n.Kind == yaml.ScalarNode && !isText(n) {
+	if n.Kind == yaml.ScalarNode && !source.IsText(n) {
 		if i, ok := d.integer(n, path); ok {
-			d.written[path] = showNode(n)
+			d.written[path] = source.ShowNode(n)
 			*u = Ulimit{i, i}
 		}
 		return true
 	}
-	d.written[path] = showNode(n)
+	d.written[path] = source.ShowNode(n)
 	soft, hard, found := strings.Cut(n.Value, ":")
 	if !found {
 		hard = soft
@@ -159,7 +161,7 @@ func (d *decoder) startAfter(n *yaml.Node, path string, s *StartAfter) bool {
 	if n.Kind == yaml.MappingNode {
 		return false
 	}
-	if !isText(n) {
+	if !source.IsText(n) {
 		d.wrongType(n, path, wantOf(reflect.TypeFor[StartAfter]()))
 		return true
 	}
@@ -174,7 +176,7 @@ func (d *decoder) criterion(n *yaml.Node, path string, c *Criterion) bool {
 	if n.Kind == yaml.MappingNode {
 		return false
 	}
-	if !isText(n) {
+	if !source.IsText(n) {
 		d.wrongType(n, path, wantOf(reflect.TypeFor[Criterion]()))
 		return true
 	}
@@ -187,7 +189,7 @@ func (d *decoder) criterion(n *yaml.Node, path string, c *Criterion) bool {
 // seconds decodes a number of seconds, or a time with a unit.
 func (d *decoder) seconds(n *yaml.Node, path string, s *Seconds) {
 	const want = "give whole seconds, or a time such as 30s or 2m"
-	if !isText(n) {
+	if !source.IsText(n) {
 		if n.Kind != yaml.ScalarNode {
 			d.wrongType(n, path, want)
 		} else if i, ok := d.integer(n, path); ok {
@@ -195,10 +197,10 @@ func (d *decoder) seconds(n *yaml.Node, path string, s *Seconds) {
 		}
 		return
 	}
-	d.written[path] = showNode(n)
+	d.written[path] = source.ShowNode(n)
 	length, err := time.ParseDuration(n.Value)
 	if err != nil || length%time.Second != 0 {
-		d.fault(n, Fault{Field: path, Value: showNode(n), What: "is not a time in whole seconds", Want: want})
+		d.fault(n, Fault{Field: path, Value: source.ShowNode(n), What: "is not a time in whole seconds", Want: want})
 		return
 	}
 	*s = Seconds(length / time.Second)

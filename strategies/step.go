@@ -9,6 +9,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // step checks all that can be said of a step alone.
@@ -47,7 +49,7 @@ func (c *checker) monitor(at string, s Step) {
 		}
 		if !reflect.DeepEqual(v.Field(f.index).Interface(), want.Field(f.index).Interface()) {
 			c.add(child(at, f.name), "", "is fixed for the monitor step",
-				"leave it out; only "+joinWords(monitorFields()[1:])+" may be given")
+				"leave it out; only "+source.JoinWords(monitorFields()[1:])+" may be given")
 		}
 	}
 }
@@ -76,7 +78,7 @@ func (c *checker) word(field, text, want string) {
 	case text == "":
 		c.add(field, `""`, "is empty", want)
 	case strings.ContainsFunc(text, odd):
-		c.add(field, show(text), "has characters that no such name has", want)
+		c.add(field, source.Show(text), "has characters that no such name has", want)
 	}
 }
 
@@ -115,9 +117,9 @@ func (c *checker) ulimit(field, name string, u Ulimit) {
 	value := fmt.Sprintf("%d:%d", u.Soft, u.Hard)
 	switch {
 	case !slices.Contains(ulimitNames(), name):
-		want := didYouMean(name, ulimitNames())
+		want := source.DidYouMean(name, ulimitNames())
 		if want == "" {
-			want = "the limits are " + joinWords(ulimitNames())
+			want = "the limits are " + source.JoinWords(ulimitNames())
 		}
 		c.add(field, "", "is not the name of a limit", want)
 	case u.Soft < -1 || u.Hard < -1:
@@ -145,7 +147,7 @@ func (c *checker) ready(at string, s Step) {
 		c.add(child(field, "port"), strconv.Itoa(r.Port), "is not a TCP host port of port_mapping", "publish it there, or give one that is")
 	}
 	if _, err := regexp.Compile(r.Log); err != nil {
-		c.add(child(field, "log"), show(r.Log), "is not a regular expression: "+regexpFault(err), "write it in RE2's syntax")
+		c.add(child(field, "log"), source.Show(r.Log), "is not a regular expression: "+regexpFault(err), "write it in RE2's syntax")
 	}
 	c.bounded(field, "timeout", r.Timeout)
 }
@@ -167,9 +169,9 @@ func (c *checker) hostName(field, name string) {
 	switch {
 	case name == "":
 	case err == nil:
-		c.add(field, show(name), "is an address", want)
+		c.add(field, source.Show(name), "is an address", want)
 	case !isHostName(name):
-		c.add(field, show(name), "is not a host name", want)
+		c.add(field, source.Show(name), "is not a host name", want)
 	}
 }
 

@@ -4,7 +4,7 @@
 // I/O of its own. Everything that runs a plan is in package broker.
 package strategies
 
-import "strings"
+import "github.com/loads/loads/internal/source"
 
 // A Project holds the plans for one service under test.
 type Project struct {
@@ -166,26 +166,9 @@ type Volume struct {
 	ReadOnly  bool
 }
 
-// A Fault is one mistake in a plan file, or in a request's body.
-type Fault struct {
-	File   string `json:"file,omitempty"`   // as the caller named it; empty for a request's body
-	Line   int    `json:"line,omitempty"`   // from 1; 0 when the input has no position
-	Column int    `json:"column,omitempty"` // from 1, in characters
-	Field  string `json:"field"`            // path, for example plans[0].steps[1].run_delay
-	Value  string `json:"value,omitempty"`  // as written, shortened; empty when the field is missing
-	Want   string `json:"want"`             // a phrase that says what would be right
-	What   string `json:"what"`             // a phrase that says what is wrong
-}
+// A Fault is a mistake in an input, with its place.
+type Fault = source.Fault
 
 // Faults are all mistakes of one input, in the order of the input. It is an
 // error; an empty Faults must be returned as a nil error.
-type Faults []Fault
-
-// Error lists the faults, one a line.
-func (f Faults) Error() string {
-	lines := make([]string, len(f))
-	for i, fault := range f {
-		lines[i] = fault.String()
-	}
-	return strings.Join(lines, "\n")
-}
+type Faults = source.Faults

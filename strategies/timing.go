@@ -3,6 +3,8 @@ package strategies
 import (
 	"math"
 	"time"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // StepStatus is where a step of a run stands, as far as timing asks. The
@@ -125,7 +127,7 @@ func (t timing) fulfilled(w wait) bool {
 // reason says why the step can never start, or nothing.
 func (t timing) reason(i int, blocked map[int]string) string {
 	for _, w := range t.waits[i] {
-		s, name := t.status[w.step], show(t.plan.Steps[w.step].Name)
+		s, name := t.status[w.step], source.Show(t.plan.Steps[w.step].Name)
 		switch over := s.Ended || s.Failed; {
 		case t.fulfilled(w):
 		case t.plan.Steps[w.step].Monitor:

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // Validate returns all faults of the project as Faults without positions, or
@@ -14,14 +16,14 @@ import (
 func (p Project) Validate() error {
 	var c checker
 	c.project(p)
-	return c.faults.err()
+	return c.faults.Err()
 }
 
 // Validate returns all faults of the plan as Faults without positions, or nil.
 func (p Plan) Validate() error {
 	var c checker
 	c.plan("", p)
-	return c.faults.err()
+	return c.faults.Err()
 }
 
 // A checker collects the faults of values that have the right types.
@@ -86,9 +88,9 @@ func (c *checker) name(field, name string) {
 	case name == "":
 		c.add(field, "", "is missing", want)
 	case strings.TrimSpace(name) == "":
-		c.add(field, show(name), "is blank", want)
+		c.add(field, source.Show(name), "is blank", want)
 	case utf8.RuneCountInString(name) > maxName:
-		c.add(field, show(name), fmt.Sprintf("has %d characters", utf8.RuneCountInString(name)), want)
+		c.add(field, source.Show(name), fmt.Sprintf("has %d characters", utf8.RuneCountInString(name)), want)
 	default:
 		c.printable(field, name)
 	}
@@ -98,14 +100,14 @@ func (c *checker) name(field, name string) {
 // terminals.
 func (c *checker) printable(field, text string) {
 	if strings.ContainsFunc(text, unicode.IsControl) {
-		c.add(field, show(text), "holds a control character", "leave it out")
+		c.add(field, source.Show(text), "holds a control character", "leave it out")
 	}
 }
 
 // unique declines the second use of a name; the empty one is missing instead.
 func (c *checker) unique(at, noun, name string, i int, first map[string]int) {
 	if j, ok := first[name]; ok && name != "" {
-		c.add(child(at, "name"), show(name), fmt.Sprintf("is the name of %ss[%d], too", noun, j),
+		c.add(child(at, "name"), source.Show(name), fmt.Sprintf("is the name of %ss[%d], too", noun, j),
 			fmt.Sprintf("give each %s a name of its own", noun))
 		return
 	}
@@ -127,7 +129,7 @@ func (c *checker) acrossSteps(steps string, p Plan) {
 		}
 		key := strings.ToLower(strings.TrimSuffix(s.DNSName, "."))
 		if j, ok := names[key]; ok {
-			c.add(child(element(steps, i), "dns_name"), show(s.DNSName), fmt.Sprintf("is the name of steps[%d], too", j),
+			c.add(child(element(steps, i), "dns_name"), source.Show(s.DNSName), fmt.Sprintf("is the name of steps[%d], too", j),
 				"give each step a name of its own")
 			continue
 		}
@@ -144,7 +146,7 @@ func (c *checker) nameServerPorts(steps string, p Plan) {
 	for i, s := range p.Steps {
 		for _, entry := range splitList(s.PortMapping) {
 			if port, what := parsePort(entry); what == "" && port.Host == 53 {
-				c.add(child(element(steps, i), "port_mapping"), show(entry),
+				c.add(child(element(steps, i), "port_mapping"), source.Show(entry),
 					"publishes port 53, which the name server of a plan with dns_name has", "give another host port")
 			}
 		}
@@ -170,10 +172,10 @@ func (c *checker) startAfter(steps string, p Plan) {
 			at := element(child(element(steps, i), "start_after"), k)
 			c.waitedFor(at, after, p, names)
 			if seen[after] {
-				c.add(at, show(after.Step), "is named twice", "name it once")
+				c.add(at, source.Show(after.Step), "is named twice", "name it once")
 			}
 			if after.Step == s.Name {
-				c.add(at, show(after.Step), "is the step itself", "name another step")
+				c.add(at, source.Show(after.Step), "is the step itself", "name another step")
 				sound = false
 			}
 			seen[after] = true
@@ -190,26 +192,26 @@ func (c *checker) waitedFor(at string, after StartAfter, p Plan, names []string)
 	case after.Step == "":
 		c.add(child(at, "step"), "", "is missing", "give the name of a step")
 	case i < 0:
-		c.add(at, show(after.Step), "is not a step of the plan", wantStep(after.Step, slices.Clone(names)))
+		c.add(at, source.Show(after.Step), "is not a step of the plan", wantStep(after.Step, slices.Clone(names)))
 	case p.Steps[i].Monitor:
-		c.add(at, show(after.Step), "is the monitor, which lasts until all other steps are done", "name another step")
+		c.add(at, source.Show(after.Step), "is the monitor, which lasts until all other steps are done", "name another step")
 	}
 	if after.Event != EventReady && after.Event != EventEnd {
-		c.add(child(at, "event"), show(string(after.Event)), "is not an event", "give ready or end")
+		c.add(child(at, "event"), source.Show(string(after.Event)), "is not an event", "give ready or end")
 	}
 }
 
 func wantStep(name string, names []string) string {
-	if want := didYouMean(name, names); want != "" {
+	if want := source.DidYouMean(name, names); want != "" {
 		return want
 	}
 	if len(names) > 10 {
 		return "name a step of the plan"
 	}
 	for i := range names {
-		names[i] = show(names[i])
+		names[i] = source.Show(names[i])
 	}
-	return "the steps are " + joinWords(names)
+	return "the steps are " + source.JoinWords(names)
 }
 
 // cycles reports each circle of waits at the first start_after in it: no

@@ -3,6 +3,8 @@ package strategies
 import (
 	"errors"
 	"strings"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // notSet is what is wrong with a variable that nobody sets.
@@ -18,7 +20,7 @@ func CheckVariables(p Plan, env Environment) error {
 	var c checker
 	c.runEnvironment(env)
 	c.variables("", p, env)
-	return c.faults.err()
+	return c.faults.Err()
 }
 
 // runEnvironment checks what is given with a run. Values are taken as they
@@ -27,7 +29,7 @@ func (c *checker) runEnvironment(env Environment) {
 	for _, v := range env {
 		switch {
 		case !isVariableName(v.Name):
-			c.add("environment", show(v.Name), "is not a name for a variable", "use letters, digits and _, no digit first")
+			c.add("environment", source.Show(v.Name), "is not a name for a variable", "use letters, digits and _, no digit first")
 		case strings.ContainsRune(v.Value, 0):
 			c.add(child("environment", v.Name), "", "holds a NUL character", "leave it out")
 		}
@@ -62,8 +64,8 @@ func newVariableCheck(c *checker, s Step, env Environment) variableCheck {
 }
 
 func (v variableCheck) step(at string, s Step) {
-	v.use(child(at, "container_name"), show(s.ContainerName), s.ContainerName)
-	v.use(child(at, "container_url"), show(s.ContainerURL), s.ContainerURL)
+	v.use(child(at, "container_name"), source.Show(s.ContainerName), s.ContainerName)
+	v.use(child(at, "container_url"), source.Show(s.ContainerURL), s.ContainerURL)
 	env := child(at, "environment_data")
 	for _, e := range s.EnvironmentData {
 		if _, ok := v.x.run[e.Name]; !ok {
@@ -71,10 +73,10 @@ func (v variableCheck) step(at string, s Step) {
 		}
 	}
 	v.circles(env, s)
-	v.use(child(at, "additional_command_args"), show(s.AdditionalCommandArgs), s.AdditionalCommandArgs)
+	v.use(child(at, "additional_command_args"), source.Show(s.AdditionalCommandArgs), s.AdditionalCommandArgs)
 	for _, entry := range splitList(s.VolumeMapping) {
 		if volume, what := parseVolume(entry); what == "" {
-			v.use(child(at, "volume_mapping"), show(entry), volume.Host)
+			v.use(child(at, "volume_mapping"), source.Show(entry), volume.Host)
 		}
 	}
 }
@@ -90,7 +92,7 @@ func (v variableCheck) use(field, shown, text string) {
 			continue
 		}
 		want := "set it in environment_data, or when the run is started"
-		if s := suggest(name, v.known); s != "" {
+		if s := source.Suggest(name, v.known); s != "" {
 			want = "did you mean $" + s + "?"
 		}
 		v.add(field, "$"+name, notSet, want)

@@ -3,6 +3,8 @@ package strategies
 import (
 	"slices"
 	"strings"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // A wait is what keeps a step from starting: another step's event.
@@ -110,13 +112,13 @@ func (p Plan) describeCycle(circle []int, waits [][]wait) string {
 	names := make([]string, len(circle))
 	var reasons []string
 	for k, i := range circle {
-		names[k] = show(p.Steps[i].Name)
+		names[k] = source.Show(p.Steps[i].Name)
 		if k == len(circle)-1 {
 			break
 		}
 		at := slices.IndexFunc(waits[i], func(w wait) bool { return w.step == circle[k+1] && !w.gate })
 		if at < 0 {
-			reasons = append(reasons, names[k]+" starts after "+show(p.Steps[circle[k+1]].Name)+", which has ready")
+			reasons = append(reasons, names[k]+" starts after "+source.Show(p.Steps[circle[k+1]].Name)+", which has ready")
 		}
 	}
 	text := strings.Join(names, " → ")

@@ -14,9 +14,13 @@ import (
 // runGen sends requests on a timetable. Each flag can be given in the
 // environment too; the flag wins.
 func runGen(ctx context.Context, p program, args []string) (err error) {
-	cfg, err := p.genConfig(args)
+	var check checkFlags
+	cfg, err := p.genConfig(args, &check)
 	if err != nil {
 		return err
+	}
+	if check.file != "" || check.schema {
+		return checkBenchmark(ctx, p, check)
 	}
 	if cfg.Statsd, err = p.statsd(); err != nil {
 		return err
@@ -32,7 +36,7 @@ func runGen(ctx context.Context, p program, args []string) (err error) {
 	return verdict(result)
 }
 
-func (p program) genConfig(args []string) (loadgen.Config, error) {
+func (p program) genConfig(args []string, check *checkFlags) (loadgen.Config, error) {
 	var cfg loadgen.Config
 	fs := p.flags("gen")
 	fs.StringVar(&cfg.URL, "url", p.getenv("URL"), "address to ask for with GET ($URL)")
@@ -40,8 +44,16 @@ func (p program) genConfig(args []string) (loadgen.Config, error) {
 	duration := fs.String("duration", p.env("DURATION", "10s"), "length of the timetable ($DURATION)")
 	connections := fs.String("connections", p.env("CONNECTIONS", "50"), "most requests under way at once ($CONNECTIONS)")
 	timeout := fs.String("timeout", p.env("TIMEOUT", "5s"), "limit for one request ($TIMEOUT)")
+	check.params = params{}
+	fs.StringVar(&check.file, "check", "", "print the phases of this benchmark `file`, or all its faults, and send nothing")
+	fs.BoolVar(&check.json, "json", false, "with --check: print JSON")
+	fs.BoolVar(&check.schema, "schema", false, "print a JSON Schema of benchmark files, for editors")
+	fs.Var(check.params, "param", "with --check: `NAME=VALUE` of a !param in the file")
 	if _, err := p.parse(fs, args, 0); err != nil {
 		return cfg, err
+	}
+	if check.file != "" || check.schema {
+		return cfg, nil
 	}
 	var errs [5]error
 	cfg.Rate, errs[0] = strconv.ParseFloat(*rate, 64)

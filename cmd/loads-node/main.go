@@ -58,7 +58,7 @@ func commands() map[string]command {
 	return map[string]command{
 		"relay":   {"relay --listen ADDR:8125 [--unix PATH] [--dns ADDR:53 --names FILE] [--containers FILE --log-metrics FILE --logs FOLDER]", "receive statsd, read containers' output, write a frame a second to standard output", runRelay},
 		"serve":   {"serve [--listen :8000] [--delay 2ms] [--jitter 3ms] [--error-rate 0]", "answer HTTP requests", runServe},
-		"gen":     {"gen --url URL --rate N --duration D [--connections 50]", "send HTTP requests on a timetable", runGen},
+		"gen":     {"gen --url URL --rate N --duration D [--connections 50] | --check FILE [--json]", "send HTTP requests on a timetable, or look at a benchmark file", runGen},
 		"sleep":   {"sleep DURATION [--exit N] [--print TEXT [--repeat N]]", "do nothing for a while", runSleep},
 		"version": {"version", "print the version", runVersion},
 	}

@@ -1,4 +1,4 @@
-package strategies
+package source
 
 import (
 	"bytes"
@@ -10,10 +10,10 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// jsonNode builds the tree of a valid JSON document, with positions, as the
+// JSON builds the tree of a valid JSON document, with positions, as the
 // YAML decoder would. JSON has its own reader since not every JSON document is
 // read by the YAML decoder: it knows no surrogate pairs, for example.
-func jsonNode(data []byte) (*yaml.Node, error) {
+func JSON(data []byte) (*yaml.Node, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
 	return (&jsonReader{data: data, dec: dec, line: 1, column: 1}).value()

@@ -1,4 +1,4 @@
-package strategies
+package source
 
 import (
 	"slices"
@@ -6,6 +6,30 @@ import (
 	"strings"
 	"unicode"
 )
+
+// A Fault is one mistake in a plan file, or in a request's body.
+type Fault struct {
+	File   string `json:"file,omitempty"`   // as the caller named it; empty for a request's body
+	Line   int    `json:"line,omitempty"`   // from 1; 0 when the input has no position
+	Column int    `json:"column,omitempty"` // from 1, in characters
+	Field  string `json:"field"`            // path, for example plans[0].steps[1].run_delay
+	Value  string `json:"value,omitempty"`  // as written, shortened; empty when the field is missing
+	Want   string `json:"want"`             // a phrase that says what would be right
+	What   string `json:"what"`             // a phrase that says what is wrong
+}
+
+// Faults are all mistakes of one input, in the order of the input. It is an
+// error; an empty Faults must be returned as a nil error.
+type Faults []Fault
+
+// Error lists the faults, one a line.
+func (f Faults) Error() string {
+	lines := make([]string, len(f))
+	for i, fault := range f {
+		lines[i] = fault.String()
+	}
+	return strings.Join(lines, "\n")
+}
 
 // shownLen is how many characters of a value a fault shows.
 const shownLen = 60
@@ -45,17 +69,17 @@ func (f Fault) subject() string {
 	return f.Field + ": " + f.Value + " "
 }
 
-// err returns f as an error: nil when it is empty.
-func (f Faults) err() error {
+// Err returns f as an error: nil when it is empty.
+func (f Faults) Err() error {
 	if len(f) == 0 {
 		return nil
 	}
 	return f
 }
 
-// sort puts the faults in the order of the input. Faults at one place keep
+// Sort puts the faults in the order of the input. Faults at one place keep
 // their order.
-func (f Faults) sort() {
+func (f Faults) Sort() {
 	slices.SortStableFunc(f, func(a, b Fault) int {
 		if a.Line != b.Line {
 			return a.Line - b.Line
@@ -64,9 +88,9 @@ func (f Faults) sort() {
 	})
 }
 
-// show returns s as a fault shows it: on one line, short, and in quotes when
+// Show returns s as a fault shows it: on one line, short, and in quotes when
 // its ends could not be seen otherwise.
-func show(s string) string {
+func Show(s string) string {
 	if runes := []rune(s); len(runes) > shownLen {
 		s = string(runes[:shownLen]) + "…"
 	}
@@ -74,14 +98,6 @@ func show(s string) string {
 		return strconv.Quote(s)
 	}
 	return s
-}
-
-// showOf is show for the value of the variable name: secrets are not shown.
-func showOf(name, value string) string {
-	if isSecret(name) && value != "" {
-		return masked
-	}
-	return show(value)
 }
 
 func unseen(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }

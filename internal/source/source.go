@@ -1,4 +1,7 @@
-package strategies
+// Package source reads the files that people write, YAML or JSON, into nodes
+// with lines and columns, and says what is wrong with them in words: it has the
+// faults, the hints ("did you mean"), and how values are shown.
+package source
 
 import (
 	"bytes"
@@ -15,11 +18,15 @@ import (
 // maxSource is the largest file in bytes that is read.
 const maxSource = 1 << 20
 
-const wantFile = "write a project (name, plans) or a plan (name, steps)"
+// A Reader reads one kind of file.
+type Reader struct {
+	Want string // what an empty file should have, for faults
+	One  string // what a file holds one of, for faults
+}
 
-// readSource returns the root map of a YAML or JSON file, or the one fault
-// that keeps it from being read at all.
-func readSource(data []byte) (*yaml.Node, *Fault) {
+// Read returns the root map of a YAML or JSON file, or the one fault that
+// keeps it from being read at all.
+func (r Reader) Read(data []byte) (*yaml.Node, *Fault) {
 	if len(data) > maxSource {
 		return nil, &Fault{
 			What: fmt.Sprintf("the file has %d bytes", len(data)),
@@ -31,16 +38,16 @@ func readSource(data []byte) (*yaml.Node, *Fault) {
 		return nil, fault
 	}
 	if json.Valid(data) {
-		n, err := jsonNode(data)
+		n, err := JSON(data)
 		if err != nil {
 			return nil, &Fault{What: "not valid JSON: " + err.Error()}
 		}
-		return rootMap(n)
+		return r.rootMap(n)
 	}
-	return readYAML(data)
+	return r.readYAML(data)
 }
 
-func readYAML(data []byte) (*yaml.Node, *Fault) {
+func (r Reader) readYAML(data []byte) (*yaml.Node, *Fault) {
 	loader, err := yaml.NewLoader(bytes.NewReader(data))
 	if err != nil {
 		return nil, syntaxFault(data, err)
@@ -48,31 +55,31 @@ func readYAML(data []byte) (*yaml.Node, *Fault) {
 	var doc, second yaml.Node
 	err = loader.Load(&doc)
 	if errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
-		return nil, &Fault{Line: 1, Column: 1, What: "the file is empty", Want: wantFile}
+		return nil, &Fault{Line: 1, Column: 1, What: "the file is empty", Want: r.Want}
 	}
 	if err != nil {
 		return nil, syntaxFault(data, err)
 	}
 	switch err := loader.Load(&second); {
 	case errors.Is(err, io.EOF):
-		return rootMap(doc.Content[0])
+		return r.rootMap(doc.Content[0])
 	case err != nil:
 		return nil, syntaxFault(data, err)
 	}
 	return nil, &Fault{
 		Line: second.Line, Column: second.Column,
-		What: "a second document begins", Want: "put one project or plan in a file",
+		What: "a second document begins", Want: "put one " + r.One + " in a file",
 	}
 }
 
-func rootMap(n *yaml.Node) (*yaml.Node, *Fault) {
+func (r Reader) rootMap(n *yaml.Node) (*yaml.Node, *Fault) {
 	if n.Kind == yaml.MappingNode {
 		return n, nil
 	}
 	if n.ShortTag() == "!!null" {
-		return nil, &Fault{Line: n.Line, Column: n.Column, What: "the file is empty", Want: wantFile}
+		return nil, &Fault{Line: n.Line, Column: n.Column, What: "the file is empty", Want: r.Want}
 	}
-	return nil, &Fault{Line: n.Line, Column: n.Column, What: "the file " + describe(n), Want: wantFile}
+	return nil, &Fault{Line: n.Line, Column: n.Column, What: "the file " + Describe(n), Want: r.Want}
 }
 
 // syntaxFault turns an error of the YAML decoder into a fault.
@@ -104,7 +111,7 @@ func syntaxFaultJSON(data []byte, f *Fault) *Fault {
 	if err := json.Unmarshal(data, &v); !errors.As(err, &e) {
 		return f
 	}
-	f.Line, f.Column = position(data, int(e.Offset)-1)
+	f.Line, f.Column = Position(data, int(e.Offset)-1)
 	f.What, f.Want = "not valid JSON, nor YAML: "+e.Error(), "see that quotes, brackets and commas are right"
 	return f
 }
@@ -124,7 +131,7 @@ func checkText(data []byte) *Fault {
 		r, size := utf8.DecodeRune(data[i:])
 		if what, want := wrongRune(r, size); what != "" {
 			f := &Fault{What: what, Want: want}
-			f.Line, f.Column = position(data, i)
+			f.Line, f.Column = Position(data, i)
 			return f
 		}
 		i += size
@@ -142,8 +149,8 @@ func wrongRune(r rune, size int) (what, want string) {
 	return "", ""
 }
 
-// position returns the line and the column, in characters, of a byte offset.
-func position(data []byte, offset int) (line, column int) {
+// Position returns the line and the column, in characters, of a byte offset.
+func Position(data []byte, offset int) (line, column int) {
 	before := data[:min(max(offset, 0), len(data))]
 	start := bytes.LastIndexByte(before, '\n') + 1
 	return 1 + bytes.Count(before, []byte("\n")), 1 + utf8.RuneCount(before[start:])

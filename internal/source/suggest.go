@@ -1,11 +1,19 @@
-package strategies
+package source
 
 import "strings"
 
-// suggest returns the candidate that a writer of word most likely meant, or "".
+// JoinWords lists words as a sentence does.
+func JoinWords(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
+}
+
+// Suggest returns the candidate that a writer of word most likely meant, or "".
 // Case, '-' and '_' don't count; beyond that a third of the letters may be
 // wrong, two at most.
-func suggest(word string, candidates []string) string {
+func Suggest(word string, candidates []string) string {
 	w := foldName(word)
 	best, bestDist := "", min(2, len(w)/3)+1
 	for _, c := range candidates {
@@ -16,9 +24,9 @@ func suggest(word string, candidates []string) string {
 	return best
 }
 
-// didYouMean is suggest as the head of a fault's Want, or "".
-func didYouMean(word string, candidates []string) string {
-	if s := suggest(word, candidates); s != "" {
+// DidYouMean is Suggest as the head of a fault's Want, or "".
+func DidYouMean(word string, candidates []string) string {
+	if s := Suggest(word, candidates); s != "" {
 		return "did you mean " + s + "?"
 	}
 	return ""
