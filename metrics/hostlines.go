@@ -32,6 +32,9 @@ type HostValue struct {
 	Time int64 `json:"time"` // Unix ms of the (latest) second's end
 	// Value is a total as it was last, or a level; of a minute, its mean.
 	Value float64 `json:"value"`
+	// First is a total as it was in the minute's first second; nil for a level,
+	// and for a single second.
+	First *float64 `json:"first,omitempty"`
 	// Max is the highest level of a minute's seconds; nil for a total, and for
 	// a single second.
 	Max *float64 `json:"max,omitempty"`
@@ -164,7 +167,7 @@ func (q HostQuery) values(t *hostTrack, field string, counts bool) (values []Hos
 		switch {
 		case !ok || !within(m.time):
 		case counts:
-			values = append(values, HostValue{Time: m.time, Value: stats.Max, Seconds: stats.Count})
+			values = append(values, HostValue{Time: m.time, Value: stats.Max, First: new(stats.Min), Seconds: stats.Count})
 		default:
 			values = append(values, HostValue{Time: m.time, Value: stats.Mean, Max: new(stats.Max), Seconds: stats.Count})
 		}

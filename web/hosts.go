@@ -95,19 +95,24 @@ func machinesOf(run broker.Run) (n int) {
 }
 
 // since returns the line's values after from, by a scale; those of a total as
-// what it grew by a second. A total that fell began anew.
+// what it grew by a second, since the value before, or within a minute. A total
+// that fell began anew.
 func since(line metrics.HostLine, from int64, scale float64) (values []metrics.HostValue) {
 	for i, v := range line.Values {
 		if line.Counts {
-			if i == 0 || v.Value < line.Values[i-1].Value {
+			before, over := v.First, v.Seconds-1
+			if i > 0 {
+				before, over = &line.Values[i-1].Value, int(v.Time-line.Values[i-1].Time)/1000
+			}
+			if before == nil || over < 1 || v.Value < *before {
 				continue
 			}
-			before := line.Values[i-1]
-			v.Value = (v.Value - before.Value) / (float64(v.Time-before.Time) / 1000)
+			v.Value = (v.Value - *before) / float64(over)
 		}
 		if v.Time <= from {
 			continue
 		}
+		v.Seconds = min(v.Seconds, int(v.Time-from)/1000) // of a minute, what is new
 		if v.Max != nil {
 			v.Max = new(*v.Max * scale)
 		}
@@ -115,6 +120,27 @@ func since(line metrics.HostLine, from int64, scale float64) (values []metrics.H
 		values = append(values, v)
 	}
 	return values
+}
+
+// A stretch is a value of a chart, which stands for the time from and to.
+type stretch struct {
+	from, to     int64 // ends of the first and the last second, Unix s
+	sum, highest float64
+	n            int // of machines
+}
+
+func stretchOf(v metrics.HostValue) stretch {
+	return stretch{v.Time/1000 - int64(v.Seconds-1), v.Time / 1000, v.Value, v.Highest(), 1}
+}
+
+// span draws a value over its time.
+func (c *chartedLine) span(m stretch, value float64) {
+	if m.from < m.to {
+		c.Times = append(c.Times, m.from)
+		c.put("value", &value)
+	}
+	c.Times = append(c.Times, m.to)
+	c.put("value", &value)
 }
 
 // byMachine makes a line of each that has values.
@@ -125,8 +151,7 @@ func byMachine(lines []metrics.HostLine) (drawn []chartedLine) {
 		}
 		c := hostLine(fmt.Sprintf("%s/%d", line.Step, line.Machine))
 		for _, v := range line.Values {
-			c.Times = append(c.Times, v.Time/1000)
-			c.put("value", &v.Value)
+			c.span(stretchOf(v), v.Value)
 		}
 		drawn = append(drawn, c)
 	}
@@ -140,43 +165,34 @@ func hostLine(label string) chartedLine {
 // byStep makes of the lines of each step one with the mean of its machines and
 // one with the highest of them. Where seconds are condensed, that is by minute.
 func byStep(lines []metrics.HostLine) (drawn []chartedLine) {
-	type moment struct {
-		time         int64
-		sum, highest float64
-		n            int
-	}
 	var names []string
-	steps := map[string]map[int64]*moment{}
+	steps := map[string]map[int64]*stretch{}
 	for _, line := range lines {
 		if steps[line.Step] == nil {
-			steps[line.Step] = map[int64]*moment{}
+			steps[line.Step] = map[int64]*stretch{}
 			names = append(names, line.Step)
 		}
 		for _, v := range line.Values {
-			key := v.Time / 1000
+			key, of := v.Time/1000, stretchOf(v)
 			if v.Seconds > 1 {
-				key = -(v.Time - 1) / minute // a minute, by whichever of its seconds it ends with
+				key = -(v.Time - 1) / minute // whichever of its seconds a machine's minute ends with
 			}
 			m := steps[line.Step][key]
 			if m == nil {
-				m = &moment{highest: v.Highest()}
-				steps[line.Step][key] = m
+				steps[line.Step][key] = &of
+				continue
 			}
-			m.time, m.highest = max(m.time, v.Time), max(m.highest, v.Highest())
-			m.sum += v.Value
-			m.n++
+			m.from, m.to = min(m.from, of.from), max(m.to, of.to)
+			m.sum, m.highest, m.n = m.sum+of.sum, max(m.highest, of.highest), m.n+1
 		}
 	}
 	for _, name := range names {
 		mean, highest := hostLine(name+" mean"), hostLine(name+" highest")
-		moments := slices.SortedFunc(maps.Values(steps[name]), func(a, b *moment) int { return cmp.Compare(a.time, b.time) })
-		for _, m := range moments {
-			mean.Times = append(mean.Times, m.time/1000)
-			mean.put("value", new(m.sum/float64(m.n)))
-			highest.put("value", &m.highest)
+		for _, m := range slices.SortedFunc(maps.Values(steps[name]), func(a, b *stretch) int { return cmp.Compare(a.to, b.to) }) {
+			mean.span(*m, m.sum/float64(m.n))
+			highest.span(*m, m.highest)
 		}
-		highest.Times = mean.Times
-		if len(moments) > 0 {
+		if len(mean.Times) > 0 {
 			drawn = append(drawn, mean, highest)
 		}
 	}

@@ -72,6 +72,10 @@ func (d *liveDisplay) event(e api.Event) {
 		d.showMetrics()
 	case broker.EventRun, broker.EventNote:
 		d.line(e.At.Time, e.Text)
+	case broker.EventCriterion:
+		if e.State == string(broker.CriterionFailed) {
+			d.line(e.At.Time, e.Text)
+		}
 	case broker.EventMachine:
 		if e.State == string(broker.MachineLost) {
 			d.line(e.At.Time, sentence(e))
