@@ -135,12 +135,16 @@ func TestTheLiveDisplayKeepsWhatWentWrong(t *testing.T) {
 		{Kind: broker.EventCriterion, State: string(broker.CriterionHeld), Text: "slow: held"},
 		{Kind: broker.EventCriterion, State: string(broker.CriterionFailed), Text: "fast: failed"},
 		{Kind: broker.EventNote, Text: "The instrument was at fault: it was asleep."},
+		{Kind: broker.EventCriterion, State: string(broker.CriterionFailed), Text: "fast: failed"}, // with the verdict
 	} {
 		d.event(e)
 	}
 	d.close()
 	for _, text := range []string{"fast: failed", "it was asleep"} {
 		eventually(t, text+" is shown", 10*time.Second, func() bool { return strings.Contains(pty.output.String(), text) })
+	}
+	if n := strings.Count(pty.output.String(), "fast: failed"); n != 1 {
+		t.Errorf("the failed criterion is told %d times, want once", n)
 	}
 	if strings.Contains(pty.output.String(), "slow: held") {
 		t.Error("a criterion that held is shown, which the summary has")
