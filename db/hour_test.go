@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -16,6 +17,9 @@ import (
 	"github.com/loads/loads/db"
 	"github.com/loads/loads/metrics"
 )
+
+// keepHour is where BenchmarkHour leaves its file, for a broker to show.
+var keepHour = flag.String("keep-hour", "", "folder for the file of BenchmarkHour")
 
 // A fleet makes the frames of machines that send 50 metrics each: 20 timers of
 // 200 to 400 values a second, spread log-normally, 20 counters and 10 gauges;
@@ -140,10 +144,15 @@ func (f *fleet) host(machine int) []metrics.HostPoint {
 // many seconds each.
 func mustFleet(tb testing.TB, d *db.DB, n, draws int) (broker.Run, *fleet) {
 	tb.Helper()
-	run := mustRun(tb, d)
+	plan := samplePlan("plan")
+	plan.Steps[1].InstanceCount = n
+	p := mustProject(tb, d, "project", plan)
+	run, err := d.CreateRun(context.Background(), broker.Run{PlanUUID: p.Plans[0].Plan.UUID, Owner: "ann"})
+	ok(tb, err)
 	var machines []broker.Machine
 	for i := range n {
-		m := broker.Machine{Step: 1, Index: i, RelayID: "relay"}
+		started := run.CreatedAt.Add(10*time.Second + time.Duration(i)*time.Millisecond)
+		m := broker.Machine{Step: 1, Index: i, RelayID: "relay", StartedAt: &started, FinishedAt: new(started.Add(time.Hour))}
 		ok(tb, d.SaveMachine(context.Background(), &run, &m))
 		machines = append(machines, m)
 	}
@@ -198,12 +207,16 @@ func BenchmarkHour(b *testing.B) {
 		b.ReportMetric(condensing.Seconds()/60*1e3, "ms-condense/min")
 		b.ReportMetric(float64(longest.Milliseconds()), "ms-condense-max")
 		b.ReportMetric(float64(heapOf(func() *metrics.Series { s := live; live = nil; return s }()))/1e6, "MB-series")
+		run.StartedAt, run.CompletedAt = new(run.CreatedAt.Add(10*time.Second)), new(run.CreatedAt.Add(time.Hour+20*time.Second))
 		complete(b, d, &run)
 		used, err := d.UsedBytes()
 		ok(b, err)
 		b.ReportMetric(float64(used)/1e6, "MB-used")
 		ok(b, d.Close())
 		b.ReportMetric(float64(size(b, path))/1e6, "MB-closed")
+		if *keepHour != "" {
+			ok(b, os.CopyFS(*keepHour, os.DirFS(filepath.Dir(path))))
+		}
 		measureReading(b, path, run.UUID)
 	}
 }
