@@ -242,11 +242,11 @@ func (b *browser) signIn() {
 	b.open("/import")
 	b.at("/login")
 	b.accessible("the page to sign in")
-	b.press("wrong" + kb.Enter) // the field has the focus
+	b.give("wrong")
 	b.sees("#wrong", "not known")
 	b.accessible("the page after a wrong token")
 	b.picture("login")
-	b.press(token + kb.Enter)
+	b.give(token)
 	b.at("/import")
 	if cookies := script[string](b, "document.cookie"); cookies != "" {
 		b.Errorf("scripts can read the cookie %s", cookies)
@@ -257,6 +257,15 @@ func (b *browser) signIn() {
 	b.at("/login")
 	b.open("/")
 	b.at("/login")
+}
+
+// give types a token, for which the page has put the focus where it belongs.
+func (b *browser) give(token string) {
+	b.Helper()
+	until(b.T, "the field has the focus", time.Minute, func() bool {
+		return script[bool](b, `document.hasFocus() && document.activeElement.name === "token"`)
+	})
+	b.press(token + kb.Enter)
 }
 
 func (b *browser) withoutScript(run string) {
