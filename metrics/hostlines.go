@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"cmp"
-	"maps"
 	"math"
 	"slices"
 )
@@ -109,15 +108,20 @@ func (t *hostTrack) add(second int64, fields map[string]float64) {
 // a value in the query's time.
 func (s *Series) HostLines(q HostQuery) []HostLine {
 	var lines []HostLine
-	for _, key := range slices.SortedFunc(maps.Keys(s.hosts), compareHosts) {
-		if q.Measurement != "" && q.Measurement != key.name {
-			continue
+	var keys []hostKey
+	for key := range s.hosts {
+		if q.Measurement == "" || q.Measurement == key.name {
+			keys = append(keys, key)
 		}
+	}
+	slices.SortFunc(keys, compareHosts)
+	for _, key := range keys {
 		t := s.hosts[key]
-		for field := range t.fields() {
-			if q.Field != "" && q.Field != field {
-				continue
-			}
+		fields := map[string]bool{q.Field: true}
+		if q.Field == "" {
+			fields = t.fields()
+		}
+		for field := range fields {
 			counts := Counts(key.name, field)
 			if values := q.values(t, field, counts); len(values) > 0 {
 				lines = append(lines, HostLine{key.name, field, slices.Clone(t.tags), key.step, key.machine, counts, values})
