@@ -17,8 +17,10 @@ func TestMinutesAreDrawnOverTheirTime(t *testing.T) {
 		{Time: 59_000, Value: 7, Max: new(7.0), Seconds: 50}, {Time: 121_000, Value: 3, Seconds: 1},
 	}}
 	total := metrics.HostLine{Step: "web", Counts: true, Values: []metrics.HostValue{
-		{Time: 60_000, Value: 6900, First: new(1000.0), Seconds: 60}, {Time: 120_000, Value: 12_900, First: new(7000.0), Seconds: 60},
-		{Time: 121_000, Value: 400, Seconds: 1}, {Time: 122_000, Value: 450, Seconds: 1},
+		{Time: 60_000, Value: 6900, First: new(1000.0), Seconds: 60},
+		{Time: 120_000, Value: 12_900, First: new(7000.0), Seconds: 60},
+		{Time: 121_000, Value: 400, Seconds: 1},
+		{Time: 122_000, Value: 450, Seconds: 1},
 	}}
 	type points struct {
 		Label  string
