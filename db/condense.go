@@ -182,7 +182,7 @@ func (d *DB) decodeFrame(body []byte) (metrics.Frame, error) {
 	if err != nil {
 		return metrics.Frame{}, err
 	}
-	return metrics.Decode(opened)
+	return metrics.DecodeStored(opened)
 }
 
 func (d *DB) packBlocks(blocks map[string]metrics.Block) (map[int][]byte, error) {
