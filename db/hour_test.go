@@ -181,8 +181,8 @@ func BenchmarkHour(b *testing.B) {
 			if second%10 == 0 {
 				live.Condense(live.Newest() - 30_000)
 			}
-			if second%10 == 9 || second == seconds { // as late as the broker does
-				until := (live.Newest() - 20_000) / 10_000 * 10_000
+			if second%20 == 9 || second == seconds { // as late as the broker does
+				until := (live.Newest() - 20_000) / 20_000 * 20_000
 				if second == seconds {
 					until = math.MaxInt64
 				}
