@@ -1,0 +1,121 @@
+#!/bin/bash
+# Ends this machine when its lease has ended: docs/leases.md of Loads says how.
+# Usage: watchdog TICK ORDERLY FORCED, seconds: between two looks at the lease,
+# for an orderly shutdown, and for a forced one.
+#
+# All times are seconds of /proc/uptime, so that the clock may say what it
+# wants. The loop itself needs neither a disk nor another program.
+set -u
+umask 077
+tick=$1 orderly=$2 forced=$3
+lease=/run/loads/lease                # from the broker
+now_state=/run/loads-watchdog/state   # for the next watchdog of this boot
+disk_state=/var/lib/loads/state       # for the first one of the next boot
+
+say() { echo "loads-watchdog: $*"; }
+
+# doze waits, on a pipe that nobody writes to, so that no program is needed.
+exec {silence}<> <(:)
+doze() { read -rt "$1" -u "$silence"; }
+
+read_uptime() {
+	read -r up _ </proc/uptime
+	up=${up%.*}
+}
+
+# read_line WORD COUNT FILE puts the numbers between a word and a dot into n. A
+# file that is not there, or only in part, is no line.
+read_line() {
+	local i fields
+	[[ -f $3 ]] || return
+	{ read -ra fields <"$3"; } 2>/dev/null || return
+	((${#fields[@]} == $2 + 2)) || return
+	[[ ${fields[0]} == "$1" && ${fields[$2 + 1]} == . ]] || return
+	n=("${fields[@]:1:$2}")
+	for i in "${n[@]}"; do
+		[[ $i =~ ^(0|[1-9][0-9]{0,14})$ ]] || return
+	done
+}
+
+# age is how long the machine has lived, not counting when it was off; until
+# and end are the ages at which its lease and its term end.
+load() {
+	read_uptime
+	last=$up
+	if read_line loads-state 6 "$now_state"; then
+		((n[1] > up)) || last=${n[1]}
+		age=${n[0]} term=${n[2]} seq=${n[3]} until=${n[4]} end=${n[5]}
+	elif read_line loads-state 6 "$disk_state"; then
+		age=${n[0]} term=${n[2]} seq=${n[3]} until=${n[4]} end=${n[5]}
+	else
+		age=0 term=0 seq=0 until=0 end=0
+		say "$disk_state can't be read, so there is no lease"
+	fi
+}
+
+keep() {
+	local line="loads-state $age $last $term $seq $until $end ."
+	echo "$line" >"$now_state.new" && mv -f "$now_state.new" "$now_state"
+	echo "$line" >"$disk_state.new" && sync "$disk_state.new" && mv -f "$disk_state.new" "$disk_state"
+} 2>/dev/null
+
+# A disk that hangs must not stop the loop: keeping is left to a child, and
+# done again only when that has ended.
+keeping=
+trap 'keeping=' CHLD
+keep_aside() {
+	[[ -z $keeping ]] || return
+	keeping=yes
+	keep &
+}
+
+grow_older() {
+	read_uptime
+	((age += up - last, last = up))
+}
+
+# renew takes the lease file if it is newer than all before it. A term's end
+# comes nearer only; a new term has a new one.
+renew() {
+	local t s l e
+	read_line loads-lease 4 "$lease" || return
+	t=${n[0]} s=${n[1]} l=${n[2]} e=${n[3]}
+	((s > seq && t >= term)) || return
+	((seq = s, until = age + l))
+	if ((t > term)); then
+		((term = t, end = age + e))
+		say "term $term ends in $e seconds"
+	elif ((age + e < end)); then
+		((end = age + e))
+		say "term $term ends in $e seconds already"
+	fi
+}
+
+power_off() {
+	say "powering off: $1"
+	shutdown -h now &
+	doze "$orderly"
+	say "an orderly shutdown takes too long: forcing it"
+	poweroff -f &
+	doze "$forced"
+	# Only the machine's own kernel may be asked, not that of a computer which
+	# plays machines: the first process namespace has this number.
+	if [[ $namespace == 'pid:[4026531836]' ]]; then
+		echo o >/proc/sysrq-trigger
+	fi
+	exit 1 # and begin again
+}
+
+namespace=$(readlink /proc/self/ns/pid)
+mkdir -p "${lease%/*}" "${now_state%/*}"
+load
+say "age $age, lease until $until, term $term until $end"
+while :; do
+	grow_older
+	renew
+	((age < end)) || power_off "the end of its term has come"
+	((age < until)) || power_off "its lease was not renewed"
+	keep_aside
+	((left = (until < end ? until : end) - age))
+	doze $((left < tick ? left : tick))
+done
