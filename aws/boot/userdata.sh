@@ -15,7 +15,7 @@ fail() {
 
 # put MODE FILE writes what comes on standard input, whole or not at all.
 put() {
-	if ! { mkdir -p "${2%/*}" && cat >"$2.new" && chmod "$1" "$2.new" && mv -f "$2.new" "$2"; }; then
+	if ! { mkdir -p "${2%/*}" && cat >"$2.new" && chmod "$1" "$2.new" && mv -fT "$2.new" "$2"; }; then
 		fail "can't write $2"
 	fi
 }
@@ -54,8 +54,12 @@ LOADS-END
 	fi
 	systemctl daemon-reload &&
 		systemctl enable loads-lease.service &&
-		systemctl start loads-lease.service &&
-		systemctl is-active --quiet loads-lease.service
+		systemctl start loads-lease.service || return
+	for _ in {1..200}; do
+		[[ -s /run/loads-watchdog/state ]] && return # it has looked at the lease
+		sleep 0.1
+	done
+	return 1
 }
 if ! install_watchdog; then
 	say "no watchdog runs, so this machine powers off"

@@ -55,8 +55,8 @@ load() {
 
 keep() {
 	local line="loads-state $age $last $term $seq $until $end ."
-	echo "$line" >"$now_state.new" && mv -f "$now_state.new" "$now_state"
-	echo "$line" >"$disk_state.new" && sync "$disk_state.new" && mv -f "$disk_state.new" "$disk_state"
+	echo "$line" >"$now_state.new" && mv -fT "$now_state.new" "$now_state"
+	echo "$line" >"$disk_state.new" && sync "$disk_state.new" && mv -fT "$disk_state.new" "$disk_state"
 } 2>/dev/null
 
 # A disk that hangs must not stop the loop: keeping is left to a child, and
