@@ -172,6 +172,27 @@ func TestWatchdog_IsReplacedWhenKilled(t *testing.T) {
 	m.awaitOff("its lease was not renewed")
 }
 
+func TestWatchdog_KeepsARenewalWhenTheDiskHangs(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	p := quick(t)
+	p.Lease = time.Hour
+	m.bear(p)
+	m.do(`printf '#!/bin/bash\nsleep 1000\n' >/usr/bin/sync`)
+	m.awaitAge(m.state().age + 2)
+	m.renew(boot.Renewal{Term: 1, Seq: 1, Lease: 2 * time.Hour, End: 3 * time.Hour})
+	m.await("the renewal", func() bool { return m.state().seq == 1 })
+	before := m.state()
+	m.awaitAge(before.age + 2)
+	first := m.read("record/watchdog")
+	m.do("kill -9 $(</record/watchdog)")
+	m.await("another watchdog", func() bool { return m.read("record/watchdog") != first && len(m.starts()) == 2 })
+	m.awaitAge(m.state().age + 1)
+	if got := m.state(); got.until != before.until || got.end != before.end {
+		t.Errorf("got state %+v, want the ends of %+v", got, before)
+	}
+}
+
 func TestMachine_AgesOnAfterAStopAndAStart(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

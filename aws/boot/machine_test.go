@@ -152,16 +152,18 @@ func (m *machine) renew(r boot.Renewal) {
 // A state is what the watchdog keeps for the one after it.
 type state struct{ age, term, seq, until, end int }
 
-// state returns what the watchdog on the machine knows. It may be a moment old.
+// state returns what the watchdog on the machine has kept in memory last.
 func (m *machine) state() state {
-	var s state
-	var last int
-	_, err := fmt.Sscanf(m.read("run/loads-watchdog/state"), "loads-state %d %d %d %d %d %d .\n",
-		&s.age, &last, &s.term, &s.seq, &s.until, &s.end)
-	if err != nil {
-		return state{} // not written yet
+	var newest state
+	for _, file := range []string{"run/loads-watchdog/state.0", "run/loads-watchdog/state.1"} {
+		var s state
+		var last int
+		_, err := fmt.Sscanf(m.read(file), "loads-state %d %d %d %d %d %d .\n", &s.age, &last, &s.term, &s.seq, &s.until, &s.end)
+		if err == nil && (s.age > newest.age || s.age == newest.age && s.seq >= newest.seq) {
+			newest = s
+		}
 	}
-	return s
+	return newest
 }
 
 // diskAge returns the age that the machine begins its next boot with.

@@ -56,7 +56,7 @@ LOADS-END
 		systemctl enable loads-lease.service &&
 		systemctl start loads-lease.service || return
 	for _ in {1..200}; do
-		[[ -s /run/loads-watchdog/state ]] && return # it has looked at the lease
+		[[ -s /run/loads-watchdog/state.1 ]] && return # it has looked at the lease
 		sleep 0.1
 	done
 	return 1

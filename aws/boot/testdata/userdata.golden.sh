@@ -33,9 +33,9 @@ install_watchdog() {
 set -u
 umask 077
 tick=$1 orderly=$2 forced=$3
-lease=/run/loads/lease                # from the broker
-now_state=/run/loads-watchdog/state   # for the next watchdog of this boot
-disk_state=/var/lib/loads/state       # for the first one of the next boot
+lease=/run/loads/lease             # from the broker
+memory=/run/loads-watchdog/state.  # and 0 or 1: for the next watchdog of this boot
+disk=/var/lib/loads/state          # for the first one of the next boot
 
 say() { echo "loads-watchdog: $*"; }
 
@@ -62,37 +62,41 @@ read_line() {
 	done
 }
 
-# age is how long the machine has lived, not counting when it was off; until
-# and end are the ages at which its lease and its term end.
+# load takes up where the watchdog before has ended. age is how long the machine
+# has lived, not counting when it was off; until and end are the ages at which
+# its lease and its term end.
 load() {
+	local i
 	read_uptime
-	last=$up
-	if read_line loads-state 6 "$now_state"; then
-		((n[1] > up)) || last=${n[1]}
+	age=-1 last=$up term=0 seq=0 until=0 end=0
+	for i in 0 1; do
+		read_line loads-state 6 "$memory$i" || continue
+		((n[0] > age || (n[0] == age && n[3] >= seq))) || continue
+		age=${n[0]} last=${n[1]} term=${n[2]} seq=${n[3]} until=${n[4]} end=${n[5]}
+	done
+	if ((age < 0)) && read_line loads-state 6 "$disk"; then
 		age=${n[0]} term=${n[2]} seq=${n[3]} until=${n[4]} end=${n[5]}
-	elif read_line loads-state 6 "$disk_state"; then
-		age=${n[0]} term=${n[2]} seq=${n[3]} until=${n[4]} end=${n[5]}
-	else
-		age=0 term=0 seq=0 until=0 end=0
-		say "$disk_state can't be read, so there is no lease"
 	fi
+	((last <= up)) || last=$up
+	((age < 0)) || return
+	age=0
+	say "$disk can't be read, so there is no lease"
 }
 
+# keep is never in the way of the loop: in memory it writes two files in turn,
+# of which one is whole whenever it is killed, and the disk, which may hang, is
+# left to a child. That is done again only when it has ended.
 keep() {
-	local line="loads-state $age $last $term $seq $until $end ."
-	echo "$line" >"$now_state.new" && mv -fT "$now_state.new" "$now_state"
-	echo "$line" >"$disk_state.new" && sync "$disk_state.new" && mv -fT "$disk_state.new" "$disk_state"
-} 2>/dev/null
-
-# A disk that hangs must not stop the loop: keeping is left to a child, and
-# done again only when that has ended.
-keeping=
-trap 'keeping=' CHLD
-keep_aside() {
+	line="loads-state $age $last $term $seq $until $end ."
+	((turn = 1 - turn))
+	echo "$line" >"$memory$turn"
 	[[ -z $keeping ]] || return
 	keeping=yes
-	keep &
-}
+	keep_on_disk &
+} 2>/dev/null
+keep_on_disk() { echo "$line" >"$disk.new" && sync "$disk.new" && mv -fT "$disk.new" "$disk"; }
+turn=0 keeping=
+trap 'keeping=' CHLD
 
 grow_older() {
 	read_uptime
@@ -132,7 +136,7 @@ power_off() {
 }
 
 namespace=$(readlink /proc/self/ns/pid)
-mkdir -p "${lease%/*}" "${now_state%/*}"
+mkdir -p "${lease%/*}" "${memory%/*}"
 load
 say "age $age, lease until $until, term $term until $end"
 while :; do
@@ -140,7 +144,7 @@ while :; do
 	renew
 	((age < end)) || power_off "the end of its term has come"
 	((age < until)) || power_off "its lease was not renewed"
-	keep_aside
+	keep
 	((left = (until < end ? until : end) - age))
 	doze $((left < tick ? left : tick))
 done
@@ -177,7 +181,7 @@ LOADS-END
 		systemctl enable loads-lease.service &&
 		systemctl start loads-lease.service || return
 	for _ in {1..200}; do
-		[[ -s /run/loads-watchdog/state ]] && return # it has looked at the lease
+		[[ -s /run/loads-watchdog/state.1 ]] && return # it has looked at the lease
 		sleep 0.1
 	done
 	return 1
