@@ -227,6 +227,24 @@ func TestMachine_EndsWhenItsAgeIsLost(t *testing.T) {
 	m.await("power off", m.isOff)
 }
 
+func TestUserData_RaisesTheKernelsLimits(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	p := quick(t)
+	p.Lease = time.Hour
+	m.bear(p)
+	for file, want := range map[string]string{"ipv4/ip_local_port_range": "1024 65535", "core/somaxconn": "65535"} {
+		if m.do(`read -ra now </proc/sys/net/`+file+` && [[ ${now[*]} == "`+want+`" ]]`) != 0 {
+			t.Errorf("%s is not %s", file, want)
+		}
+	}
+	// A network namespace has not all of them, and may not change the computer's.
+	const says = "loads-boot: the kernel does not take these limits: net.core.netdev_max_backlog"
+	if console := m.read("record/console"); !strings.Contains(console, says) {
+		t.Errorf("got console %q, want %q in it", console, says)
+	}
+}
+
 func TestUserData_RunTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

@@ -20,8 +20,8 @@ import (
 const limit = 90 * time.Second
 
 // A machine is a root of its own over the computer's, with its own processes,
-// mounts, network and name. Its systemctl, shutdown, poweroff, sysctl and
-// modprobe only note that they were called; see testdata/machine.
+// mounts, network and name. Its systemctl, shutdown, poweroff and modprobe only
+// note that they were called; see testdata/machine.
 type machine struct {
 	t      *testing.T
 	dir    string
@@ -55,7 +55,7 @@ func newMachine(t *testing.T) *machine {
 	for path, source := range map[string]string{
 		"init": "init.sh", "upper/usr/bin/systemctl": "systemctl",
 		"upper/usr/sbin/shutdown": "note", "upper/usr/sbin/poweroff": "note",
-		"upper/usr/sbin/sysctl": "note", "upper/usr/sbin/modprobe": "note",
+		"upper/usr/sbin/modprobe": "note",
 	} {
 		text, err := os.ReadFile(filepath.Join("testdata", "machine", source))
 		if err != nil {

@@ -96,7 +96,7 @@ LOADS-END
 modprobe nf_conntrack 2>/dev/null
 unset_limits=
 while IFS=' =' read -r key value; do
-	sysctl -qw "$key=$value" >/dev/null 2>&1 || unset_limits+=" $key"
+	{ echo "$value" >"/proc/sys/${key//.//}"; } 2>/dev/null || unset_limits+=" $key"
 done </etc/sysctl.d/90-loads.conf
 [[ -z $unset_limits ]] || say "the kernel does not take these limits:$unset_limits"
 
