@@ -193,6 +193,30 @@ func TestWatchdog_KeepsARenewalWhenTheDiskHangs(t *testing.T) {
 	}
 }
 
+func TestWatchdog_GoesOnWhenNoProcessCanBeStarted(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	p := quick(t)
+	p.Lease = time.Hour
+	m.bear(p)
+	first := m.read("record/watchdog")
+	group := m.controlGroup()
+	if m.do("cat /record/watchdog >"+group+"/cgroup.procs && echo 1 >"+group+"/pids.max") != 0 {
+		t.Fatal("the watchdog can't be held to one process")
+	}
+	m.await("a shell that becomes itself again", func() bool { return len(m.starts()) >= 2 })
+	m.renew(boot.Renewal{Seq: 1, Lease: 2 * time.Hour, End: time.Hour})
+	m.await("the renewal", func() bool { return m.state().seq == 1 })
+	if got := m.read("record/watchdog"); got != first {
+		t.Errorf("got watchdog %s, want %s to go on", got, first)
+	}
+	m.renew(boot.Renewal{Seq: 2, Lease: time.Second, End: time.Hour})
+	if m.do("echo max >"+group+"/pids.max") != 0 {
+		t.Fatal("the limit can't be lifted")
+	}
+	m.awaitOff("its lease was not renewed")
+}
+
 func TestMachine_AgesOnAfterAStopAndAStart(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

@@ -206,6 +206,25 @@ func (m *machine) starts() []string {
 	return ages
 }
 
+// controlGroup makes a control group that can hold processes to a number, and
+// returns its folder.
+func (m *machine) controlGroup() string {
+	m.t.Helper()
+	root := "/sys/fs/cgroup/pids" // version 1
+	if _, err := os.Stat(root); err != nil {
+		root = "/sys/fs/cgroup"
+	}
+	group := filepath.Join(root, filepath.Base(m.dir))
+	if err := os.Mkdir(group, 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() {
+		m.unplug()
+		m.await("the end of the control group's processes", func() bool { return os.Remove(group) == nil })
+	})
+	return group
+}
+
 func (m *machine) await(what string, done func() bool) {
 	m.t.Helper()
 	for end := time.Now().Add(limit); !done(); time.Sleep(10 * time.Millisecond) {

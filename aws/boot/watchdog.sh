@@ -4,7 +4,9 @@
 # for an orderly shutdown, and for a forced one.
 #
 # All times are seconds of /proc/uptime, so that the clock may say what it
-# wants. The loop itself needs neither a disk nor another program.
+# wants. The loop itself needs no disk and no other program. A shell that can't
+# start a process ends, after a while; this one then becomes itself again, which
+# needs none.
 set -u
 umask 077
 tick=$1 orderly=$2 forced=$3
@@ -12,11 +14,23 @@ lease=/run/loads/lease             # from the broker
 memory=/run/loads-watchdog/state.  # and 0 or 1: for the next watchdog of this boot
 disk=/var/lib/loads/state          # for the first one of the next boot
 
+trap 'exec "$BASH" "$0" "$tick" "$orderly" "$forced"' EXIT
+trap 'trap - EXIT; exit 1' TERM # systemd's last word in a shutdown
+
 say() { echo "loads-watchdog: $*"; }
 
-# doze waits, on a pipe that nobody writes to, so that no program is needed.
-exec {silence}<> <(:)
-doze() { read -rt "$1" -u "$silence"; }
+for dir in "${lease%/*}" "${memory%/*}"; do
+	[[ -d $dir ]] || mkdir -p "$dir"
+done
+
+# doze waits, on a pipe that nobody writes to. Without one it must not spin.
+silence=${memory%/*}/silence
+[[ -p $silence ]] || mkfifo "$silence"
+exec {silence}<>"$silence"
+doze() {
+	read -rt "$1" -u "$silence"
+	(($? > 128)) || sleep 1
+}
 
 read_uptime() {
 	read -r up _ </proc/uptime
@@ -96,29 +110,35 @@ renew() {
 }
 
 power_off() {
-	say "powering off: $1"
+	local since=$1 why=$2
+	say "powering off: $why"
+	((age < since + orderly + forced)) || last_resort
 	shutdown -h now &
 	doze "$orderly"
 	say "an orderly shutdown takes too long: forcing it"
 	poweroff -f &
 	doze "$forced"
-	# Only the machine's own kernel may be asked, not that of a computer which
-	# plays machines: the first process namespace has this number.
-	if [[ $namespace == 'pid:[4026531836]' ]]; then
-		echo o >/proc/sysrq-trigger
-	fi
-	exit 1 # and begin again
+	last_resort
+	exit # to begin again
 }
 
-namespace=$(readlink /proc/self/ns/pid)
-mkdir -p "${lease%/*}" "${memory%/*}"
+# last_resort asks the kernel, but only that of the machine itself: it has
+# kthreadd as its second process. A computer that plays machines has it too, but
+# they don't see it.
+last_resort() {
+	local second
+	{ read -r second </proc/2/comm; } 2>/dev/null && [[ $second == kthreadd ]] || return
+	say "asking the kernel"
+	echo o >/proc/sysrq-trigger
+}
+
 load
 say "age $age, lease until $until, term $term until $end"
 while :; do
 	grow_older
 	renew
-	((age < end)) || power_off "the end of its term has come"
-	((age < until)) || power_off "its lease was not renewed"
+	((age < end)) || power_off "$end" "the end of its term has come"
+	((age < until)) || power_off "$until" "its lease was not renewed"
 	keep
 	((left = (until < end ? until : end) - age))
 	doze $((left < tick ? left : tick))
