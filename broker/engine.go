@@ -30,6 +30,7 @@ const NodeImage = "loads/node"
 type EngineInfo struct {
 	Version      string // of the engine
 	Architecture string // amd64 or arm64
+	RootDir      string // where on the machine it keeps its containers; may be empty
 	// Offset is the engine's clock less ours; Error is half the round trip it
 	// was measured with.
 	Offset, Error time.Duration
@@ -50,8 +51,16 @@ type ContainerSpec struct {
 	NanoCPUs    int64               // 0 is no limit
 	Memory      int64               // bytes, 0 is no limit
 	StopTimeout time.Duration
+	Log         LogLimit
 	// Files are put into the container before it starts, by absolute path.
 	Files map[string][]byte
+}
+
+// LogLimit bounds what the engine keeps of a container's output, which is in
+// files of one JSON object a line. Zeroes are the engine's own choice.
+type LogLimit struct {
+	Size  int64 // bytes of a file, beyond which another is begun
+	Files int   // that are kept
 }
 
 // PortBinding publishes a container's port on an address of the machine.
@@ -61,7 +70,8 @@ type PortBinding struct {
 	Address         string // empty is every address
 }
 
-// VolumeBinding mounts a path of the machine.
+// VolumeBinding mounts a path of the machine, which is made, as a folder, when
+// it is not there.
 type VolumeBinding struct {
 	Container, Host string
 	ReadOnly        bool
@@ -118,6 +128,10 @@ type Engine interface {
 	// Create makes a container without starting it and returns its id. A
 	// container of that name and with the same labels is returned as it is.
 	Create(ctx context.Context, spec ContainerSpec) (string, error)
+	// PutFiles puts files into a container, by absolute path, whether it runs or
+	// not. Files that are there are replaced; whoever reads them meanwhile may
+	// find none for a moment, or half of one.
+	PutFiles(ctx context.Context, id string, files map[string][]byte) error
 	// Start starts it; one that runs or has ended already is left alone.
 	Start(ctx context.Context, id string) error
 	Inspect(ctx context.Context, id string) (Container, error)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"path"
 	"strconv"
 	"sync"
 	"time"
@@ -28,8 +29,21 @@ const loadLead = time.Second
 // containers.
 const dnsPort = 53
 
-// namesFile is where a relay finds the names that it answers.
-const namesFile = "/etc/loads/names.json"
+// Files of a relay: the names that it answers, which containers of its machine
+// are the plan's, and what it makes metrics of in their output.
+const (
+	namesFile      = "/etc/loads/names.json"
+	containersFile = "/etc/loads/containers.json"
+	logMetricsFile = "/etc/loads/logmetrics.json"
+)
+
+// Where a relay finds what the kernel says of the machine and its containers,
+// and what the engine keeps of their output.
+const (
+	relayProc   = "/host/proc"
+	relayCgroup = "/host/cgroup"
+	relayLogs   = "/host/containers"
+)
 
 // initialize gets the machines, checks them, loads the images and starts the
 // relays. All of it can be repeated: what is there already is found again.
@@ -275,7 +289,11 @@ func (x *execution) prepare(ctx context.Context, m *machine, names []byte, image
 	if err := x.pin(ctx, m, info, node, image); err != nil {
 		return err
 	}
-	return x.startRelay(ctx, m, node, image, names)
+	spec, err := x.relaySpec(m, node, names, info)
+	if err != nil {
+		return err
+	}
+	return x.startRelay(ctx, m, spec, image)
 }
 
 // connect opens the machine's engine.
@@ -329,23 +347,63 @@ func (x *execution) pin(ctx context.Context, m *machine, info EngineInfo, node, 
 	return nil
 }
 
-// startRelay starts the machine's relay and waits for its first frame: from
-// then on no metric sent to the machine can be missed.
-func (x *execution) startRelay(ctx context.Context, m *machine, node, image string, names []byte) error {
+// relaySpec describes the relay's container on the machine.
+func (x *execution) relaySpec(m *machine, node string, names []byte, info EngineInfo) (ContainerSpec, error) {
+	step := x.ref.Plan.Steps[m.Step]
 	spec := ContainerSpec{
-		Name:    x.containerName(m, RoleRelay),
-		Image:   node,
-		Command: []string{"relay", "--listen", net.JoinHostPort(m.Address, strconv.Itoa(strategies.StatsdPort))},
+		Name:  x.containerName(m, RoleRelay),
+		Image: node,
+		Command: []string{
+			"relay", "--listen", net.JoinHostPort(m.Address, strconv.Itoa(strategies.StatsdPort)),
+			"--containers", containersFile,
+		},
 		Labels:  x.labels(m, RoleRelay),
 		Network: "host",
+		Volumes: []VolumeBinding{
+			{Container: relayProc, Host: "/proc", ReadOnly: true},
+			{Container: relayCgroup, Host: "/sys/fs/cgroup", ReadOnly: true},
+		},
+		Files: map[string][]byte{},
 	}
-	if series := x.ref.Plan.Steps[m.Step].DockerSeries; series != "" {
-		spec.Command = append(spec.Command, "--series="+series)
+	if step.DockerSeries != "" {
+		spec.Command = append(spec.Command, "--series="+step.DockerSeries)
 	}
 	if names != nil {
 		spec.Command = append(spec.Command, "--dns", net.JoinHostPort(m.Address, strconv.Itoa(dnsPort)), "--names", namesFile)
-		spec.Files = map[string][]byte{namesFile: names}
+		spec.Files[namesFile] = names
 	}
+	if len(step.LogMetrics) > 0 {
+		return spec, readLogs(&spec, step, info)
+	}
+	return spec, nil
+}
+
+// readLogs has a relay make metrics of what the engine keeps of the containers'
+// output.
+func readLogs(spec *ContainerSpec, step strategies.Step, info EngineInfo) error {
+	if info.RootDir == "" {
+		return Errorf(EInvalid, "its engine does not tell where it keeps output, which log_metrics need")
+	}
+	list, err := json.Marshal(step.LogMetrics)
+	if err != nil {
+		return fmt.Errorf("write the log metrics: %w", err)
+	}
+	spec.Files[logMetricsFile] = list
+	spec.Volumes = append(spec.Volumes, VolumeBinding{
+		Container: relayLogs, Host: path.Join(info.RootDir, "containers"), ReadOnly: true,
+	})
+	spec.Command = append(spec.Command,
+		"--log-metrics", logMetricsFile, "--logs", relayLogs, "--log-files", strconv.Itoa(planLog().Files))
+	return nil
+}
+
+// planLog is what engines keep of the output of a plan's container: so much that
+// a relay is never behind by all of it.
+func planLog() LogLimit { return LogLimit{Size: 100 << 20, Files: 5} }
+
+// startRelay starts the machine's relay and waits for its first frame: from
+// then on no metric sent to the machine can be missed.
+func (x *execution) startRelay(ctx context.Context, m *machine, spec ContainerSpec, image string) error {
 	var id string
 	err := patiently(ctx, x.b.cfg.LostAfter, func() (err error) {
 		id, err = m.engine.Create(ctx, spec)

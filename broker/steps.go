@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -297,6 +298,9 @@ func (x *execution) create(ctx context.Context, m *machine, first time.Time) err
 		}
 		return err
 	})
+	if err == nil {
+		err = x.tellRelay(ctx, m, id, spec.Name)
+	}
 	if err != nil {
 		return err
 	}
@@ -304,6 +308,31 @@ func (x *execution) create(ctx context.Context, m *machine, first time.Time) err
 		m.Environment = strategies.Environment(r.Env).Masked(x.ref.Environment...)
 		m.ContainerID = id
 	})
+}
+
+// A planContainer is an entry of the file that tells a relay which containers
+// of its machine are the plan's.
+type planContainer struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// tellRelay tells the machine's relay which container is the plan's. That comes
+// before the container is started, and again when a broker that was killed in
+// between has left open whether it came. That there is no relay any more is told
+// at the end: see relaysRun.
+func (x *execution) tellRelay(ctx context.Context, m *machine, id, name string) error {
+	list, err := json.Marshal([]planContainer{{ID: id, Name: name}})
+	if err != nil {
+		return fmt.Errorf("write the list of containers: %w", err)
+	}
+	err = patiently(ctx, x.b.cfg.LostAfter, func() error {
+		return m.engine.PutFiles(ctx, m.RelayID, map[string][]byte{containersFile: list})
+	})
+	if err != nil && CodeOf(err) != ENotFound {
+		return fmt.Errorf("tell its relay: %w", err)
+	}
+	return nil
 }
 
 func (x *execution) replace(ctx context.Context, m *machine, spec ContainerSpec) (string, error) {
@@ -331,6 +360,7 @@ func (x *execution) planSpec(m *machine, r strategies.Resolved, at time.Time) Co
 		NanoCPUs: int64(step.CPUs * 1e9), Memory: int64(step.Memory),
 		StopTimeout: time.Duration(step.StopTimeout) * time.Second,
 		Ulimits:     map[string][2]int64{},
+		Log:         planLog(),
 	}
 	spec.Labels[LabelStartAt] = strconv.FormatInt(at.UnixMilli(), 10)
 	for _, v := range r.Env {

@@ -7,10 +7,13 @@ import (
 	"time"
 )
 
-// relayStopTimeout is how long a relay may take to send its final frame, and
-// drainLimit how long terminate then waits for each frame until that one.
+// relayStopTimeout is how long a relay may take to send its final frame,
+// relayReadTimeout how much longer when it reads its containers' output to the
+// end before, and drainLimit how long terminate then waits for each frame until
+// that one.
 const (
 	relayStopTimeout = 10 * time.Second
+	relayReadTimeout = 30 * time.Second
 	drainLimit       = 30 * time.Second
 )
 
@@ -189,7 +192,11 @@ func (x *execution) stopRelay(ctx context.Context, m *machine) error {
 
 // drain stops the relay and waits until all its frames have come.
 func (x *execution) drain(ctx context.Context, m *machine) error {
-	if err := x.stopContainer(ctx, m, m.RelayID, relayStopTimeout); err != nil {
+	timeout := relayStopTimeout
+	if len(x.ref.Plan.Steps[m.Step].LogMetrics) > 0 {
+		timeout += relayReadTimeout
+	}
+	if err := x.stopContainer(ctx, m, m.RelayID, timeout); err != nil {
 		return err
 	}
 	patience := time.NewTicker(drainLimit)

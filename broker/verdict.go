@@ -202,6 +202,12 @@ func ledgerFaults(plan strategies.Plan, l metrics.Ledger, machines []Machine) []
 	if l.Refused > 0 {
 		faults = append(faults, fmt.Sprintf("%d TCP connections for metrics were refused", l.Refused))
 	}
+	if l.LogLost > 0 {
+		faults = append(faults, fmt.Sprintf("%d bytes of containers' output were lost, as the engine threw them away before they were read", l.LogLost))
+	}
+	if l.LogGaps > 0 {
+		faults = append(faults, fmt.Sprintf("containers' output of unknown length was lost, %d times, as it could not be read in time or at all", l.LogGaps))
+	}
 	if l.Dropped > 0 {
 		faults = append(faults, fmt.Sprintf("%d values were dropped, as there were too many series", l.Dropped))
 	}

@@ -125,3 +125,25 @@ func TestLastFramesOfLostMachinesAreTheQuorumsBusiness(t *testing.T) {
 		t.Errorf("ledger: %v, want it to say that 2 are missing", faults)
 	}
 }
+
+func TestOutputThatWasLostIsAFaultOfTheInstrument(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		received metrics.Received
+		want     string // part of the only fault; empty for none
+	}{
+		{"all was read, some gave no number", metrics.Received{LogLines: 10, LogValues: 7, LogMalformed: 3}, ""},
+		{"bytes that are known", metrics.Received{LogLines: 10, LogLost: 4096}, "4096 bytes of containers' output were lost"},
+		{"as much as nobody knows", metrics.Received{LogLines: 10, LogGaps: 2}, "unknown length was lost, 2 times"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			faults := ledgerFaults(strategies.Plan{}, metrics.Ledger{Received: row.received, Balance: true}, nil)
+			if row.want == "" && len(faults) == 0 {
+				return
+			}
+			if len(faults) != 1 || row.want == "" || !strings.Contains(faults[0], row.want) {
+				t.Errorf("got %q, want %q", faults, row.want)
+			}
+		})
+	}
+}

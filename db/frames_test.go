@@ -17,7 +17,7 @@ func frame(machineID int64, seq uint64, final bool) broker.StoredFrame {
 	f := metrics.Frame{
 		Version: metrics.Version, Seq: seq, Time: 1_700_000_000_000 + int64(seq)*1000, Final: final,
 		Points: []metrics.Point{{Kind: metrics.Counter, Name: "hits", Value: float64(seq)}},
-		Ledger: metrics.Received{Datagrams: seq, Values: 2 * seq, Malformed: 3 * seq, Dropped: 4 * seq, KernelDropped: 5 * seq, Refused: 6 * seq},
+		Ledger: metrics.Received{Datagrams: seq, Values: 2 * seq, Malformed: 3 * seq, Dropped: 4 * seq, KernelDropped: 5 * seq, Refused: 6 * seq, LogLines: 7 * seq, LogValues: 8 * seq, LogMalformed: 9 * seq, LogLost: 10 * seq, LogGaps: 11 * seq},
 	}
 	body, err := metrics.Encode(f)
 	if err != nil {
@@ -177,22 +177,22 @@ func TestLedger(t *testing.T) {
 		{
 			"all came from two machines, and the last frames' counts are added up",
 			[]relay{{frames: []uint64{1, 2}, final: true}, {frames: []uint64{1, 2, 3}, final: true}},
-			metrics.Ledger{Received: metrics.Received{Datagrams: 5, Values: 10, Malformed: 15, Dropped: 20, KernelDropped: 25, Refused: 30}, Sent: 5, Stored: 5, Balance: true},
+			metrics.Ledger{Received: metrics.Received{Datagrams: 5, Values: 10, Malformed: 15, Dropped: 20, KernelDropped: 25, Refused: 30, LogLines: 35, LogValues: 40, LogMalformed: 45, LogLost: 50, LogGaps: 55}, Sent: 5, Stored: 5, Balance: true},
 		},
 		{
 			"a frame in the middle is missing",
 			[]relay{{frames: []uint64{1, 3}, final: true}},
-			metrics.Ledger{Received: metrics.Received{Datagrams: 3, Values: 6, Malformed: 9, Dropped: 12, KernelDropped: 15, Refused: 18}, Sent: 3, Stored: 2},
+			metrics.Ledger{Received: metrics.Received{Datagrams: 3, Values: 6, Malformed: 9, Dropped: 12, KernelDropped: 15, Refused: 18, LogLines: 21, LogValues: 24, LogMalformed: 27, LogLost: 30, LogGaps: 33}, Sent: 3, Stored: 2},
 		},
 		{
 			"the final frame has not come",
 			[]relay{{frames: []uint64{1}}},
-			metrics.Ledger{Received: metrics.Received{Datagrams: 1, Values: 2, Malformed: 3, Dropped: 4, KernelDropped: 5, Refused: 6}, Sent: 1, Stored: 1, Open: 1},
+			metrics.Ledger{Received: metrics.Received{Datagrams: 1, Values: 2, Malformed: 3, Dropped: 4, KernelDropped: 5, Refused: 6, LogLines: 7, LogValues: 8, LogMalformed: 9, LogLost: 10, LogGaps: 11}, Sent: 1, Stored: 1, Open: 1},
 		},
 		{
 			"a line was no frame",
 			[]relay{{frames: []uint64{1}, final: true, broken: 1}},
-			metrics.Ledger{Received: metrics.Received{Datagrams: 1, Values: 2, Malformed: 3, Dropped: 4, KernelDropped: 5, Refused: 6}, Sent: 1, Stored: 1, Broken: 1},
+			metrics.Ledger{Received: metrics.Received{Datagrams: 1, Values: 2, Malformed: 3, Dropped: 4, KernelDropped: 5, Refused: 6, LogLines: 7, LogValues: 8, LogMalformed: 9, LogLost: 10, LogGaps: 11}, Sent: 1, Stored: 1, Broken: 1},
 		},
 	} {
 		t.Run(row.desc, func(t *testing.T) {

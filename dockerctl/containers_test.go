@@ -141,7 +141,7 @@ func TestCreate_PassesTheSpecOn(t *testing.T) {
 		{"memory", h.Memory, int64(64 << 20)},
 		{"stop timeout, rounded up", *cfg.StopTimeout, 2},
 		{"log driver", h.LogConfig.Type, "json-file"},
-		{"log size", h.LogConfig.Config, map[string]string{"max-size": "100m", "max-file": "5"}},
+		{"log size", h.LogConfig.Config, map[string]string{"max-size": "104857600", "max-file": "5"}},
 		{"restart policy", string(h.RestartPolicy.Name), "no"},
 		{"init", *h.Init, false},
 		{"mounts", h.Binds, []string{spec.Volumes[0].Host + ":/in:ro"}},
@@ -177,6 +177,40 @@ func TestCreate_FilesKeepTheFoldersTheyGoInto(t *testing.T) {
 	spec.Files = map[string][]byte{"/tmp/a/b.txt": []byte("x")}
 	if got, want := b.run(spec), "drwxr-xr-x\n"; got != want {
 		t.Errorf("got mode %q of a new folder, want %q", got, want)
+	}
+}
+
+func TestPutFiles_ReplacesThoseOfARunningContainer(t *testing.T) {
+	b := mustBench(t)
+	spec := b.spec("put", "until", "/etc/some/file", "second")
+	spec.Volumes = []broker.VolumeBinding{{Container: "/host/proc", Host: "/proc", ReadOnly: true}}
+	id := b.start(spec)
+	for _, content := range []string{"first", "second"} {
+		if err := b.PutFiles(t.Context(), id, map[string][]byte{"/etc/some/file": []byte(content)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := b.Wait(ctx, id); err != nil {
+		t.Errorf("the container did not see the second content: %v", err)
+	}
+	if err := b.PutFiles(t.Context(), id, map[string][]byte{"/etc/some/file": []byte("third")}); err != nil {
+		t.Errorf("into one that has ended: %v", err)
+	}
+	wantCode(t, b.PutFiles(t.Context(), id, map[string][]byte{"etc/file": nil}), broker.EInvalid)
+	wantCode(t, b.PutFiles(t.Context(), b.name+"-none", map[string][]byte{"/etc/file": nil}), broker.ENotFound)
+}
+
+func TestCreate_BindsWhatTheKernelSays(t *testing.T) {
+	b := mustBench(t)
+	spec := b.spec("proc", "cat", "/host/proc/1/cgroup")
+	spec.Volumes = []broker.VolumeBinding{
+		{Container: "/host/proc", Host: "/proc", ReadOnly: true},
+		{Container: "/host/cgroup", Host: "/sys/fs/cgroup", ReadOnly: true},
+	}
+	if got := b.run(spec); !strings.Contains(got, ":/") {
+		t.Errorf("got %q, want the control groups of the host's first process", got)
 	}
 }
 

@@ -1,10 +1,12 @@
 package dockerctl
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cenkalti/backoff/v5"
@@ -13,6 +15,13 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/loads/loads/broker"
+)
+
+// What is kept of a container's output unless told otherwise: bytes of a file,
+// and files.
+const (
+	logSize  = 100 << 20
+	logFiles = 5
 )
 
 // Create makes a container without starting it, puts its files into it, and
@@ -124,7 +133,7 @@ func createOptions(spec broker.ContainerSpec) (client.ContainerCreateOptions, er
 			Binds: binds, DNS: dns, PortBindings: published, Init: &noInit,
 			NetworkMode:   container.NetworkMode(spec.Network),
 			RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
-			LogConfig:     logConfig(),
+			LogConfig:     logConfig(spec.Log),
 			Resources: container.Resources{
 				NanoCPUs: spec.NanoCPUs, Memory: spec.Memory, Ulimits: ulimits(spec.Ulimits),
 			},
@@ -135,8 +144,11 @@ func createOptions(spec broker.ContainerSpec) (client.ContainerCreateOptions, er
 // logConfig names the driver, since the engine's default may be one that
 // can't be read back; the frames are read from these files. Their size is
 // bounded, so that a chatty container can't fill the machine's disk.
-func logConfig() container.LogConfig {
-	return container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "100m", "max-file": "5"}}
+func logConfig(l broker.LogLimit) container.LogConfig {
+	size, files := cmp.Or(l.Size, logSize), cmp.Or(l.Files, logFiles)
+	return container.LogConfig{Type: "json-file", Config: map[string]string{
+		"max-size": strconv.FormatInt(size, 10), "max-file": strconv.Itoa(files),
+	}}
 }
 
 func ports(bindings []broker.PortBinding) (network.PortSet, network.PortMap, error) {

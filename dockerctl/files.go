@@ -17,7 +17,15 @@ import (
 	"github.com/loads/loads/broker"
 )
 
-// putFiles puts files, by absolute path, into a container.
+// PutFiles puts files, by absolute path, into a container, whether it runs or
+// not. Files that are there are replaced.
+func (e *Engine) PutFiles(ctx context.Context, id string, files map[string][]byte) error {
+	ctx, cancel := limited(ctx, createLimit)
+	defer cancel()
+	return e.putFiles(ctx, id, files)
+}
+
+// putFiles is PutFiles within the caller's time.
 func (e *Engine) putFiles(ctx context.Context, id string, files map[string][]byte) error {
 	if len(files) == 0 {
 		return nil

@@ -47,6 +47,7 @@ func (e *Engine) sample(ctx context.Context) (broker.EngineInfo, error) {
 	return broker.EngineInfo{
 		Version:      res.Info.ServerVersion,
 		Architecture: architecture(res.Info.Architecture),
+		RootDir:      res.Info.DockerRootDir,
 		Offset:       theirs.Sub(began.Add(half)),
 		Error:        half,
 	}, nil

@@ -39,6 +39,7 @@ type faults struct {
 	mu      sync.Mutex
 	silent  map[string]bool               // endpoints that don't answer
 	before  func(host, call string) error // called before Create, Start and Inspect; its error is theirs
+	spec    func(*broker.ContainerSpec)   // changes containers before they are created
 	writes  func(n int) error             // called before the nth write of the store; its error is that of the write
 	written int
 	garble  atomic.Bool  // a byte of a followed log is changed on its way
@@ -159,7 +160,19 @@ func (s *shaky) Create(ctx context.Context, spec broker.ContainerSpec) (string, 
 	if err := s.call("Create"); err != nil {
 		return "", err
 	}
+	s.faults.mu.Lock()
+	if s.faults.spec != nil {
+		s.faults.spec(&spec)
+	}
+	s.faults.mu.Unlock()
 	return s.Engine.Create(ctx, spec)
+}
+
+func (s *shaky) PutFiles(ctx context.Context, id string, files map[string][]byte) error {
+	if err := s.call("PutFiles"); err != nil {
+		return err
+	}
+	return s.Engine.PutFiles(ctx, id, files)
 }
 
 func (s *shaky) Start(ctx context.Context, id string) error {

@@ -25,6 +25,7 @@ steps:
     ready: {port: 8000, timeout: 20}
     run_max_time: 6
     stop_timeout: 3
+    log_metrics: [{name: web.starts, type: counter, match: ^listening}]
   - name: users
     container_name: loads/node
     additional_command_args: gen --url http://web.hosts.test:8000/ --rate 40 --duration 3s
@@ -49,6 +50,9 @@ func TestRunOverAListOfHostsWithMutualTLS(t *testing.T) {
 	}
 	if len(where) != 2 {
 		t.Errorf("the run was on %v, want both hosts", where)
+	}
+	if starts := figures(r.Summary.Metrics)["web.starts"].Count; starts != 1 {
+		t.Errorf("counted %v lines of the service's start, want 1", starts)
 	}
 	for _, m := range r.Summary.Metrics {
 		if m.Name == "req.latency" && m.Count != 120 || m.Name == "req.errors" && m.Count > 0 {

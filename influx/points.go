@@ -207,7 +207,9 @@ func (s *sample) point(second int64) *write.Point {
 	}
 	return p.AddField("frames", count(s.seq)).AddField("datagrams", count(s.ledger.Datagrams)).
 		AddField("values", count(s.ledger.Values)).AddField("malformed", count(s.ledger.Malformed)).
-		AddField("dropped", count(s.ledger.Dropped)).AddField("merged", count(s.ledger.Merged))
+		AddField("dropped", count(s.ledger.Dropped)).AddField("merged", count(s.ledger.Merged)).
+		AddField("log_lines", count(s.ledger.LogLines)).AddField("log_lost", count(s.ledger.LogLost)).
+		AddField("log_gaps", count(s.ledger.LogGaps))
 }
 
 // timing adds the fields that Telegraf's statsd input gives a timing.

@@ -78,6 +78,17 @@ type Received struct {
 	// Refused counts TCP connections that were closed at once, since there were
 	// too many.
 	Refused uint64 `json:"rf,omitempty"`
+
+	// Of the plan's containers' output, where a step has log metrics.
+	LogLines     uint64 `json:"ll,omitempty"` // lines read
+	LogValues    uint64 `json:"lv,omitempty"` // values that lines gave, taken or dropped
+	LogMalformed uint64 `json:"lm,omitempty"` // lines that fit and gave no number, or could not be read
+	// LogLost counts bytes of the engine's log files that are gone unread, as far
+	// as they are known. What was in them is lost.
+	LogLost uint64 `json:"lx,omitempty"`
+	// LogGaps counts how often output of unknown length may have gone unread.
+	LogGaps uint64 `json:"lg,omitempty"`
+
 	// Notes say more about the losses; nil when there are none to tell of.
 	Notes *Notes `json:"nt,omitempty"`
 }
@@ -106,6 +117,11 @@ func (r *Received) Add(o Received) {
 	r.Merged += o.Merged
 	r.KernelDropped += o.KernelDropped
 	r.Refused += o.Refused
+	r.LogLines += o.LogLines
+	r.LogValues += o.LogValues
+	r.LogMalformed += o.LogMalformed
+	r.LogLost += o.LogLost
+	r.LogGaps += o.LogGaps
 	if o.Notes == nil {
 		return
 	}

@@ -74,6 +74,48 @@ func (a *aggregate) refuse() {
 	a.received.Refused++
 }
 
+// output counts a line of a container's output, and takes the values in that it
+// gave.
+func (a *aggregate) output(text []byte, values []logValue) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.received.LogLines++
+	for i := range values {
+		v := &values[i]
+		if v.err != nil {
+			a.received.LogMalformed++
+			a.notes.malformed(text, v.err)
+			continue
+		}
+		a.received.LogValues++
+		s := a.find(&v.line)
+		if s == nil {
+			a.received.Dropped++
+			a.notes.dropped(v.line.name)
+			continue
+		}
+		a.received.Values++
+		s.take(v.value, 1, false)
+	}
+}
+
+// badOutput counts a line of output that can't be read.
+func (a *aggregate) badOutput(text []byte, why error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.received.LogMalformed++
+	a.notes.malformed(text, why)
+}
+
+// lostOutput counts output that is gone unread: so many bytes that are known,
+// and as many stretches of unknown length.
+func (a *aggregate) lostOutput(bytes, gaps uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.received.LogLost += bytes
+	a.received.LogGaps += gaps
+}
+
 func (a *aggregate) lines(text []byte) {
 	for len(text) > 0 {
 		l := text

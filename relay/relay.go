@@ -49,12 +49,22 @@ type Config struct {
 	// Series is the tag type of all metrics that come without one; empty is
 	// none.
 	Series string
+	// Containers is the file in which the broker lists the plan's containers on
+	// the machine; empty is none. There may be no such file yet.
+	Containers string
+	// LogMetrics are made of the output of those containers, which is read from
+	// the engine's files in the folder Logs: those that its driver json-file
+	// writes. LogFiles is how many of them it keeps for each container; 0 is
+	// DefaultLogFiles.
+	LogMetrics []LogMetric
+	Logs       string
+	LogFiles   int
 	// Ready, when not nil, is called once with the address that is listened on.
 	Ready func(net.Addr)
 }
 
 // Run receives metrics and writes frames until ctx is done. Then it reads what
-// has already arrived at the socket, writes it in a final frame and returns
+// has already arrived at the socket, and the output of containers to its end, writes it in a final frame and returns
 // nil. An address that can't be bound, or an Out that can't be written to, is
 // an error, and then there is no final frame.
 //
@@ -65,6 +75,11 @@ type Config struct {
 // one frame, whose Time says when it went on.
 func Run(ctx context.Context, cfg Config) error {
 	cfg = cfg.withDefaults()
+	received := newAggregate(cfg.MaxSeries, cfg.Series)
+	logs, err := newLogs(cfg, received)
+	if err != nil {
+		return err
+	}
 	in, err := listen(ctx, cfg)
 	if err != nil {
 		return err
@@ -72,7 +87,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Ready != nil {
 		cfg.Ready(in.address)
 	}
-	r := &relay{cfg: cfg, in: in, received: newAggregate(cfg.MaxSeries, cfg.Series), out: newOutbox()}
+	r := &relay{cfg: cfg, in: in, logs: logs, received: received, out: newOutbox()}
 	err = errors.Join(r.run(ctx), in.close())
 	r.logEnd(err)
 	return err
@@ -88,17 +103,22 @@ func (c Config) withDefaults() Config {
 	if c.ReadBuffer <= 0 {
 		c.ReadBuffer = DefaultReadBuffer
 	}
+	if c.LogFiles <= 0 {
+		c.LogFiles = DefaultLogFiles
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
 
-// relay is a running relay: a reader for each socket, a clock and a writer,
-// with the aggregate between the first two and the outbox between the last two.
+// relay is a running relay: a reader for each socket and one for the output of
+// containers, a clock and a writer, with the aggregate between readers and clock
+// and the outbox between clock and writer.
 type relay struct {
 	cfg      Config
 	in       *intake
+	logs     *logs // nil without log metrics
 	received *aggregate
 	out      *outbox
 	warned   bool // of losses; the clock's own until it has ended
@@ -108,15 +128,22 @@ func (r *relay) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.out.put(r.take(time.Now()))
-	var clock, writer sync.WaitGroup
+	ticking, stopClock := context.WithCancel(context.WithoutCancel(ctx)) // it goes on while readers end
+	defer stopClock()
+	var clock, writer, output sync.WaitGroup
 	var writeErr error
-	clock.Go(func() { ticks(ctx, r.cfg.Interval, r.second) })
+	clock.Go(func() { ticks(ticking, r.cfg.Interval, r.second) })
+	if r.logs != nil {
+		output.Go(func() { r.logs.follow(ctx) })
+	}
 	writer.Go(func() {
 		defer cancel()
 		writeErr = r.out.drainTo(r.cfg.Out)
 	})
 	readErr := r.in.receive(ctx, r.received)
 	cancel()
+	output.Wait()
+	stopClock()
 	clock.Wait()
 	last := r.take(time.Now())
 	r.warn(last.Ledger)
@@ -135,7 +162,7 @@ func (r *relay) second(at time.Time) {
 
 // warn tells of losses for the first time.
 func (r *relay) warn(l metrics.Received) {
-	if !r.warned && l.Malformed+l.Dropped+l.KernelDropped > 0 {
+	if !r.warned && l.Malformed+l.Dropped+l.KernelDropped+l.LogMalformed+l.LogLost+l.LogGaps > 0 {
 		r.warned = true
 		r.logLosses(l)
 	}
@@ -164,6 +191,13 @@ func (r *relay) logLosses(l metrics.Received) {
 		r.cfg.Log.Warn("too many metrics: new ones are dropped", "limit", r.cfg.MaxSeries, "dropped", l.Dropped,
 			"examples", examples.Dropped)
 	}
+	if l.LogMalformed > 0 {
+		r.cfg.Log.Warn("lines of output fit a log metric and give no number, or can't be read", "count", l.LogMalformed,
+			"examples", examples.Malformed)
+	}
+	if l.LogLost+l.LogGaps > 0 {
+		r.cfg.Log.Warn("output of containers is lost: the engine has thrown it away unread", "bytes", l.LogLost, "gaps", l.LogGaps)
+	}
 	if l.KernelDropped > 0 {
 		r.cfg.Log.Warn("packets are lost: a socket's buffer was full", "packets", l.KernelDropped)
 	}
@@ -173,6 +207,7 @@ func (r *relay) logEnd(err error) {
 	_, l := r.received.take()
 	if err == nil {
 		r.cfg.Log.Info("relay ended", "frames", r.out.written, "datagrams", l.Datagrams, "values", l.Values,
-			"malformed", l.Malformed, "dropped", l.Dropped, "kernel_dropped", r.in.dropped())
+			"malformed", l.Malformed, "dropped", l.Dropped, "kernel_dropped", r.in.dropped(),
+			"log_lines", l.LogLines, "log_values", l.LogValues, "log_malformed", l.LogMalformed)
 	}
 }

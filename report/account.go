@@ -28,7 +28,16 @@ func ledgerLines(l metrics.Ledger) []count {
 		{"frames broken", strconv.FormatUint(l.Broken, 10)},
 		{"machines without their last frame", strconv.Itoa(l.Open)},
 	}
-	return lines
+	if l.LogLines+l.LogMalformed+l.LogLost+l.LogGaps == 0 {
+		return lines // no step has log metrics
+	}
+	return append(lines,
+		count{"lines of containers' output read", strconv.FormatUint(l.LogLines, 10)},
+		count{"values that they gave", strconv.FormatUint(l.LogValues, 10)},
+		count{"lines that fit and gave none", strconv.FormatUint(l.LogMalformed, 10)},
+		count{"bytes of output lost unread", strconv.FormatUint(l.LogLost, 10)},
+		count{"losses of output of unknown length", strconv.FormatUint(l.LogGaps, 10)},
+	)
 }
 
 // notes are the first examples of what relays could not take in.

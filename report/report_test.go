@@ -113,7 +113,7 @@ func dossierOf(l load) broker.Dossier {
 				{Step: 1, Index: 1, State: broker.MachineLost, Reason: "It stopped answering.", Pool: "local", ProviderID: "net-2", Address: "172.22.0.1", StartedAt: at(10.1125), FrameSeq: frames - 3},
 			},
 			Ledger: metrics.Ledger{
-				Received: metrics.Received{Datagrams: 36000, Values: 36360, Malformed: 2, KernelDropped: 7, Notes: &metrics.Notes{Malformed: []string{"<i>:x|c: not a number"}, Dropped: []string{"user.4711"}}},
+				Received: metrics.Received{Datagrams: 36000, Values: 36360, Malformed: 2, KernelDropped: 7, LogLines: 120, LogValues: 60, LogMalformed: 3, LogLost: 4096, LogGaps: 1, Notes: &metrics.Notes{Malformed: []string{"<i>:x|c: not a number"}, Dropped: []string{"user.4711"}}},
 				Sent:     3 * frames, Stored: 3*frames - 3, Open: 1,
 			},
 		},

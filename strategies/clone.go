@@ -19,6 +19,10 @@ func (s Step) clone() Step {
 	s.EnvironmentData = slices.Clone(s.EnvironmentData)
 	s.Ulimits = maps.Clone(s.Ulimits)
 	s.StartAfter = slices.Clone(s.StartAfter)
+	s.LogMetrics = slices.Clone(s.LogMetrics)
+	for i, l := range s.LogMetrics {
+		s.LogMetrics[i] = l.clone()
+	}
 	if s.Ready != nil {
 		r := *s.Ready
 		s.Ready = &r

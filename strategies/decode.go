@@ -142,6 +142,8 @@ func (d *decoder) special(n *yaml.Node, path string, v reflect.Value) bool {
 		return d.startAfter(n, path, p)
 	case *Criterion:
 		return d.criterion(n, path, p)
+	case *Part:
+		d.part(n, path, p)
 	case *Seconds:
 		d.seconds(n, path, p)
 	case *[]StartAfter:

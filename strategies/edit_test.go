@@ -1,6 +1,7 @@
 package strategies_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -158,7 +159,7 @@ func TestEditNamesAllFaults(t *testing.T) {
 			`descripton names no field of a plan; did you mean description?
 steps.7.name names no step of the plan; the steps are web, gen and gen.fast
 steps.wbe.run_delay names no step of the plan; did you mean web?
-steps.web.instances names no field of a step; its fields are name, run_delay, run_max_time, instance_region, instance_type, instance_count, container_name, container_url, environment_data, additional_command_args, dns_name, port_mapping, volume_mapping, docker_series, prune_running, node_delay, _capture_output, monitor, ulimits, cpus, memory, stop_timeout, ready, start_after and quorum
+steps.web.instances names no field of a step; its fields are name, run_delay, run_max_time, instance_region, instance_type, instance_count, container_name, container_url, environment_data, additional_command_args, dns_name, port_mapping, volume_mapping, docker_series, prune_running, node_delay, _capture_output, monitor, ulimits, cpus, memory, stop_timeout, ready, start_after, log_metrics and quorum
 steps.web.name.first names a part of a field that has none; set the field as a whole
 steps.web.ready.prot names no field of ready; did you mean port?
 uuid names no field of a plan; its fields are name, description, enabled, steps, criteria, on_invalid and max_skew_ms`,
@@ -210,5 +211,29 @@ func TestCloneSharesNothing(t *testing.T) {
 	c.Steps[1].StartAfter[0].Step = "x"
 	if diff := cmp.Diff(editable(), p); diff != "" {
 		t.Errorf("the original changed (-want +got):\n%s", diff)
+	}
+}
+
+func TestEditChangesLogMetricsAsAWhole(t *testing.T) {
+	plan := strategies.Plan{Name: "p", Steps: []strategies.Step{{
+		Name: "load", ContainerName: "example/load:1", RunMaxTime: 60, InstanceCount: 1, InstanceRegion: "r", InstanceType: "t",
+		LogMetrics: []strategies.LogMetric{{Name: "a", Type: strategies.LogCounter, Match: "x", Tags: map[string]strategies.Part{"t": "0"}}},
+	}}}
+	copied := plan.Clone()
+	copied.Steps[0].LogMetrics[0].Tags["t"] = "changed"
+	if got := plan.Steps[0].LogMetrics[0].Tags["t"]; got != "0" {
+		t.Errorf("a clone's change reached the plan: tag t is %q", got)
+	}
+	edited, err := plan.Edit(map[string]any{"steps.load.log_metrics": `[{name: b, type: timer, json: ms, value: 1}]`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []strategies.LogMetric{{Name: "b", Type: strategies.LogTimer, JSON: "ms", Value: "1"}}
+	if diff := cmp.Diff(want, edited.Steps[0].LogMetrics); diff != "" {
+		t.Errorf("log metrics differ (-want +got):\n%s", diff)
+	}
+	_, err = plan.Edit(map[string]any{"steps.load.log_metrics": `[{name: b, type: timer, match: "("}]`})
+	if err == nil || !strings.Contains(err.Error(), "steps[0].log_metrics[0].match") {
+		t.Errorf("got %v, want a fault of the regular expression", err)
 	}
 }

@@ -57,6 +57,9 @@ func nounOf(t reflect.Type) string {
 	if t == reflect.TypeFor[StartAfter]() {
 		return "start_after"
 	}
+	if t == reflect.TypeFor[LogMetric]() {
+		return "log metric"
+	}
 	return strings.ToLower(t.Name())
 }
 
@@ -75,6 +78,10 @@ func wantOf(t reflect.Type) string {
 		return "give whole seconds, or a time such as 30s or 2m"
 	case reflect.TypeFor[Ulimit]():
 		return "give a number, or soft:hard"
+	case reflect.TypeFor[map[string]Part]():
+		return "give a map, for example status: data.status"
+	case reflect.TypeFor[Part]():
+		return "give text or a number"
 	case reflect.TypeFor[Ready]():
 		return "give a map with port, log or health"
 	case reflect.TypeFor[map[string]Ulimit]():

@@ -21,6 +21,7 @@ func Schema() ([]byte, error) {
 	reflectInto(defs, StartAfter{}, eventSchema)
 	reflectInto(defs, Criterion{}, specialSchema)
 	reflectInto(defs, Ulimit{}, nil)
+	reflectInto(defs, LogMetric{}, specialSchema)
 	for _, t := range schemaTypes() {
 		finishDefinition(defs[t.Name()], t)
 	}
@@ -45,7 +46,7 @@ func schemaTypes() []reflect.Type {
 	return []reflect.Type{
 		reflect.TypeFor[Project](), reflect.TypeFor[Plan](), reflect.TypeFor[Step](),
 		reflect.TypeFor[Ready](), reflect.TypeFor[StartAfter](), reflect.TypeFor[Ulimit](),
-		reflect.TypeFor[Criterion](),
+		reflect.TypeFor[Criterion](), reflect.TypeFor[LogMetric](),
 	}
 }
 
@@ -88,6 +89,12 @@ func specialSchema(t reflect.Type) *jsonschema.Schema {
 		}}
 	case reflect.TypeFor[Bytes]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "0"}, text}}
+	case reflect.TypeFor[LogType]():
+		return &jsonschema.Schema{Type: "string", Enum: anys(logTypes())}
+	case reflect.TypeFor[Stream]():
+		return &jsonschema.Schema{Type: "string", Enum: anys(streams())}
+	case reflect.TypeFor[Part]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text, {Type: "number"}, {Type: "boolean"}}}
 	case reflect.TypeFor[Seconds]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "1"}, text}}
 	case reflect.TypeFor[OnInvalid]():
@@ -165,6 +172,8 @@ func requiredOf(t reflect.Type) []string {
 		return []string{"soft", "hard"}
 	case reflect.TypeFor[Criterion]():
 		return []string{"expr"}
+	case reflect.TypeFor[LogMetric]():
+		return []string{"name", "type"}
 	}
 	return nil
 }
@@ -176,6 +185,8 @@ func alternativesOf(t reflect.Type) []*jsonschema.Schema {
 		return []*jsonschema.Schema{{Required: []string{"name", "container_name"}}, {Required: []string{"monitor"}}}
 	case reflect.TypeFor[Ready]():
 		return []*jsonschema.Schema{{Required: []string{"port"}}, {Required: []string{"log"}}, {Required: []string{"health"}}}
+	case reflect.TypeFor[LogMetric]():
+		return []*jsonschema.Schema{{Required: []string{"match"}}, {Required: []string{"json"}}}
 	}
 	return nil
 }

@@ -31,6 +31,7 @@ func (c *checker) step(at string, s Step) {
 	c.capture(child(at, "_capture_output"), s.CaptureOutput)
 	c.limits(at, s)
 	c.ready(at, s)
+	c.logMetrics(child(at, "log_metrics"), s.LogMetrics)
 	c.quorum(at, s)
 }
 

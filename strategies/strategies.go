@@ -79,6 +79,7 @@ type Step struct {
 	StopTimeout int               `json:"stop_timeout" doc:"Seconds between asking a container to stop and killing it."`
 	Ready       *Ready            `json:"ready,omitempty" doc:"When the step counts as ready; later steps wait for it."`
 	StartAfter  []StartAfter      `json:"start_after,omitempty" doc:"Steps whose readiness or end this one waits for."`
+	LogMetrics  []LogMetric       `json:"log_metrics,omitempty" doc:"Metrics made of lines that the containers write; 50 at most."`
 	Quorum      int               `json:"quorum,omitempty" doc:"How many of the step's machines must last for the result to count; 0 is all."`
 }
 

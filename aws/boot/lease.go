@@ -58,7 +58,8 @@ func (r Renewal) File() ([]byte, error) {
 // LeaseContainer returns the container by which the machine's lease is renewed
 // when an engine creates it: it is never started, and its file is put through
 // its volume into the machine's LeaseDir. Creating it again, with the same
-// name and labels, renews again. It needs the node image.
+// name and labels, renews again; so does Engine.PutFiles with the spec's Files.
+// The engine needs the node image.
 func LeaseContainer(name string, labels map[string]string, r Renewal) (broker.ContainerSpec, error) {
 	file, err := r.File()
 	if err != nil {

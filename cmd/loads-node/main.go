@@ -56,10 +56,10 @@ func main() {
 
 func commands() map[string]command {
 	return map[string]command{
-		"relay":   {"relay --listen ADDR:8125 [--unix PATH] [--dns ADDR:53 --names FILE]", "receive statsd, write a frame a second to standard output", runRelay},
+		"relay":   {"relay --listen ADDR:8125 [--unix PATH] [--dns ADDR:53 --names FILE] [--containers FILE --log-metrics FILE --logs FOLDER]", "receive statsd, read containers' output, write a frame a second to standard output", runRelay},
 		"serve":   {"serve [--listen :8000] [--delay 2ms] [--jitter 3ms] [--error-rate 0]", "answer HTTP requests", runServe},
 		"gen":     {"gen --url URL --rate N --duration D [--connections 50]", "send HTTP requests on a timetable", runGen},
-		"sleep":   {"sleep DURATION [--exit N] [--print TEXT]", "do nothing for a while", runSleep},
+		"sleep":   {"sleep DURATION [--exit N] [--print TEXT [--repeat N]]", "do nothing for a while", runSleep},
 		"version": {"version", "print the version", runVersion},
 	}
 }

@@ -269,6 +269,13 @@ func TestSleepTicksAndEndsAsTold(t *testing.T) {
 	}
 }
 
+func TestSleepPrintsLinesAsTold(t *testing.T) {
+	p := start(t, nil, "sleep", "100ms", "--print", "line {n}", "--repeat", "3")
+	if status := p.end(); status != 0 || p.stdout.String() != "line 1\nline 2\nline 3\n" {
+		t.Errorf("got exit status %d, output %q, want 0 and three lines", status, p.stdout)
+	}
+}
+
 func TestSleepEndsEarlyWhenTold(t *testing.T) {
 	p := start(t, nil, "sleep", "--exit", "7", "--print", "sleeping", "1h")
 	await(t, p.stdout, `(sleeping)`)
@@ -302,6 +309,7 @@ func TestProgramRefusesBadUsage(t *testing.T) {
 		{"relay without an address", []string{"relay"}, "--listen is missing"},
 		{"relay on an address that isn't ours", []string{"relay", "--listen", "192.0.2.1:8125"}, "listen for statsd on 192.0.2.1:8125"},
 		{"relay with a bad address for names", []string{"relay", "--listen", "127.0.0.1:0", "--dns", "192.0.2.1:53"}, "listen for name queries on 192.0.2.1:53"},
+		{"relay with log metrics that are not there", []string{"relay", "--listen", "127.0.0.1:0", "--log-metrics", "/no/such/file"}, "read log metrics"},
 		{"service with a bad rate", []string{"serve", "--error-rate", "2"}, "error rate 2"},
 		{"generator without a url", []string{"gen"}, `url is ""`},
 		{"generator with a bad rate", []string{"gen", "--url", "http://127.0.0.1:1", "--rate", "many"}, `"many"`},

@@ -24,6 +24,10 @@ func runRelay(ctx context.Context, p program, args []string) error {
 	fs.IntVar(&cfg.ReadBuffer, "read-buffer", relay.DefaultReadBuffer, "`bytes` asked for each socket's buffer; without privileges the system may give less")
 	fs.IntVar(&cfg.MaxSeries, "max-series", relay.DefaultMaxSeries, "most metrics told apart; others are dropped and counted")
 	fs.StringVar(&cfg.Series, "series", "", "`value` of the tag type on metrics that have none")
+	fs.StringVar(&cfg.Containers, "containers", "", "`file` that lists the plan's containers on the machine, read when it changes")
+	logMetrics := fs.String("log-metrics", "", "`file` that says which lines of the containers' output are metrics; empty for none")
+	fs.StringVar(&cfg.Logs, "logs", "", "`folder` in which the engine keeps the containers' output")
+	fs.IntVar(&cfg.LogFiles, "log-files", relay.DefaultLogFiles, "`number` of files that the engine keeps of a container's output")
 	fs.StringVar(&dns.Listen, "dns", "", "`address` to resolve names on, UDP and TCP; empty for not at all")
 	fs.StringVar(&dns.NamesFile, "names", "/etc/loads/names.json", "`file` of names and addresses")
 	if _, err := p.parse(fs, args, 0); err != nil {
@@ -31,6 +35,12 @@ func runRelay(ctx context.Context, p program, args []string) error {
 	}
 	if cfg.Listen == "" {
 		return errors.New("--listen is missing, for example --listen 127.0.0.1:8125")
+	}
+	if *logMetrics != "" {
+		var err error
+		if cfg.LogMetrics, err = relay.ReadLogMetrics(*logMetrics); err != nil {
+			return err
+		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	if dns.Listen != "" {

@@ -165,6 +165,12 @@ func writeLedger(w io.Writer, r api.Report) error {
 		_, err = fmt.Fprintf(w, "LOST before they were read: %d datagrams, dropped by a kernel; %d TCP connections, refused\n",
 			l.KernelDropped, l.Refused)
 	}
+	if l.LogLines+l.LogMalformed > 0 {
+		_, err = fmt.Fprintf(w, "output: %d lines read, %d values, %d malformed\n", l.LogLines, l.LogValues, l.LogMalformed)
+	}
+	if l.LogLost+l.LogGaps > 0 {
+		_, err = fmt.Fprintf(w, "LOST before it was read: %d bytes of output, and %d times as much as nobody knows\n", l.LogLost, l.LogGaps)
+	}
 	if l.Notes != nil {
 		err = errors.Join(err, writeNotes(w, "malformed", l.Notes.Malformed), writeNotes(w, "over the series limit", l.Notes.Dropped))
 	}

@@ -20,12 +20,16 @@ func TestLedgerSaysWhatWasLostAndShowsExamples(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	r.Ledger.KernelDropped, r.Ledger.Malformed, r.Ledger.Dropped = 7, 1, 2
+	r.Ledger.LogLines, r.Ledger.LogValues, r.Ledger.LogMalformed = 120, 60, 3
+	r.Ledger.LogLost, r.Ledger.LogGaps = 4096, 1
 	r.Ledger.Notes = &metrics.Notes{Malformed: []string{"x\x1b: type is unknown"}, Dropped: []string{"one.more"}}
 	if err := writeLedger(&lossy, r); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
 		"LOST before they were read: 7 datagrams, dropped by a kernel; 0 TCP connections, refused\n",
+		"output: 120 lines read, 60 values, 3 malformed\n",
+		"LOST before it was read: 4096 bytes of output, and 1 times as much as nobody knows\n",
 		`malformed, for example: "x\x1b: type is unknown"` + "\n", `over the series limit, for example: "one.more"` + "\n",
 	} {
 		if !strings.Contains(lossy.String(), want) {

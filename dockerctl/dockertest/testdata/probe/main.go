@@ -48,6 +48,11 @@ func run(verb string, args []string) error {
 		data, err := os.ReadFile(args[0])
 		os.Stdout.Write(data)
 		return err
+	case "until": // until the file holds the text
+		for data, _ := os.ReadFile(args[0]); string(data) != args[1]; data, _ = os.ReadFile(args[0]) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		return nil
 	case "mode":
 		info, err := os.Stat(args[0])
 		if err == nil {
