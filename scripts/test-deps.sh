@@ -7,8 +7,9 @@ cd "$(dirname "$0")/.."
 scripts/docker-engine.sh
 scripts/go-tool.sh influxd github.com/influxdata/influxdb/cmd/influxd v1.8.10 >/dev/null
 
-# Tests that start engines of their own give each a network namespace.
-declare -A package=([ip]=iproute2 [iptables]=iptables [nsenter]=util-linux [chromium]=chromium)
+# Tests that start engines or machines of their own give each namespaces, and
+# what machines are told is checked as shell.
+declare -A package=([ip]=iproute2 [iptables]=iptables [nsenter]=util-linux [chromium]=chromium [shellcheck]=shellcheck)
 missing=()
 for program in "${!package[@]}"; do
 	command -v "$program" >/dev/null || missing+=("${package[$program]}")
