@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # test-deps.sh: sees to what the tests need beside Go: a Docker engine, a real
-# InfluxDB, a browser, and the tools with which tests make networks of their own.
+# InfluxDB, a browser, the command line of AWS, and the tools with which tests
+# make networks of their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +10,7 @@ scripts/go-tool.sh influxd github.com/influxdata/influxdb/cmd/influxd v1.8.10 >/
 
 # Tests that start engines or machines of their own give each namespaces, and
 # what machines are told is checked as shell.
-declare -A package=([ip]=iproute2 [iptables]=iptables [nsenter]=util-linux [chromium]=chromium [shellcheck]=shellcheck)
+declare -A package=([ip]=iproute2 [iptables]=iptables [nsenter]=util-linux [chromium]=chromium [shellcheck]=shellcheck [aws]=awscli)
 missing=()
 for program in "${!package[@]}"; do
 	command -v "$program" >/dev/null || missing+=("${package[$program]}")

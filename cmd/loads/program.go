@@ -100,6 +100,7 @@ func (p *program) commands() []*cobra.Command {
 		(&instancesCommand{program: p}).command(),
 		(&infoCommand{program: p}).command(),
 		(&tokenCommand{program: p}).command(),
+		(&ec2simCommand{program: p}).command(),
 		(&versionCommand{program: p}).command(),
 	}
 }
