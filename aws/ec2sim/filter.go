@@ -160,15 +160,20 @@ func pick[T any](c *call, all map[string]T, about func(T) *resource, list string
 		return nil, "", err
 	}
 	ids := c.params.Strings(list)
-	var found []T
-	for _, id := range ids {
-		item, ok := all[id]
-		if !ok || !about(item).isSeen(c.now) {
-			return nil, "", missing(id)
+	if len(ids) > 0 {
+		named := map[string]T{}
+		for _, id := range ids {
+			item, ok := all[id]
+			if !ok || !about(item).isSeen(c.now) {
+				return nil, "", missing(id)
+			}
+			named[id] = item
 		}
+		all = named
 	}
-	for id, item := range all {
-		if (len(ids) > 0 && !slices.Contains(ids, id)) || !about(item).isSeen(c.now) {
+	var found []T
+	for _, item := range all {
+		if !about(item).isSeen(c.now) {
 			continue
 		}
 		ok, err := admits(filters, v(item))
@@ -183,5 +188,5 @@ func pick[T any](c *call, all map[string]T, about func(T) *resource, list string
 	if len(ids) > 0 {
 		sizes.most = max(sizes.most, len(ids))
 	}
-	return page(c, found, func(item T) string { return about(item).key() }, sizes)
+	return page(c, found, func(item T) string { return about(item).order }, sizes)
 }

@@ -1,6 +1,7 @@
 package ec2sim
 
 import (
+	"context"
 	"maps"
 	"net/netip"
 	"slices"
@@ -74,7 +75,8 @@ type instance struct {
 	runs     int       // how often it came to be running
 	checked  time.Time // when the status checks pass
 	impaired bool
-	forced   bool // to stop without a word
+	forced   bool               // to stop without a word
+	hurry    context.CancelFunc // pulls the plug of a machine that shuts down
 	notice   SpotAction
 
 	neverBoots, noDocker, diskFull bool
@@ -109,6 +111,9 @@ func (s *Sim) set(in *instance, state stateOf, why reason) {
 		in.due = delay(s.drill.Delays.Stopping)
 	case stateShutting:
 		in.due = delay(s.drill.Delays.Terminating)
+		if in.hurry != nil {
+			in.hurry() // what is stopping needn't shut down any more
+		}
 	case stateTerminated:
 		in.due = delay(s.drill.Delays.Listed)
 	default:
@@ -277,13 +282,20 @@ func (s *Sim) cut(in *instance, machine Machine, cut bool) {
 	})
 }
 
+// softStop is how long a machine may take to shut down before the plug is
+// pulled.
+const softStop = 2 * time.Minute
+
 // bringDown stops the machine and waits as long as stopping takes at least.
 func (s *Sim) bringDown(in *instance, due time.Time) error {
+	ctx, cancel := context.WithTimeout(s.ctx, softStop)
+	defer cancel()
 	s.mu.Lock()
-	hard := in.forced
+	hard := in.forced || in.state != stateStopping
+	in.hurry = cancel
 	s.mu.Unlock()
 	if in.machine != nil {
-		if err := in.machine.Stop(s.ctx, hard); err != nil && s.ctx.Err() == nil {
+		if err := in.machine.Stop(ctx, hard); err != nil && ctx.Err() == nil {
 			s.log.Error("a machine could not be stopped", "instance", in.ID, "err", err)
 		}
 	}
@@ -366,7 +378,7 @@ func (s *Sim) poweredOff(in *instance) {
 	if in.state != stateRunning && in.state != statePending {
 		return
 	}
-	if in.shutdown == "terminate" {
+	if in.shutdown == "terminate" || in.spot != nil {
 		s.set(in, stateShutting, reasonInstanceStop)
 		return
 	}

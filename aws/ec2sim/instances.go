@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/loads/loads/aws/ec2sim/catalog"
@@ -159,6 +160,15 @@ func reservationOf(c *call, instances []*instance, actual bool) xmlReservation {
 
 // values are what filters on instances look at.
 func (in *instance) values(now time.Time) values {
+	// Made only for filters on more than tags, which are the usual ones.
+	others := sync.OnceValue(func() map[string][]string { return in.filterTable(now) })
+	return in.tagValues(func(name string) ([]string, bool) {
+		v, ok := others()[name]
+		return v, ok
+	})
+}
+
+func (in *instance) filterTable(now time.Time) map[string][]string {
 	x := in.xml(now, false)
 	m := map[string][]string{
 		"instance-id": {in.ID}, "instance-type": {in.typ.Name}, "image-id": {in.image.ID}, "architecture": {in.image.Arch},
@@ -185,7 +195,7 @@ func (in *instance) values(now time.Time) values {
 	for _, v := range x.Mappings.Items {
 		m["block-device-mapping.volume-id"] = append(m["block-device-mapping.volume-id"], v.EBS.VolumeID)
 	}
-	return in.tagValues(tableOfLists(m))
+	return m
 }
 
 func noInstance(id string) *wire.Error {

@@ -62,17 +62,14 @@ type resource struct {
 	ID      string
 	Kind    string // as in tags: instance, volume
 	tags    map[string]string
-	serial  int       // in the order they were made
+	order   string    // by what they are ordered, and pages told apart
 	visible time.Time // from when on it is found
 }
 
 func (r *region) newResource(id, kind string, visible time.Time) resource {
 	r.serial++
-	return resource{ID: id, Kind: kind, tags: map[string]string{}, serial: r.serial, visible: visible}
+	return resource{ID: id, Kind: kind, tags: map[string]string{}, order: fmt.Sprintf("%09d", r.serial), visible: visible}
 }
-
-// key is by what resources are ordered and pages are told apart.
-func (r resource) key() string { return fmt.Sprintf("%09d", r.serial) }
 
 // isSeen reports whether the resource is found yet.
 func (r resource) isSeen(now time.Time) bool { return !r.visible.After(now) }

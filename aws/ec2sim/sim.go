@@ -36,7 +36,8 @@ type Config struct {
 	Keys map[string]Key
 	// AdminToken opens what is under /_sim/; "" opens it to nobody.
 	AdminToken string
-	// Dir is where objects of S3 are kept. It has to exist, and is left there.
+	// Dir is a folder on the disk that objects of S3 are kept on, in files
+	// without names.
 	Dir string
 	// Log is told what goes wrong inside; nil for nobody.
 	Log *slog.Logger

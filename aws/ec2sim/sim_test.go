@@ -46,9 +46,15 @@ type cloud struct {
 // in a bubble of synctest too.
 func startCloud(t *testing.T, drill ec2sim.Drill) *cloud {
 	t.Helper()
+	return startCloudOn(t, drill, func(h *ec2sim.NoMachines) ec2sim.Host { return h })
+}
+
+// startCloudOn makes a simulator whose machines are behind something else.
+func startCloudOn(t *testing.T, drill ec2sim.Drill, front func(*ec2sim.NoMachines) ec2sim.Host) *cloud {
+	t.Helper()
 	c := &cloud{t: t, host: ec2sim.NewNoMachines(), url: "http://ec2sim.invalid"}
 	sim, err := ec2sim.New(ec2sim.Config{
-		Host: c.host, Drill: drill, Dir: t.TempDir(), AdminToken: token,
+		Host: front(c.host), Drill: drill, Dir: t.TempDir(), AdminToken: token,
 		Keys: map[string]ec2sim.Key{accessKey: {Secret: secretKey, Account: account}},
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package ec2sim_test
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -85,6 +86,79 @@ func TestTerminatedWhilePending(t *testing.T) {
 		}
 		if c.host.Machine(id) != nil {
 			t.Error("a machine was booted for it")
+		}
+	})
+}
+
+// A deafHost has machines that don't shut down when they are told to.
+type deafHost struct{ *ec2sim.NoMachines }
+
+type deafMachine struct{ ec2sim.Machine }
+
+func (h deafHost) Boot(ctx context.Context, spec ec2sim.MachineSpec) (ec2sim.Machine, error) {
+	m, err := h.NoMachines.Boot(ctx, spec)
+	return deafMachine{m}, err
+}
+
+func (m deafMachine) Stop(ctx context.Context, hard bool) error {
+	if !hard {
+		<-ctx.Done()
+	}
+	return m.Machine.Stop(ctx, true)
+}
+
+func TestMachinesThatDoNotShutDown(t *testing.T) {
+	tests := []struct {
+		name  string
+		then  func(c *cloud, id string)
+		limit time.Duration
+		want  types.InstanceStateName
+	}{
+		{"the plug is pulled at last", func(*cloud, string) {}, 2 * time.Minute, types.InstanceStateNameStopped},
+		{"ending it pulls the plug", func(c *cloud, id string) { c.terminate(virginia, id) }, time.Second, types.InstanceStateNameTerminated},
+		{"a stop by force pulls the plug", nil, time.Second, types.InstanceStateNameStopped},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := startCloudOn(t, quick(), func(h *ec2sim.NoMachines) ec2sim.Host { return deafHost{h} })
+				id := c.run(virginia, 1)[0]
+				after(time.Second)
+				_, err := c.ec2(virginia).StopInstances(t.Context(), &ec2.StopInstancesInput{InstanceIds: []string{id}, Force: aws.Bool(tt.then == nil)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tt.then != nil {
+					after(10 * time.Second)
+					if got := c.state(virginia, id); got != types.InstanceStateNameStopping {
+						t.Errorf("instance is %s", got)
+					}
+					tt.then(c, id)
+				}
+				after(tt.limit)
+				if got := c.state(virginia, id); got != tt.want {
+					t.Errorf("instance is %s, want %s", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestASpotMachineThatTurnsItselfOffIsEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := startCloud(t, quick())
+		in := c.request(virginia, 1)
+		in.InstanceMarketOptions, in.InstanceInitiatedShutdownBehavior = spotMarket(""), types.ShutdownBehaviorStop
+		out, err := c.ec2(virginia).RunInstances(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := *out.Instances[0].InstanceId
+		after(time.Second)
+		c.host.Machine(id).PowerOff()
+		after(time.Second)
+		if got := c.state(virginia, id); got != types.InstanceStateNameTerminated {
+			t.Errorf("instance is %s", got)
 		}
 	})
 }

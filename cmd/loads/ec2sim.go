@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/loads/loads/aws/ec2sim"
+	"github.com/loads/loads/aws/ec2sim/nshost"
 	"github.com/loads/loads/broker"
 )
 
@@ -30,8 +32,17 @@ type ec2simCommand struct {
 }
 
 // machineHosts are the kinds of machines a simulator can have behind its API.
-var machineHosts = map[string]func() (ec2sim.Host, error){
-	"none": func() (ec2sim.Host, error) { return ec2sim.NewNoMachines(), nil },
+var machineHosts = map[string]func(context.Context, *slog.Logger) (ec2sim.Host, error){
+	"none": func(context.Context, *slog.Logger) (ec2sim.Host, error) { return ec2sim.NewNoMachines(), nil },
+	"real": realMachines,
+}
+
+func realMachines(ctx context.Context, log *slog.Logger) (ec2sim.Host, error) {
+	host, err := nshost.New(ctx, nshost.Options{Log: log})
+	if err != nil {
+		return nil, broker.Errorf(broker.EUnavailable, "Real machines can't be had here: %v.", err)
+	}
+	return host, nil
 }
 
 func (c *ec2simCommand) command() *cobra.Command {
@@ -49,7 +60,9 @@ the format, and the calls under /_sim/ that add faults and tell what was made an
 is left.
 
 Behind the API there are machines of one kind: none, which answers for machines that are
-not there.`,
+not there, or real, where each is a Docker host in namespaces of this computer's that
+runs the user data it was given; that needs root and Linux. docs/ec2sim-machines.md says
+what they are.`,
 		Example: `  loads ec2sim --env /tmp/cloud.env &
   . /tmp/cloud.env; aws ec2 describe-regions
   loads ec2sim --faults drill.yaml --seed 7`,
@@ -103,18 +116,13 @@ func (c *ec2simCommand) run(cmd *cobra.Command, _ []string) (err error) {
 		return broker.Errorf(broker.EUnavailable, "%s can't be listened on; give another address with --listen.", c.listen)
 	}
 	clean.add("listener", func(context.Context) error { _ = ln.Close(); return nil }) // the server may have closed it
-	dir, err := os.MkdirTemp("", "ec2sim-")
-	if err != nil {
-		return fmt.Errorf("make folder for objects: %w", err)
-	}
-	clean.add("folder", func(context.Context) error { return os.RemoveAll(dir) })
-	host, err := makeHost()
+	host, err := makeHost(cmd.Context(), log)
 	if err != nil {
 		return err
 	}
 	settings := newCloudSettings(reachable(ln.Addr().(*net.TCPAddr)))
 	sim, err := ec2sim.New(ec2sim.Config{
-		Host: host, Drill: drill, Dir: dir, Log: log, AdminToken: settings.token,
+		Host: host, Drill: drill, Dir: os.TempDir(), Log: log, AdminToken: settings.token,
 		Keys: map[string]ec2sim.Key{settings.accessKey: {Secret: settings.secret, Account: cloudAccount}},
 	})
 	if err != nil {

@@ -8,12 +8,15 @@ package main
 import (
 	"context"
 	"os"
+
+	"github.com/loads/loads/aws/ec2sim/nshost/initd"
 )
 
 // version is set by the linker: -ldflags "-X main.version=v1.2.3".
 var version string
 
 func main() {
+	initd.Takeover() // the simulated EC2's machines run this program as their process 1
 	m := Main{
 		Args:    os.Args[1:],
 		Stdin:   os.Stdin,

@@ -5,10 +5,10 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -225,7 +225,6 @@ func (q *request) take(more ...string) (*object, *wire.Error) {
 		return nil, internal(err)
 	}
 	if wrong := body.check(q.Request, o.sums.values); wrong != nil {
-		os.Remove(o.file)
 		return nil, wrong
 	}
 	return o, nil
@@ -259,11 +258,6 @@ func getObject(q *request) *wire.Error {
 	if o == nil {
 		return errNoKey()
 	}
-	f, err := os.Open(o.file)
-	if err != nil {
-		return errNoKey() // deleted just now
-	}
-	defer f.Close()
 	h := q.w.Header()
 	for name, values := range o.header {
 		h[name] = values
@@ -273,7 +267,7 @@ func getObject(q *request) *wire.Error {
 	if q.Header.Get("X-Amz-Checksum-Mode") == "ENABLED" && q.Header.Get("Range") == "" {
 		o.sums.writeTo(h)
 	}
-	http.ServeContent(q.w, q.Request, "", o.modified, f)
+	http.ServeContent(q.w, q.Request, "", o.modified, io.NewSectionReader(o.file, 0, o.size))
 	return nil
 }
 

@@ -1,24 +1,23 @@
 // Package s3 is S3 on one computer: buckets with objects in a folder, spoken to
 // by path (http://host/bucket/key). It keeps what it knows of objects in memory
-// and their bytes in files, and is for the life of one process.
+// and their bytes in files that have no name, so that nothing of a store is left
+// when its process ends, however it does.
 package s3
 
 import (
 	"crypto/md5"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/loads/loads/aws/ec2sim/wire"
 )
@@ -40,10 +39,11 @@ type bucket struct {
 	uploads map[string]*upload
 }
 
-// An object is what a key stands for; it doesn't change.
+// An object is what a key stands for; it doesn't change. Its file is closed by
+// the runtime, when neither the store nor an answer in progress has it.
 type object struct {
 	key      string
-	file     string
+	file     *os.File // without a name: gone with the last who holds it
 	size     int64
 	etag     string // in quotes
 	modified time.Time
@@ -130,8 +130,8 @@ func (s *Store) deleteBucket(name string) *wire.Error {
 	if len(s.buckets[name].objects) > 0 {
 		return wire.Errorf("BucketNotEmpty", "The bucket you tried to delete is not empty").With(http.StatusConflict)
 	}
-	for _, u := range s.buckets[name].uploads {
-		s.drop(u)
+	for range s.buckets[name].uploads {
+		s.gone(kindUpload)
 	}
 	delete(s.buckets, name)
 	s.gone(kindBucket)
@@ -140,19 +140,17 @@ func (s *Store) deleteBucket(name string) *wire.Error {
 
 // receive writes a body to a file, and finds its size and sums.
 func (s *Store) receive(body io.Reader, algorithms []string) (*object, error) {
-	o := &object{file: filepath.Join(s.dir, uuid.NewString()), modified: time.Now(), header: http.Header{}}
-	f, err := os.OpenFile(o.file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.CreateTemp(s.dir, "ec2sim-object-")
 	if err != nil {
 		return nil, fmt.Errorf("make file of object: %w", err)
 	}
-	digest, sums := md5.New(), newSums(algorithms)
-	o.size, err = io.Copy(io.MultiWriter(f, digest, sums), body)
-	if closed := f.Close(); err == nil {
-		err = closed
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(fmt.Errorf("take name of object's file: %w", err), f.Close())
 	}
-	if err != nil {
-		os.Remove(o.file)
-		return nil, fmt.Errorf("receive object: %w", err)
+	o := &object{file: f, modified: time.Now(), header: http.Header{}}
+	digest, sums := md5.New(), newSums(algorithms)
+	if o.size, err = io.Copy(io.MultiWriter(f, digest, sums), body); err != nil {
+		return nil, errors.Join(fmt.Errorf("receive object: %w", err), f.Close())
 	}
 	o.etag = `"` + hex.EncodeToString(digest.Sum(nil)) + `"`
 	o.sums = checksums{values: sums.values(), kind: "FULL_OBJECT"}
@@ -165,15 +163,12 @@ func (s *Store) put(bucketName string, o *object, onlyNew bool) *wire.Error {
 	defer s.mu.Unlock()
 	b := s.buckets[bucketName]
 	if b == nil {
-		os.Remove(o.file)
 		return errNoBucket()
 	}
-	if old := b.objects[o.key]; old != nil {
+	if b.objects[o.key] != nil {
 		if onlyNew {
-			os.Remove(o.file)
 			return wire.Errorf("PreconditionFailed", "At least one of the pre-conditions you specified did not hold").With(http.StatusPreconditionFailed)
 		}
-		os.Remove(old.file)
 		s.gone(kindObject)
 	}
 	b.objects[o.key] = o
@@ -185,7 +180,6 @@ func (s *Store) deleteObject(bucketName, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if b := s.buckets[bucketName]; b != nil && b.objects[key] != nil {
-		os.Remove(b.objects[key].file)
 		delete(b.objects, key)
 		s.gone(kindObject)
 	}
@@ -195,14 +189,6 @@ func (s *Store) object(bucketName, key string) *object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.buckets[bucketName].objects[key]
-}
-
-// drop forgets an upload and its parts; the lock is held.
-func (s *Store) drop(u *upload) {
-	for _, part := range u.parts {
-		os.Remove(part.file)
-	}
-	s.gone(kindUpload)
 }
 
 // A listing is a part of a bucket's list of objects.

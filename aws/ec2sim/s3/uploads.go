@@ -10,7 +10,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -92,11 +91,7 @@ func uploadPart(q *request) *wire.Error {
 	q.store.mu.Lock()
 	defer q.store.mu.Unlock()
 	if u = q.upload(); u == nil {
-		os.Remove(part.file)
 		return errNoUpload()
-	}
-	if old := u.parts[n]; old != nil {
-		os.Remove(old.file)
 	}
 	u.parts[n] = part
 	q.w.Header().Set("ETag", part.etag)
@@ -114,7 +109,7 @@ func abortUpload(q *request) *wire.Error {
 	if u == nil {
 		return errNoUpload()
 	}
-	q.store.drop(u)
+	q.store.gone(kindUpload)
 	delete(q.store.buckets[q.bucket].uploads, u.id)
 	q.w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -186,7 +181,6 @@ func completeUpload(q *request) *wire.Error {
 	}
 	for name, sum := range o.sums.values {
 		if want := q.Header.Get(sumHeader + name); want != "" && want != sum {
-			os.Remove(o.file)
 			return wire.Errorf("BadDigest", "The %s you specified did not match the calculated checksum.", strings.ToUpper(name))
 		}
 	}
@@ -195,7 +189,7 @@ func completeUpload(q *request) *wire.Error {
 	}
 	q.store.mu.Lock()
 	if q.upload() == u {
-		q.store.drop(u)
+		q.store.gone(kindUpload)
 		delete(q.store.buckets[q.bucket].uploads, u.id)
 	}
 	q.store.mu.Unlock()
@@ -228,12 +222,7 @@ func (s *Store) join(u *upload, parts []*object) (*object, error) {
 	var readers []io.Reader
 	tags, composite := md5.New(), algorithms[algorithm]()
 	for _, part := range parts {
-		f, err := os.Open(part.file)
-		if err != nil {
-			return nil, fmt.Errorf("open part: %w", err)
-		}
-		defer f.Close()
-		readers = append(readers, f)
+		readers = append(readers, io.NewSectionReader(part.file, 0, part.size))
 		digest, err := hex.DecodeString(strings.Trim(part.etag, `"`))
 		if err != nil {
 			return nil, fmt.Errorf("read tag of part: %w", err)
