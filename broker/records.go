@@ -181,6 +181,16 @@ type Machine struct {
 	PublicIP   string   `db:"public_ip"`   // $HOST_IP
 	Network    string   `db:"network"`     // engine network of the plan's containers; empty is the engine's default
 	Endpoint   Endpoint `db:"-"`
+
+	// What follows, up to LaunchedAt, is of rented machines only.
+	Region  string  `db:"region"`
+	Type    string  `db:"type"`     // as had, perhaps one of the step's alternatives
+	Spot    bool    `db:"spot"`     // the provider may take it back
+	HourUSD float64 `db:"hour_usd"` // price with its disk and address, in USD an hour
+	// LaunchedAt is when it began to cost; ReleasedAt when it was given back.
+	LaunchedAt *time.Time `db:"-"`
+	ReleasedAt *time.Time `db:"-"`
+
 	// ClockOffset is the engine's clock less the broker's; ClockError is half
 	// the round trip it was measured with.
 	ClockOffset time.Duration `db:"clock_offset"`
