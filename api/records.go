@@ -37,7 +37,7 @@ func planOf(rec broker.PlanRecord, runs []broker.Run) Plan {
 		ProjectUUID: rec.ProjectUUID, ProjectName: rec.ProjectName, Parent: rec.Parent, ParentRun: rec.ParentRun,
 		CreatedAt: &Time{rec.CreatedAt}, Frozen: rec.Frozen,
 		Criteria: rec.Plan.Criteria, OnInvalid: rec.Plan.OnInvalid, MaxSkewMS: rec.Plan.MaxSkewMS,
-		MaxCPUPercent: rec.Plan.MaxCPUPercent,
+		MaxCPUPercent: rec.Plan.MaxCPUPercent, MaxCost: rec.Plan.MaxCost,
 	}
 	for i, step := range rec.Plan.Steps {
 		p.Steps[i] = Step{Step: step, Monitor: step.Monitor, PlanID: rec.ID, StepRecords: []StepRecord{}}

@@ -82,6 +82,7 @@ type Plan struct {
 	OnInvalid     strategies.OnInvalid   `json:"on_invalid,omitempty" doc:"fail, when empty, or warn."`
 	MaxSkewMS     int                    `json:"max_skew_ms,omitempty" doc:"Limit of a step's start skew; 0 is 10000."`
 	MaxCPUPercent int                    `json:"max_cpu_percent,omitempty" doc:"Limit of generators' processors; 0 is 95."`
+	MaxCost       float64                `json:"max_cost,omitempty" doc:"What rented machines of a run may cost, in USD; 0 is no limit."`
 }
 
 // Step is a step as it is kept, with its executions.

@@ -51,8 +51,9 @@ type Pool interface {
 	// Acquire gets machines for the requests, which are all of one step. Asked
 	// again with the same token it gives the same machine, also after a restart.
 	// It fills the fields from Pool to Endpoint of each Machine, and if it rents
-	// them those from Region to LaunchedAt, in the order of the requests. When some can't be had, their Machine has an empty
-	// ProviderID, and the error says why in a sentence for users.
+	// them those from Region to LaunchedAt, in the order of the requests. When
+	// some can't be had, their Machine has an empty ProviderID, and the error
+	// says why in a sentence for users.
 	Acquire(ctx context.Context, reqs []MachineRequest) ([]Machine, error)
 	// Release gives a machine back. The broker has removed its containers. It
 	// may be called again for a machine already released, and for one whose
@@ -76,14 +77,14 @@ type Owned struct {
 	RunUUID    string // of the run it was made for
 	// Idle says that the pool keeps it for the next run, on purpose and for a
 	// bounded time: the reaper passes it over.
-	Idle       bool
-	Region     string
-	Name       string
-	Address    string
-	State      string // the provider's word
-	Type       string
-	Placement  string
-	Tags       map[string]string
+	Idle      bool
+	Region    string
+	Name      string
+	Address   string
+	State     string // the provider's word
+	Type      string
+	Placement string
+	Tags      map[string]string
 }
 
 // A Renter is a Pool whose machines cost money, and live on a lease that the
