@@ -30,11 +30,10 @@ var (
 type reason struct{ Code, Message string }
 
 var (
-	reasonUserStop      = reason{"Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown"}
-	reasonInstanceStop  = reason{"Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown"}
-	reasonSpotTaken     = reason{"Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot instance termination"}
-	reasonInternal      = reason{"Server.InternalError", "Server.InternalError: Internal error"}
-	reasonNoCapacityNow = reason{"Server.InsufficientInstanceCapacity", "Server.InsufficientInstanceCapacity: Insufficient capacity to satisfy instance request"}
+	reasonUserStop     = reason{"Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown"}
+	reasonInstanceStop = reason{"Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown"}
+	reasonSpotTaken    = reason{"Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot instance termination"}
+	reasonInternal     = reason{"Server.InternalError", "Server.InternalError: Internal error"}
 )
 
 // A change is a state an instance came to, and from when on that is seen.

@@ -154,8 +154,10 @@ func TestATokenLaunchesOnceWhateverGoesWrong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := quick()
 		d.Faults = []ec2sim.Fault{
-			{Name: ec2sim.ErrorAfter, Action: "RunInstances", Rate: 0.4}, {Name: ec2sim.AnswerLost, Action: "RunInstances", Rate: 0.4},
-			{Name: ec2sim.Throttled, Action: "RunInstances", Rate: 0.3}, {Name: ec2sim.NoCapacity, Rate: 0.3},
+			{Name: ec2sim.ErrorAfter, Action: "RunInstances", Rate: 0.4},
+			{Name: ec2sim.AnswerLost, Action: "RunInstances", Rate: 0.4},
+			{Name: ec2sim.Throttled, Action: "RunInstances", Rate: 0.3},
+			{Name: ec2sim.NoCapacity, Rate: 0.3},
 		}
 		c := startCloud(t, d)
 		r := rand.New(rand.NewPCG(1, 1))

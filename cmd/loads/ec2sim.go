@@ -40,7 +40,7 @@ var machineHosts = map[string]func(context.Context, *slog.Logger) (ec2sim.Host, 
 func realMachines(ctx context.Context, log *slog.Logger) (ec2sim.Host, error) {
 	host, err := nshost.New(ctx, nshost.Options{Log: log})
 	if err != nil {
-		return nil, broker.Errorf(broker.EUnavailable, "Real machines can't be had here: %v.", err)
+		return nil, broker.Errorf(broker.EUnavailable, "There can be no real machines: %v.", err)
 	}
 	return host, nil
 }

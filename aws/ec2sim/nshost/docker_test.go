@@ -104,7 +104,7 @@ func TestEngine_IsTheOneTheUserDataConfigured(t *testing.T) {
 	}
 
 	e := mustOpen(t, ours.endpoint(spec.PublicIP))
-	out := runProbe(t, e, "echo", "nofile")
+	out := output(t, e, startProbe(t, e, "limits", 9000, "nofile"))
 	if got := strings.Fields(out); len(got) != 2 || got[0] != "512" {
 		t.Errorf("files that a container may open: got %q, want daemon.json's 512", out)
 	}
@@ -139,9 +139,9 @@ func mustOpen(t *testing.T, ep broker.Endpoint) *dockerctl.Engine {
 	return e
 }
 
-// runProbe loads the probe's image, runs it with the command and returns what
-// it has written.
-func runProbe(t *testing.T, e *dockerctl.Engine, name string, args ...string) string {
+// startProbe loads the probe's image and starts it with the command, its port
+// published; it returns the container's id.
+func startProbe(t *testing.T, e *dockerctl.Engine, name string, port int, args ...string) string {
 	t.Helper()
 	program, err := dockertest.BuildProbe(t.TempDir())
 	if err != nil {
@@ -156,13 +156,22 @@ func runProbe(t *testing.T, e *dockerctl.Engine, name string, args ...string) st
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := e.Create(t.Context(), broker.ContainerSpec{Name: name, Image: image, Command: args, StopTimeout: time.Second})
+	id, err := e.Create(t.Context(), broker.ContainerSpec{
+		Name: name, Image: image, Command: args, StopTimeout: time.Second,
+		Ports: []broker.PortBinding{{Container: port, Host: port, Protocol: "tcp"}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := e.Start(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
+	return id
+}
+
+// output waits for the container's end and returns what it has written.
+func output(t *testing.T, e *dockerctl.Engine, id string) string {
+	t.Helper()
 	if err := e.Wait(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
@@ -171,6 +180,28 @@ func runProbe(t *testing.T, e *dockerctl.Engine, name string, args ...string) st
 		t.Fatal(err)
 	}
 	return out.String()
+}
+
+func TestContainers_ReachThoseOfOtherMachines(t *testing.T) {
+	t.Parallel()
+	l, a := newLab(t), newAuthority(t)
+	server, _ := l.bootGuarded(a)
+	client, _ := l.bootGuarded(a)
+	engines := map[netip.Addr]*dockerctl.Engine{}
+	for _, addr := range []netip.Addr{server.PublicIP, client.PublicIP} {
+		e := mustOpen(t, a.endpoint(addr))
+		eventually(t, addr.String()+" answers", func() bool { _, err := e.Info(t.Context()); return err == nil })
+		engines[addr] = e
+	}
+	startProbe(t, engines[server.PublicIP], "server", 9000, "serve", ":9000", "from afar")
+	eventually(t, "the published port is open", func() bool { return isOpen(server.PublicIP, 9000) })
+	e := engines[client.PublicIP]
+	for _, addr := range []netip.Addr{server.PrivateIP, server.PublicIP} {
+		id := startProbe(t, e, "client-"+addr.String(), 9001, "ask", addr.String()+":9000")
+		if got := output(t, e, id); !strings.Contains(got, "from afar") {
+			t.Errorf("a container that asks %s: got %q", addr, got)
+		}
+	}
 }
 
 func TestMetadata_IsKeptFromContainers(t *testing.T) {

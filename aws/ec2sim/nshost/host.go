@@ -75,7 +75,7 @@ func New(ctx context.Context, opts Options) (*Host, error) {
 func checkComputer() error {
 	var missing []string
 	if os.Getuid() != 0 {
-		missing = append(missing, "to be run as root")
+		missing = append(missing, "root")
 	}
 	for _, program := range []string{"containerd", "dockerd", "ip", "iptables", "mkfs.ext4", "mount", "nft", "nsenter"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -83,7 +83,7 @@ func checkComputer() error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("real machines need %s", strings.Join(missing, ", "))
+		return fmt.Errorf("this computer lacks %s", strings.Join(missing, ", "))
 	}
 	return nil
 }
