@@ -255,7 +255,9 @@ if [[ -e /usr/lib/systemd/system/ecs.service || -e /etc/systemd/system/ecs.servi
 	systemctl mask ecs.service || fail "can't turn the ECS agent off"
 	systemctl --no-block stop ecs.service || fail "can't stop the ECS agent"
 fi
-put 0600 /etc/loads/docker.json <<'LOADS-END'
+nofile=1048576 # open files, or as many as root may have here
+(ulimit -Hn "$nofile") 2>/dev/null || nofile=$(ulimit -Hn)
+put 0600 /etc/loads/docker.json <<LOADS-END
 {
   "hosts": ["unix:///run/docker.sock", "tcp://0.0.0.0:2376"],
   "tlsverify": true,
@@ -264,7 +266,7 @@ put 0600 /etc/loads/docker.json <<'LOADS-END'
   "tlskey": "/etc/loads/server-key.pem",
   "log-driver": "json-file",
   "log-opts": {"max-size": "100m", "max-file": "5"},
-  "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 1048576, "Hard": 1048576}}
+  "default-ulimits": {"nofile": {"Name": "nofile", "Soft": $nofile, "Hard": $nofile}}
 }
 LOADS-END
 if dockerd=$(command -v dockerd); then
@@ -272,7 +274,7 @@ if dockerd=$(command -v dockerd); then
 [Service]
 ExecStart=
 ExecStart=$dockerd --config-file=/etc/loads/docker.json
-LimitNOFILE=1048576
+LimitNOFILE=$nofile
 LOADS-END
 	systemctl daemon-reload || fail "systemd does not take the settings of Docker"
 	systemctl enable docker.service || fail "can't have Docker started at each boot"
