@@ -55,9 +55,10 @@ type Pool interface {
 	// some can't be had, their Machine has an empty ProviderID, and the error
 	// says why in a sentence for users.
 	Acquire(ctx context.Context, reqs []MachineRequest) ([]Machine, error)
-	// Release gives a machine back. The broker has removed its containers. It
-	// may be called again for a machine already released, and for one whose
-	// Acquire was never answered (ProviderID is empty, Token is set).
+	// Release gives a machine back. The broker has removed its containers; one
+	// that is rented and did not answer may have some yet. It may be called again
+	// for a machine already released, and for one whose Acquire was never answered
+	// (ProviderID is empty, Token is set).
 	Release(ctx context.Context, m Machine) error
 	// Owned lists all the pool knows to exist with this broker's label: the
 	// provider's list, not a memory. Of a Renter an empty brokerID lists what
@@ -171,6 +172,9 @@ type Receipt struct {
 	Left []Remainder `json:"left"`
 	// Notes are sentences on what the provider can't say any more.
 	Notes []string `json:"notes,omitempty"`
+	// Fault says why the provider could not be asked; then the rest is empty.
+	// The broker sets it, and Pool.
+	Fault string `json:"fault,omitempty"`
 }
 
 // A Remainder is something that is left of a run.

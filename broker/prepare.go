@@ -51,10 +51,7 @@ func (x *execution) initialize(ctx context.Context) error {
 	if err := x.planMachines(ctx); err != nil {
 		return err
 	}
-	if err := x.acquire(ctx); err != nil {
-		return err
-	}
-	if err := x.prepareMachines(ctx); err != nil {
+	if err := x.inTime(ctx, x.getReady); err != nil {
 		return err
 	}
 	return x.update(ctx, func(run *Run) []Event {
@@ -63,6 +60,28 @@ func (x *execution) initialize(ctx context.Context) error {
 		run.StartedAt = &start
 		return []Event{{Kind: EventRun, State: Running.String(), Text: "All machines are ready; the steps begin."}}
 	})
+}
+
+func (x *execution) getReady(ctx context.Context) error {
+	if err := x.acquire(ctx); err != nil {
+		return err
+	}
+	return x.prepareMachines(ctx)
+}
+
+// inTime calls f, and fails the run when that takes longer than what the life of
+// rented machines allows for it.
+func (x *execution) inTime(ctx context.Context, f func(context.Context) error) error {
+	if x.ref.Cost == nil {
+		return f(ctx)
+	}
+	limited, cancel := context.WithDeadline(ctx, x.ref.CreatedAt.Add(readyAllowance))
+	defer cancel()
+	err := f(limited)
+	if limited.Err() != nil && ctx.Err() == nil {
+		return x.fail(ctx, "The machines were not ready within %s, which is the limit for rented ones.", readyAllowance)
+	}
+	return err
 }
 
 // planMachines stores a row, with its token, for every machine of the plan
@@ -111,6 +130,7 @@ func (x *execution) loadMachines(ctx context.Context) error {
 	}
 	for _, m := range stored {
 		x.machines = append(x.machines, &machine{Machine: m})
+		x.noteLease(m)
 	}
 	return nil
 }
@@ -135,11 +155,9 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 			continue
 		}
 		wanted = append(wanted, m)
-		reqs = append(reqs, MachineRequest{
-			BrokerID: x.b.id, RunUUID: x.ref.UUID, PlanName: x.ref.Plan.Name, Owner: x.ref.Owner,
-			Step: i, StepName: step.Name, Index: m.Index, Token: m.Token,
-			Region: step.InstanceRegion, Type: step.InstanceType,
-		})
+		req := requestOf(x.ref.Plan, i, m.Index)
+		req.BrokerID, req.RunUUID, req.Owner, req.Token = x.b.id, x.ref.UUID, x.ref.Owner, m.Token
+		reqs = append(reqs, req)
 	}
 	if len(wanted) == 0 {
 		return nil
@@ -158,6 +176,7 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 		err := x.updateMachine(ctx, m, text, func(m *Machine) {
 			m.Pool, m.ProviderID, m.Address, m.PublicIP = g.Pool, g.ProviderID, g.Address, g.PublicIP
 			m.Network, m.Endpoint, m.State = g.Network, g.Endpoint, MachineReady
+			m.Region, m.Type, m.Spot, m.HourUSD, m.LaunchedAt = g.Region, g.Type, g.Spot, g.HourUSD, g.LaunchedAt
 		})
 		if err != nil {
 			return err

@@ -90,7 +90,13 @@ type Run struct {
 	// Versions are those of the broker, the engines and the node image.
 	Versions map[string]string `db:"-"`
 	// Judgement is what the verdict rests on, as far as it is known.
-	Judgement   Judgement    `db:"-"`
+	Judgement Judgement `db:"-"`
+	// Cost is what the machines could cost at most, as it was known when the run
+	// was asked for; nil when none is rented.
+	Cost *Cost `db:"-"`
+	// Receipts are what the providers of rented machines said of them after
+	// their release, the newest of each pool.
+	Receipts    []Receipt    `db:"-"`
 	StepRecords []StepRecord `db:"-"` // in the order of Plan.Steps
 }
 

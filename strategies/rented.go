@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -42,10 +41,16 @@ func (c *checker) rented(at string, s Step) {
 	}
 }
 
-// Types lists the types that the step's machines may have, in the order to try
-// them, for people.
-func (s Step) Types() string {
-	return strings.Join(append([]string{s.InstanceType}, s.InstanceTypes...), ", ")
+// Ports are those that the step publishes; entries that can't be read, which
+// Validate declines, are left out.
+func (s Step) Ports() []Port {
+	var ports []Port
+	for _, entry := range splitList(s.PortMapping) {
+		if p, what := parsePort(entry); what == "" {
+			ports = append(ports, p)
+		}
+	}
+	return ports
 }
 
 // Longest is how long a run of the plan can take from its start until every
