@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"github.com/loads/loads/broker"
 )
 
 // Info returns the broker's version and its runs, the newest first. A limit of
@@ -98,6 +100,14 @@ func (c *Client) Plan(ctx context.Context, uuid string) (Plan, error) {
 	var a planAnswer
 	err := c.call(ctx, get(planPath(uuid), nil), &a)
 	return a.Plan, err
+}
+
+// PlanCost returns what a run of the plan can cost; nil where machines are not
+// rented.
+func (c *Client) PlanCost(ctx context.Context, uuid string) (*broker.Cost, error) {
+	var a costAnswer
+	err := c.call(ctx, get(planPath(uuid)+"/cost", nil), &a)
+	return a.Cost, err
 }
 
 // ReplacePlan gives a plan new fields and steps, from a plan in YAML or JSON.
