@@ -73,13 +73,14 @@ type Config struct {
 
 // A Pool lends machines from EC2.
 type Pool struct {
-	cfg    Config
-	sdk    sdk.Config
-	log    *slog.Logger
-	trust  *trust.Trust
-	ledger *ledger
-	dials  chan struct{} // a place for each engine that is being asked at once
-	prices prices
+	cfg     Config
+	sdk     sdk.Config
+	log     *slog.Logger
+	trust   *trust.Trust
+	ledger  *ledger
+	journal *journal
+	dials   chan struct{} // a place for each engine that is being asked at once
+	prices  prices
 
 	mu       sync.Mutex
 	regions  map[string]*region
@@ -103,6 +104,9 @@ func Open(ctx context.Context, c Config) (*Pool, error) {
 	}
 	var err error
 	if p.ledger, err = openLedger(filepath.Join(c.Dir, "machines")); err != nil {
+		return nil, err
+	}
+	if p.journal, err = openJournal(c.Dir); err != nil {
 		return nil, err
 	}
 	if p.trust, err = trust.Start(filepath.Join(c.Dir, "trust")); err != nil {

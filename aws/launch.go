@@ -35,6 +35,9 @@ func (p *Pool) plan(ctx context.Context, r *region, e *entry) error {
 	if err != nil {
 		return err
 	}
+	if err := p.journal.note(rec.Request.RunUUID, r.name, ""); err != nil {
+		return err
+	}
 	group, err := p.group(ctx, r, rec.Request, subnets)
 	if err != nil {
 		return err
@@ -150,7 +153,10 @@ func (p *Pool) launch(ctx context.Context, r *region, e *entry) (again bool, err
 		if err == nil {
 			id := sdk.ToString(out.Instances[0].InstanceId)
 			p.log.Info("launched a machine", "machine", id, "at", rec.At, "region", rec.Region, "run", rec.Request.RunUUID)
-			return false, e.update(func(rec *record) { rec.Instance = id })
+			if err := e.update(func(rec *record) { rec.Instance = id }); err != nil {
+				return false, err
+			}
+			return false, p.journal.note(rec.Request.RunUUID, r.name, id)
 		}
 		k := kindOf(err)
 		if k != outcomeUnknown && k != refusedSoon {

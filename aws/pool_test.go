@@ -4,14 +4,15 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/loads/loads/aws"
 	"github.com/loads/loads/aws/boot"
 	"github.com/loads/loads/aws/trust"
+	"github.com/loads/loads/broker"
 )
 
 // verify checks the machine's certificate as the broker's client does.
@@ -142,4 +143,35 @@ func TestPool_GivesTheSameMachineForTheSameToken(t *testing.T) {
 	c.clean(p, 2)
 }
 
-var _ = aws.Name
+func TestReceipt_IsEC2sOwnAccount(t *testing.T) {
+	t.Parallel()
+	c := startCloud(t, quick())
+	dir := t.TempDir()
+	p := c.open(dir, nil)
+	west := requests(1, func(r *broker.MachineRequest) { r.Region, r.Token = "us-west-2", "west" })
+	got := append(c.acquire(p, requests(2, nil)), c.acquire(p, west)...)
+	receipt, err := p.Receipt(t.Context(), runID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]int{}
+	for _, left := range receipt.Left {
+		kinds[left.Kind]++
+	}
+	want := map[string]int{"instance": 3, "volume": 3, "network-interface": 3, "security-group": 2}
+	if receipt.Launched != 3 || receipt.Terminated != 0 || !maps.Equal(kinds, want) {
+		t.Errorf("receipt %+v, want 3 machines launched, none terminated, left %v", receipt, want)
+	}
+	p = c.open(dir, nil) // and after a restart
+	c.release(p, got...)
+	c.left(3)
+	receipt, err = p.Receipt(t.Context(), runID)
+	if err != nil || receipt.Launched != 3 || receipt.Terminated != 3 || len(receipt.Left) != 0 {
+		t.Errorf("receipt %+v, %v; want 3 machines launched and terminated, and nothing left", receipt, err)
+	}
+	for kind, tally := range c.sim.State().Receipt {
+		if tally.Left != 0 {
+			t.Errorf("%d %s are left", tally.Left, kind)
+		}
+	}
+}

@@ -2,12 +2,6 @@ package aws
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,7 +39,7 @@ func (p *Pool) Release(ctx context.Context, m broker.Machine) error {
 		}
 	}
 	if id != "" {
-		if err := p.noteRegion(rec.Region); err != nil {
+		if err := p.journal.note(rec.Request.RunUUID, rec.Region, id); err != nil {
 			return err
 		}
 		if err := r.terminate(ctx, id, rec.Asked); err != nil {
@@ -104,7 +98,7 @@ func (p *Pool) Owned(ctx context.Context, brokerID string) ([]broker.Owned, erro
 	for i, name := range names {
 		out = append(out, results[i]...)
 		if len(results[i]) > 0 {
-			errs = append(errs, p.noteRegion(name))
+			errs = append(errs, p.journal.see(name))
 		}
 	}
 	if err := summary(errs); err != nil {
@@ -124,8 +118,7 @@ func (p *Pool) whereToLook(ctx context.Context, everywhere bool) (names []string
 	scanned := p.scanned
 	p.mu.Unlock()
 	if scanned && !everywhere {
-		names, err := p.regionsInUse()
-		return names, false, err
+		return p.journal.inUse(), false, nil
 	}
 	out, err := p.in("").ec2.DescribeRegions(ctx, &ec2.DescribeRegionsInput{})
 	if err != nil {
@@ -214,55 +207,4 @@ func (r *region) deleteGroup(ctx context.Context, id string) error {
 		return nil
 	}
 	return failed("delete the security group "+id, err)
-}
-
-// regionsFile has the names of the regions in which something was seen.
-const regionsFile = "regions.json"
-
-// regionsInUse are those, and those of the ledger.
-func (p *Pool) regionsInUse() ([]string, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.readRegions()
-}
-
-func (p *Pool) readRegions() ([]string, error) {
-	var names []string
-	data, err := os.ReadFile(filepath.Join(p.cfg.Dir, regionsFile))
-	if err == nil {
-		err = json.Unmarshal(data, &names)
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("read regions in use: %w", err)
-	}
-	for _, rec := range p.ledger.all() {
-		if !slices.Contains(names, rec.Region) {
-			names = append(names, rec.Region)
-		}
-	}
-	return names, nil
-}
-
-// noteRegion keeps that something is in the region, on disk.
-func (p *Pool) noteRegion(name string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	names, err := p.readRegions()
-	if err != nil {
-		return err
-	}
-	if !slices.Contains(names, name) {
-		names = append(names, name)
-	}
-	data, err := json.Marshal(names)
-	if err != nil {
-		return err
-	}
-	if old, err := os.ReadFile(filepath.Join(p.cfg.Dir, regionsFile)); err == nil && string(old) == string(data) {
-		return nil
-	}
-	if err := writeWhole(filepath.Join(p.cfg.Dir, regionsFile), data); err != nil {
-		return fmt.Errorf("keep regions in use: %w", err)
-	}
-	return nil
 }
