@@ -106,7 +106,9 @@ func (c *Client) Plan(ctx context.Context, uuid string) (Plan, error) {
 // rented.
 func (c *Client) PlanCost(ctx context.Context, uuid string) (*broker.Cost, error) {
 	var a costAnswer
-	err := c.call(ctx, get(planPath(uuid)+"/cost", nil), &a)
+	r := get(planPath(uuid)+"/cost", nil)
+	r.forever = true // the broker asks the provider, which may take its time
+	err := c.call(ctx, r, &a)
 	return a.Cost, err
 }
 

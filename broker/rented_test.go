@@ -39,6 +39,7 @@ type rental struct {
 	faults   []string
 	sold     string // the step whose machines can't be had, but the first few
 	has      int
+	idle     bool // the pool keeps all that it has
 }
 
 func (r *rental) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]broker.Machine, error) {
@@ -67,6 +68,16 @@ func (r *rental) Release(ctx context.Context, m broker.Machine) error {
 	r.released[m.ProviderID] = len(r.renewals[m.ProviderID])
 	r.mu.Unlock()
 	return r.Local.Release(ctx, m)
+}
+
+func (r *rental) Owned(ctx context.Context, brokerID string) ([]broker.Owned, error) {
+	owned, err := r.Local.Owned(ctx, brokerID)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range owned {
+		owned[i].Idle = r.idle
+	}
+	return owned, err
 }
 
 func (r *rental) LeaseEvery() time.Duration { return 200 * time.Millisecond }
@@ -402,6 +413,29 @@ func TestAQuorumGoesOnWithoutMachinesThatCanNotBeHad(t *testing.T) {
 	if run = d.await(run); run.Verdict != broker.Pass || run.Cleanup != broker.CleanupDone {
 		t.Errorf("verdict %s (%s), cleanup %s; want PASS and done", run.Verdict, run.Reason, run.Cleanup)
 	}
+}
+
+func TestTheReaperPassesOverWhatThePoolKeeps(t *testing.T) {
+	t.Parallel()
+	d := openDesk(t, func(_ *broker.Config, r *rental) { r.idle = true })
+	_, err := d.Acquire(t.Context(), []broker.MachineRequest{{BrokerID: d.ID(), RunUUID: "an earlier run", Token: "t-" + d.ID(), StepName: "load"}})
+	ok(t, err)
+	owned := func() int {
+		list, err := d.Owned(t.Context(), d.ID())
+		ok(t, err)
+		return len(list)
+	}
+	ok(t, d.Close())
+	d.open()
+	// A run takes longer than the look at the start, and its end means that
+	// nothing was held up.
+	if run := d.await(d.run("1s")); run.Verdict != broker.Pass || owned() != 1 {
+		t.Errorf("verdict %s, %d machines; want PASS, and the one that is kept", run.Verdict, owned())
+	}
+	ok(t, d.Close())
+	d.set(func() { d.idle = false })
+	d.open()
+	waittest.Until(t, "what is not kept any more is ended", time.Minute, func() bool { return owned() == 0 })
 }
 
 func TestWhatIsLeftMakesTheCleanupFailUntilItIsGone(t *testing.T) {
