@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/loads/loads/aws/trust"
 	"github.com/loads/loads/broker"
@@ -82,10 +83,13 @@ type Pool struct {
 	dials   chan struct{} // a place for each engine that is being asked at once
 	prices  prices
 
-	mu       sync.Mutex
-	regions  map[string]*region
-	scanned  bool           // all regions have been looked at since the start
-	ownFroms []netip.Prefix // what was found out for From
+	// ownFroms is what was found out for Config.From: it may change while a
+	// broker runs.
+	ownFroms known[[]netip.Prefix]
+
+	mu      sync.Mutex
+	regions map[string]*region
+	scanned bool // all regions have been looked at since the start
 }
 
 // Open makes the pool. No machine is touched, and AWS is not asked yet; but the
@@ -146,6 +150,7 @@ func (p *Pool) loadSDK(ctx context.Context) error {
 		p.sdk.HTTPClient = b.WithTimeout(callLimit)
 	}
 	p.sdk.Retryer = newRetryer
+	p.sdk.Logger = logging.Nop{} // what it has to say is in its errors
 	return nil
 }
 

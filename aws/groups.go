@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -26,7 +25,7 @@ const whoAmI = "https://checkip.amazonaws.com"
 // the machines' Docker and to the ports that steps publish, and the run's own
 // machines to these ports; nothing else.
 type group struct {
-	mu       sync.Mutex
+	turn     turn // for what follows
 	id       string
 	admitted []rule
 }
@@ -56,8 +55,10 @@ func (p *Pool) group(ctx context.Context, r *region, req broker.MachineRequest, 
 		r.groups[req.RunUUID] = g
 	}
 	r.mu.Unlock()
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	if err := g.turn.take(ctx); err != nil {
+		return "", err
+	}
+	defer g.turn.give()
 	if g.id == "" {
 		if g.id, err = r.makeGroup(ctx, req, sdk.ToString(subnets[0].VpcId)); err != nil {
 			return "", err
@@ -155,22 +156,20 @@ func (p *Pool) froms(ctx context.Context, in types.Subnet) ([]netip.Prefix, erro
 	if len(p.cfg.From) > 0 {
 		return p.cfg.From, nil
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ownFroms != nil {
-		return p.ownFroms, nil
-	}
-	find := func() (netip.Addr, error) { return publicAddress(ctx) }
-	if p.cfg.Private {
-		find = func() (netip.Addr, error) { return addressTowards(in) }
-	}
-	addr, err := find()
-	if err != nil {
-		return nil, &broker.Error{Code: broker.EUnavailable, Err: err,
-			Message: "The address that machines see the broker come from can't be found out; give it with --ec2-from"}
-	}
-	p.ownFroms = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}
-	return p.ownFroms, nil
+	return p.ownFroms.get(ctx, "", func() ([]netip.Prefix, error) {
+		find := func() (netip.Addr, error) { return publicAddress(ctx) }
+		if p.cfg.Private {
+			find = func() (netip.Addr, error) { return addressTowards(in) }
+		}
+		addr, err := find()
+		if err != nil {
+			return nil, &broker.Error{
+				Code: broker.EUnavailable, Err: err,
+				Message: "The address that machines see the broker come from can't be found out; give it with --ec2-from",
+			}
+		}
+		return []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}, nil
+	})
 }
 
 // addressTowards is the address by which this computer sends to a subnet.

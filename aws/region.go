@@ -32,8 +32,8 @@ var imageParameters = map[types.ArchitectureType]string{
 	types.ArchitectureTypeArm64: "/aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/recommended/image_id",
 }
 
-// A region is EC2 in one region, with what was learnt of it. What doesn't
-// change while a broker runs is asked once.
+// A region is EC2 in one region, with what was learnt of it. What hardly
+// ever changes is asked once an hour.
 type region struct {
 	name   string
 	ec2    *ec2.Client
@@ -44,10 +44,10 @@ type region struct {
 	instances batcher[types.Instance]
 	ends      batcher[error]
 
-	typesSeen  once[instanceType]
-	imagesSeen once[image]
-	paramsSeen once[string]
-	netsSeen   once[[]types.Subnet]
+	typesSeen  known[instanceType]
+	imagesSeen known[image]
+	paramsSeen known[string]
+	netsSeen   known[[]types.Subnet]
 
 	mu     sync.Mutex
 	full   map[choice]time.Time // until when there is thought to be no room
@@ -78,28 +78,6 @@ func newRegion(c sdk.Config, name string) *region {
 	r.instances = batcher[types.Instance]{window: 200 * time.Millisecond, most: 150, call: r.describe}
 	r.ends = batcher[error]{window: 100 * time.Millisecond, most: 150, call: r.terminateAll}
 	return r
-}
-
-// once asks for each key once, and keeps answers, not errors.
-type once[V any] struct {
-	mu   sync.Mutex
-	seen map[string]V
-}
-
-func (o *once[V]) get(key string, ask func() (V, error)) (V, error) {
-	o.mu.Lock() // also while asking: who comes next needs the same
-	defer o.mu.Unlock()
-	if v, ok := o.seen[key]; ok {
-		return v, nil
-	}
-	v, err := ask()
-	if err == nil {
-		if o.seen == nil {
-			o.seen = map[string]V{}
-		}
-		o.seen[key] = v
-	}
-	return v, err
 }
 
 // describe finds instances by their ids; those that are not known yet, or not
@@ -179,7 +157,7 @@ func (r *region) terminateAll(ctx context.Context, ids []string) (map[string]err
 
 // machineType asks about a type: EInvalid says that there is none of this name.
 func (r *region) machineType(ctx context.Context, name string) (instanceType, error) {
-	return r.typesSeen.get(name, func() (instanceType, error) {
+	return r.typesSeen.get(ctx, name, func() (instanceType, error) {
 		out, err := r.ec2.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{InstanceTypes: []types.InstanceType{types.InstanceType(name)}})
 		if codeOf(err) == "InvalidInstanceType" || err == nil && len(out.InstanceTypes) == 0 {
 			return instanceType{}, broker.Errorf(broker.EInvalid,
@@ -226,7 +204,7 @@ func (r *region) offering(ctx context.Context, name string) ([]string, error) {
 func (r *region) image(ctx context.Context, id string, arch types.ArchitectureType) (image, error) {
 	if id == "" {
 		var err error
-		id, err = r.paramsSeen.get(string(arch), func() (string, error) {
+		id, err = r.paramsSeen.get(ctx, string(arch), func() (string, error) {
 			out, err := r.ssm.GetParameter(ctx, &ssm.GetParameterInput{Name: sdk.String(imageParameters[arch])})
 			if err != nil {
 				return "", failed("look up the newest image for "+string(arch)+" in "+r.name, err)
@@ -237,7 +215,7 @@ func (r *region) image(ctx context.Context, id string, arch types.ArchitectureTy
 			return image{}, err
 		}
 	}
-	return r.imagesSeen.get(id+" "+string(arch), func() (image, error) {
+	return r.imagesSeen.get(ctx, id+" "+string(arch), func() (image, error) {
 		out, err := r.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
 		if strings.HasPrefix(codeOf(err), "InvalidAMIID") || err == nil && len(out.Images) == 0 {
 			return image{}, broker.Errorf(broker.EInvalid, "there is no image %s in %s; images are different ones in each region", id, r.name)
@@ -255,7 +233,7 @@ func (r *region) image(ctx context.Context, id string, arch types.ArchitectureTy
 // subnets are those given, as far as they are in this region, or the default
 // ones, in the order of their zones. They are of one VPC.
 func (r *region) subnets(ctx context.Context, given []string) ([]types.Subnet, error) {
-	return r.netsSeen.get("", func() ([]types.Subnet, error) {
+	return r.netsSeen.get(ctx, "", func() ([]types.Subnet, error) {
 		by, what := filter("default-for-az", "true"), "a default subnet; make a default VPC there (aws ec2 create-default-vpc), or give subnets with --ec2-subnet"
 		if len(given) > 0 {
 			by, what = filter("subnet-id", given...), "any of the subnets given with --ec2-subnet; give one there"
