@@ -10,7 +10,7 @@ LISTEN   ?= 127.0.0.1:8080
 FUZZTIME ?= 20s
 BENCH    ?= .
 BENCHTIME ?= 1s
-TESTTIME ?= 10m
+TESTTIME ?= 20m
 
 # The version is stamped by -ldflags. Go's own stamping of git's state is off,
 # since it fails in a checkout that belongs to another user.

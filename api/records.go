@@ -66,6 +66,7 @@ func runOf(r broker.Run) Run {
 		Environment: r.Environment.Masked().Map(), Versions: r.Versions,
 
 		Criteria: r.Judgement.Criteria, Instrument: r.Judgement.Instrument,
+		Cost: r.Cost, Receipts: r.Receipts,
 	}
 }
 
@@ -123,7 +124,17 @@ func machineOf(m broker.Machine, step string) Machine {
 		RelayID: m.RelayID, ContainerID: m.ContainerID, Environment: m.Environment.Map(),
 		StartedAt: timeOf(m.StartedAt), FinishedAt: timeOf(m.FinishedAt), ExitCode: m.ExitCode,
 		FrameSeq: m.FrameSeq, FramesFinal: m.FramesFinal, FramesBroken: m.FramesBroken,
+		Region: m.Region, Type: m.Type, Spot: m.Spot, HourUSD: m.HourUSD,
+		LaunchedAt: timeOf(m.LaunchedAt), ReleasedAt: rentedUntil(m),
 	}
+}
+
+// rentedUntil is when a rented machine was given back.
+func rentedUntil(m broker.Machine) *Time {
+	if m.LaunchedAt == nil {
+		return nil
+	}
+	return timeOf(m.ReleasedAt)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -136,6 +147,7 @@ func instanceOf(i broker.Instance) Instance {
 	return Instance{
 		ID: i.ProviderID, Tags: tags, State: i.State, InstanceType: i.Type, IPAddress: i.Address, Placement: i.Placement,
 		Name: i.Name, Kind: i.Kind, Pool: i.Pool, RunUUID: i.RunUUID,
+		Region: i.Region, Idle: i.Idle,
 	}
 }
 

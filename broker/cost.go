@@ -77,6 +77,9 @@ func Estimate(ctx context.Context, r Renter, p strategies.Plan, brokerMax float6
 		c.WorstUSD += line.WorstUSD
 		c.Lines = append(c.Lines, line)
 	}
+	if len(c.Lines) == 0 {
+		c.Partial = true
+	}
 	if why := c.tooMuch(); why != "" {
 		c.Faults = append(c.Faults, why)
 	}

@@ -39,6 +39,7 @@ type execution struct {
 	leads []time.Duration
 
 	leases   leases
+	names    names
 	machines []*machine // set by loadMachines; the slice does not change after
 	engines  engines
 

@@ -37,10 +37,21 @@ type rental struct {
 	refuse   error          // what Renew says
 	left     []broker.Remainder
 	faults   []string
+	sold     string // the step whose machines can't be had, but the first few
+	has      int
+	idle     bool // the pool keeps all that it has
 }
 
 func (r *rental) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]broker.Machine, error) {
+	wanted := reqs
+	if r.sold == reqs[0].StepName {
+		reqs = reqs[:r.has]
+	}
 	machines, err := r.Local.Acquire(ctx, reqs)
+	if len(reqs) < len(wanted) {
+		machines = append(machines, make([]broker.Machine, len(wanted)-len(reqs))...)
+		err = broker.Errorf(broker.EUnavailable, "All are sold.")
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
@@ -57,6 +68,16 @@ func (r *rental) Release(ctx context.Context, m broker.Machine) error {
 	r.released[m.ProviderID] = len(r.renewals[m.ProviderID])
 	r.mu.Unlock()
 	return r.Local.Release(ctx, m)
+}
+
+func (r *rental) Owned(ctx context.Context, brokerID string) ([]broker.Owned, error) {
+	owned, err := r.Local.Owned(ctx, brokerID)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range owned {
+		owned[i].Idle = r.idle
+	}
+	return owned, err
 }
 
 func (r *rental) LeaseEvery() time.Duration { return 200 * time.Millisecond }
@@ -169,6 +190,11 @@ func (d *desk) start(length string, terms ...string) (broker.Run, error) {
 steps:
   - {name: load, container_name: loads/node, additional_command_args: sleep %s, run_max_time: 60, stop_timeout: 1, instance_count: 2}
 `, length)), "\n")
+	return d.startPlan(text)
+}
+
+func (d *desk) startPlan(text string) (broker.Run, error) {
+	d.t.Helper()
 	p, err := strategies.ParseFile("plan.yaml", []byte(text))
 	ok(d.t, err)
 	project, err := d.Import(d.t.Context(), p, true)
@@ -317,6 +343,99 @@ func TestARunWhoseMachinesCostMoreThanExpectedIsEnded(t *testing.T) {
 	if run.Cleanup != broker.CleanupDone {
 		t.Errorf("cleanup %s (%s), want done", run.Cleanup, run.CleanupDetail)
 	}
+}
+
+const latePlan = `name: late
+criteria:
+  - count("req.count", "status:200") > 0
+steps:
+  - {name: load, container_name: loads/node, additional_command_args: "gen --url http://late:8000/ --rate 20 --duration 20s", run_max_time: 60, stop_timeout: 1}
+  - {name: web, container_name: loads/node, additional_command_args: "serve --listen :8000", run_delay: 5, lead: 3, run_max_time: 8, stop_timeout: 1,
+     port_mapping: "8000:8000", dns_name: late}
+`
+
+func TestMachinesOfLateStepsComeLateAndAreFoundByTheirName(t *testing.T) {
+	t.Parallel()
+	d := openDesk(t, nil)
+	run, err := d.startPlan(latePlan)
+	ok(t, err)
+	waittest.Until(t, "the run has begun", time.Minute, func() bool {
+		run, err = d.Run(t.Context(), run.UUID)
+		ok(t, err)
+		return run.StartedAt != nil
+	})
+	run = d.await(run)
+	if run.Verdict != broker.Pass || run.Cleanup != broker.CleanupDone {
+		t.Errorf("verdict %s (%s), cleanup %s; want PASS and done, in:\n%s", run.Verdict, run.Reason, run.Cleanup, d.story(run))
+	}
+	machines, err := d.Machines(t.Context(), run.UUID)
+	ok(t, err)
+	for _, m := range machines {
+		if late := m.LaunchedAt.After(*run.StartedAt); late != (m.Step == 1) {
+			t.Errorf("the machine of step %d was launched at %v, the steps began at %v", m.Step, m.LaunchedAt, run.StartedAt)
+		}
+	}
+}
+
+func TestAStepWhoseLateMachinesDoNotComeEndsTheRun(t *testing.T) {
+	t.Parallel()
+	d := openDesk(t, func(_ *broker.Config, r *rental) { r.sold = "web" })
+	run, err := d.startPlan(latePlan)
+	ok(t, err)
+	run = d.await(run)
+	if run.Verdict != broker.Errored || !strings.Contains(run.Reason, "Step web can't have its machines: All are sold.") || run.Cleanup != broker.CleanupDone {
+		t.Errorf("verdict %s (%s), cleanup %s; want ERROR for the machines, and done", run.Verdict, run.Reason, run.Cleanup)
+	}
+}
+
+func TestLateMachinesComeAfterARestart(t *testing.T) {
+	t.Parallel()
+	d := openDesk(t, nil)
+	run, err := d.startPlan(strings.NewReplacer("run_delay: 5", "run_delay: 7", "20s", "24s").Replace(latePlan))
+	ok(t, err)
+	waittest.Until(t, "the late machine is there", time.Minute, func() bool {
+		machines, err := d.Machines(t.Context(), run.UUID)
+		ok(t, err)
+		return len(machines) == 2 && machines[1].State != broker.MachineRequested
+	})
+	ok(t, d.Close())
+	d.open()
+	if run = d.await(run); run.Verdict != broker.Pass {
+		t.Errorf("verdict %s (%s), want PASS, in:\n%s", run.Verdict, run.Reason, d.story(run))
+	}
+}
+
+func TestAQuorumGoesOnWithoutMachinesThatCanNotBeHad(t *testing.T) {
+	t.Parallel()
+	d := openDesk(t, func(_ *broker.Config, r *rental) { r.sold, r.has = "load", 1 })
+	run, err := d.startPlan(`{name: few, steps: [{name: load, container_name: loads/node, additional_command_args: sleep 1s, instance_count: 2, quorum: 1}]}`)
+	ok(t, err)
+	if run = d.await(run); run.Verdict != broker.Pass || run.Cleanup != broker.CleanupDone {
+		t.Errorf("verdict %s (%s), cleanup %s; want PASS and done", run.Verdict, run.Reason, run.Cleanup)
+	}
+}
+
+func TestTheReaperPassesOverWhatThePoolKeeps(t *testing.T) {
+	t.Parallel()
+	d := openDesk(t, func(_ *broker.Config, r *rental) { r.idle = true })
+	_, err := d.Acquire(t.Context(), []broker.MachineRequest{{BrokerID: d.ID(), RunUUID: "an earlier run", Token: "t-" + d.ID(), StepName: "load"}})
+	ok(t, err)
+	owned := func() int {
+		list, err := d.Owned(t.Context(), d.ID())
+		ok(t, err)
+		return len(list)
+	}
+	ok(t, d.Close())
+	d.open()
+	// A run takes longer than the look at the start, and its end means that
+	// nothing was held up.
+	if run := d.await(d.run("1s")); run.Verdict != broker.Pass || owned() != 1 {
+		t.Errorf("verdict %s, %d machines; want PASS, and the one that is kept", run.Verdict, owned())
+	}
+	ok(t, d.Close())
+	d.set(func() { d.idle = false })
+	d.open()
+	waittest.Until(t, "what is not kept any more is ended", time.Minute, func() bool { return owned() == 0 })
 }
 
 func TestWhatIsLeftMakesTheCleanupFailUntilItIsGone(t *testing.T) {

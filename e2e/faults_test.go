@@ -44,7 +44,7 @@ type faults struct {
 	clock   time.Duration               // what the machines' clocks are ahead
 	alter   func(*broker.ContainerSpec) // changes what is created
 	garble  atomic.Bool                 // a byte of a followed log is changed on its way
-	cutLogs atomic.Bool                 // followed logs break off after a few KB
+	cutLogs atomic.Bool                 // followed logs break off after a few lines
 	cuts    atomic.Int64                // how often they did
 }
 
@@ -252,7 +252,7 @@ func (s *shaky) Logs(ctx context.Context, id string, opts broker.LogOptions, std
 		return err
 	}
 	if opts.Follow && s.faults.cutLogs.Load() && stdout != nil {
-		stdout = &cutAfter{w: stdout, left: 700 + rand.IntN(300), faults: s.faults}
+		stdout = &cutAfter{w: stdout, lines: 5 + rand.IntN(3), faults: s.faults}
 	}
 	if opts.Follow && s.faults.garble.CompareAndSwap(true, false) && stdout != nil {
 		stdout = &garbler{w: stdout}
@@ -280,20 +280,21 @@ func (g *garbler) Write(p []byte) (int, error) {
 	return g.w.Write(sent)
 }
 
-// cutAfter passes on a number of bytes and then fails, perhaps within a line.
+// cutAfter passes on a number of lines and then fails, mostly within a line. It
+// is more than the seconds that are read again after a break.
 type cutAfter struct {
 	w      io.Writer
-	left   int
+	lines  int
 	faults *faults
 }
 
 func (c *cutAfter) Write(p []byte) (int, error) {
-	if len(p) <= c.left {
-		c.left -= len(p)
+	if n := bytes.Count(p, []byte("\n")); n < c.lines {
+		c.lines -= n
 		return c.w.Write(p)
 	}
-	n, _ := c.w.Write(p[:c.left])
-	c.left = 0
+	n, _ := c.w.Write(p[:rand.IntN(len(p))])
+	c.lines = 0
 	c.faults.cuts.Add(1)
 	return n, errCut
 }

@@ -31,7 +31,7 @@ type bounds struct {
 // has any.
 func boundsOf(name string) (bounds, bool) {
 	switch name {
-	case "run_delay", "node_delay", "stop_timeout":
+	case "run_delay", "node_delay", "stop_timeout", "lead":
 		return bounds{0, maxSeconds, "seconds"}, true
 	case "run_max_time", "timeout":
 		return bounds{1, maxSeconds, "seconds"}, true

@@ -21,6 +21,7 @@ const (
 // rented checks what the step asks of machines that are rented.
 func (c *checker) rented(at string, s Step) {
 	c.bounded(at, "volume_size", s.VolumeSize)
+	c.bounded(at, "lead", s.Lead)
 	if s.Spot != SpotNever && s.Spot != SpotPrefer && s.Spot != SpotOnly {
 		c.add(child(at, "spot"), show(string(s.Spot)), "is not known", "give prefer or only, or leave it out")
 	}

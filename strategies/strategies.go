@@ -96,6 +96,7 @@ type Step struct {
 	Spot          Spot     `json:"spot,omitempty" doc:"Whether spare machines will do, which cost less and can be taken away: prefer tries them first, only takes no others."`
 	ImageID       string   `json:"image_id,omitempty" doc:"Image that the machines boot, such as ami-0abc; when left out, the pool's choice for the type."`
 	VolumeSize    int      `json:"volume_size,omitempty" doc:"Size of a machine's disk in GiB; 0 is the pool's choice."`
+	Lead          int      `json:"lead,omitempty" doc:"Seconds before run_delay that machines are asked for; 0 is the pool's choice, and one as long as run_delay has them from the beginning."`
 }
 
 // Ready says when a started step counts as ready. Exactly one of Port, Log and

@@ -37,6 +37,7 @@ type daemonOptions struct {
 	tokens  string
 	nodeDir string
 	ec2     ec2Options
+	maxCost float64
 	stores  storeOptions
 	version string
 	log     *slog.Logger
@@ -51,6 +52,7 @@ func (o *daemonOptions) sharedFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.docker, "docker", "", "local Docker engine (default $DOCKER_HOST, or "+defaultDocker+")")
 	f.StringVar(&o.nodeDir, "node-dir", "", "folder of the loads-node programs (default: that of this program)")
 	o.ec2.flags(f)
+	f.Float64Var(&o.maxCost, "max-cost", 0, "what the rented machines of a run may cost at most, in USD (default: no limit)")
 	o.stores.flags(f)
 }
 
@@ -78,6 +80,9 @@ func (o *daemonOptions) complete(p *program) error {
 	}
 	if o.hosts != "" && o.ec2.on {
 		return broker.Errorf(broker.EInvalid, "--hosts and --ec2 both say where machines come from; give one of them.")
+	}
+	if !(o.maxCost >= 0) {
+		return broker.Errorf(broker.EInvalid, "--max-cost is %v; give USD, or 0 for no limit.", o.maxCost)
 	}
 	if err := o.ec2.complete(); err != nil {
 		return err
@@ -188,7 +193,7 @@ func (d *daemon) startBroker(ctx context.Context, o daemonOptions, store *db.DB)
 	}
 	d.broker = broker.New(broker.Config{
 		Store: store, Pools: pools, Dial: dial,
-		Dir: o.dir, Log: o.log, Version: o.version,
+		Dir: o.dir, Log: o.log, Version: o.version, MaxCost: o.maxCost,
 	})
 	d.clean.add("broker", func(context.Context) error { return d.broker.Close() })
 	if err := d.broker.Start(ctx); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -198,6 +199,9 @@ func (c *runCommand) spawn(listen string, log *os.File) (ended <-chan error, err
 		args = append(args, "--hosts", o.hosts)
 	}
 	args = append(args, o.ec2.args()...)
+	if o.maxCost > 0 {
+		args = append(args, "--max-cost", strconv.FormatFloat(o.maxCost, 'g', -1, 64))
+	}
 	stores, tokens := o.stores.args()
 	cmd := exec.Command(exe, append(args, stores...)...)
 	cmd.Stdout, cmd.Stderr = log, log
