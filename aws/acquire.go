@@ -171,7 +171,7 @@ func (p *Pool) look(ctx context.Context, r *region, e *entry) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case err != nil && codeOf(err) != "":
+	case kindOf(err) == refusedDenied && err != nil:
 		return err
 	case err != nil:
 		p.log.Warn("ask EC2 about a machine", "machine", rec.Instance, "error", err)

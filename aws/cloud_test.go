@@ -307,17 +307,6 @@ func (c *cloud) clean(p *aws.Pool, launched int) {
 	})
 }
 
-// count is how often an action had an outcome.
-func (c *cloud) count(action, code string) int {
-	n := 0
-	for _, call := range c.sim.State().Calls {
-		if call.Action == action && (code == "" || call.Code == code) {
-			n += call.N
-		}
-	}
-	return n
-}
-
 func wantError(t *testing.T, err error, code broker.Code, words ...string) {
 	t.Helper()
 	if err == nil {

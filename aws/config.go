@@ -111,6 +111,9 @@ func Open(ctx context.Context, c Config) (*Pool, error) {
 	if p.ledger, err = openLedger(filepath.Join(c.Dir, "machines")); err != nil {
 		return nil, err
 	}
+	if err := p.ledger.forget(time.Now()); err != nil {
+		return nil, err
+	}
 	if p.journal, err = openJournal(c.Dir); err != nil {
 		return nil, err
 	}

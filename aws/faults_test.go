@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
@@ -54,22 +55,28 @@ func TestAcquire_GetsOverWhatGoesWrong(t *testing.T) {
 			d.Delays.Visible, d.Delays.Lag = ec2sim.Fixed(5*time.Second), ec2sim.Fixed(3*time.Second)
 		}, launched: 4},
 		{name: "one zone has no room", change: fault(ec2sim.Fault{Name: ec2sim.NoCapacity, Zone: "us-east-1a"}), launched: 4},
-		{name: "a type has no room", change: fault(ec2sim.Fault{Name: ec2sim.NoCapacity, Type: "m5.large"}), launched: 4,
+		{
+			name: "a type has no room", change: fault(ec2sim.Fault{Name: ec2sim.NoCapacity, Type: "m5.large"}), launched: 4,
 			request: func(r *broker.MachineRequest) { r.Alternatives = []string{"m6g.large", "c5.large"} },
 			check: func(t *testing.T, _ *cloud, got []broker.Machine) {
 				if got[0].Type != "m6g.large" {
 					t.Errorf("got a machine of type %s, want the first alternative", got[0].Type)
 				}
-			}},
+			},
+		},
 		{name: "each zone has room for one", launched: 4, change: func(d *ec2sim.Drill) {
 			for _, zone := range []string{"a", "b", "c", "d", "f"} {
 				d.Limits.Capacity = append(d.Limits.Capacity, ec2sim.Capacity{Region: virginia, Zone: virginia + zone, Type: "m5.large", Instances: 1})
 			}
 		}},
-		{name: "spot machines are to be had", change: func(*ec2sim.Drill) {}, launched: 4,
-			request: func(r *broker.MachineRequest) { r.Spot = strategies.SpotPrefer }, check: spot(true)},
-		{name: "no spot machines are to be had", change: func(d *ec2sim.Drill) { d.Limits.SpotVCPUs = 0 }, launched: 4,
-			request: func(r *broker.MachineRequest) { r.Spot = strategies.SpotPrefer }, check: spot(false)},
+		{
+			name: "spot machines are to be had", change: func(*ec2sim.Drill) {}, launched: 4,
+			request: func(r *broker.MachineRequest) { r.Spot = strategies.SpotPrefer }, check: spot(true),
+		},
+		{
+			name: "no spot machines are to be had", change: func(d *ec2sim.Drill) { d.Limits.SpotVCPUs = 0 }, launched: 4,
+			request: func(r *broker.MachineRequest) { r.Spot = strategies.SpotPrefer }, check: spot(false),
+		},
 		{name: "a machine never boots", change: fault(ec2sim.Fault{Name: ec2sim.NeverBoots, Count: 1}), launched: 5},
 		{name: "two boot without Docker", change: fault(ec2sim.Fault{Name: ec2sim.NoDocker, Count: 2}), launched: 6},
 		{name: "machines die when they have begun to run", change: fault(ec2sim.Fault{Name: ec2sim.Dies, Count: 2}), launched: 6},
@@ -114,12 +121,16 @@ func TestAcquire_SaysWhyThereIsNoMachine(t *testing.T) {
 			d.Faults = []ec2sim.Fault{{Name: ec2sim.NoCapacity}}
 		}, nil, broker.EUnavailable, "instance_types", 0},
 		{"the quota is for one machine", func(d *ec2sim.Drill) { d.Limits.OnDemandVCPUs = 2 }, nil, broker.EUnavailable, "Service Quotas console", 1},
-		{"there are no spot machines, and no others are wanted", func(d *ec2sim.Drill) { d.Limits.SpotVCPUs = 0 },
-			func(r *broker.MachineRequest) { r.Spot = strategies.SpotOnly }, broker.EUnavailable, "spot: prefer", 0},
+		{
+			"there are no spot machines, and no others are wanted", func(d *ec2sim.Drill) { d.Limits.SpotVCPUs = 0 },
+			func(r *broker.MachineRequest) { r.Spot = strategies.SpotOnly }, broker.EUnavailable, "spot: prefer", 0,
+		},
 		{"there is no such type", nil, func(r *broker.MachineRequest) { r.Type = "t1.gigantic" }, broker.EInvalid, "no machine type t1.gigantic", 0},
 		{"there is no such image", nil, func(r *broker.MachineRequest) { r.Image = "ami-0123456789abcdef0" }, broker.EInvalid, "no image ami-0123456789abcdef0", 0},
-		{"no machine's Docker ever answers", func(d *ec2sim.Drill) { d.Faults = []ec2sim.Fault{{Name: ec2sim.NoDocker}} }, nil,
-			broker.EUnavailable, "did not answer within", 6},
+		{
+			"no machine's Docker ever answers", func(d *ec2sim.Drill) { d.Faults = []ec2sim.Fault{{Name: ec2sim.NoDocker}} }, nil,
+			broker.EUnavailable, "did not answer within", 6,
+		},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
@@ -231,6 +242,44 @@ func killed(t *testing.T, at int, done, goesOn bool) {
 	}
 	c.release(p, withTokens(make([]broker.Machine, 1), reqs)...)
 	c.clean(p, c.sim.State().Launched)
+}
+
+func TestAcquire_GivenUpLeavesNothing(t *testing.T) {
+	t.Parallel()
+	for _, after := range []time.Duration{0, 20 * time.Millisecond, 250 * time.Millisecond, time.Second, 3 * time.Second} {
+		t.Run(after.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				drill := quick()
+				drill.Limits.Throttle, drill.Delays.Pending = true, ec2sim.Fixed(time.Minute)
+				c := startCloud(t, drill)
+				p := c.open(t.TempDir(), nil)
+				ctx, cancel := context.WithTimeout(t.Context(), after)
+				defer cancel()
+				reqs := requests(12, nil)
+				got, err := p.Acquire(ctx, reqs)
+				wantError(t, err, broker.EUnavailable, "given up")
+				c.release(p, withTokens(got, reqs)...)
+				c.clean(p, c.sim.State().Launched)
+			})
+		})
+	}
+}
+
+func TestOpen_ForgetsMachinesThatHaveLongEnded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := startCloud(t, quick())
+		dir := t.TempDir()
+		p := c.open(dir, nil)
+		c.acquire(p, requests(1, nil))
+		c.reap(p) // its run is unknown
+		time.Sleep(26 * time.Hour)
+		c.clean(c.open(dir, nil), 1)
+		if keys, _ := filepath.Glob(filepath.Join(dir, "machines", "*")); len(keys) != 0 {
+			t.Errorf("keys are left: %v", keys)
+		}
+	})
 }
 
 func TestAcquire_KeepsAliveWhoWaitsForOthers(t *testing.T) {

@@ -151,6 +151,21 @@ func (l *ledger) all() []record {
 	return out
 }
 
+// ranOutFor is how long after its term's end a machine is surely gone.
+const ranOutFor = 24 * time.Hour
+
+// forget removes the records of machines that nobody gave back, and that have
+// long ended by themselves.
+func (l *ledger) forget(now time.Time) error {
+	var errs []error
+	for _, rec := range l.all() {
+		if !rec.Ends.IsZero() && now.Sub(rec.Ends) > ranOutFor {
+			errs = append(errs, l.remove(rec.Request.Token))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // authorities are those that signed certificates of machines in the ledger.
 func (l *ledger) authorities() []string {
 	var ids []string

@@ -39,7 +39,7 @@ until its end: summary, verdict, and whether anything was left behind.
 When --broker and LOADS_BROKER are not given and no broker answers at
 ` + defaultBroker + `, run starts one inside itself, with a database of its own, for
 this run alone. --db does so in any case. With --influx-url and --grafana-url that broker
-brings the run's metrics to these, as loads broker does.
+brings the run's metrics to these, and with --ec2 rents machines, as loads broker does.
 
 With --set, or with --plan-id and --set, a changed copy of the plan is run. FILE may be
 -, for standard input.
