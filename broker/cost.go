@@ -68,7 +68,7 @@ func Estimate(ctx context.Context, r Renter, p strategies.Plan, brokerMax float6
 	}
 	c := Cost{
 		Pool: r.Name(), LifeSeconds: lifeOf(p).Seconds(), MaxUSD: lesser(p.MaxCost, brokerMax),
-		Quotas: quote.Quotas, Notes: quote.Notes, Faults: quote.Faults,
+		Lines: []CostLine{}, Quotas: quote.Quotas, Notes: quote.Notes, Faults: quote.Faults,
 	}
 	for _, q := range quote.Lines {
 		line := CostLine{QuoteLine: q, UpSeconds: q.Up.Seconds()}

@@ -333,15 +333,31 @@ func TestRunsThatCanCostTooMuchDoNotStart(t *testing.T) {
 
 func TestARunWhoseMachinesCostMoreThanExpectedIsEnded(t *testing.T) {
 	t.Parallel()
-	// The machines cost a hundred times what the quote said: the budget is for
-	// less than the reserve that a run needs for its end.
-	d := openDesk(t, func(_ *broker.Config, r *rental) { r.hour = 100 })
-	run := d.await(d.run("50s", "max_cost: 2"))
-	if run.Verdict != broker.Errored || !strings.Contains(run.Reason, "would cost more than the 2.00 USD that they may") {
-		t.Errorf("verdict %s, %q; want ERROR for the cost", run.Verdict, run.Reason)
-	}
-	if run.Cleanup != broker.CleanupDone {
-		t.Errorf("cleanup %s (%s), want done", run.Cleanup, run.CleanupDetail)
+	for _, tt := range []struct {
+		name string
+		hour float64
+	}{
+		{"at once, when the money is for less than a run needs for its end", 100},
+		{"later, when it has used so much up", 18},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d := openDesk(t, func(_ *broker.Config, r *rental) { r.hour = tt.hour })
+			run := d.await(d.run("50s", "max_cost: 2"))
+			if run.Verdict != broker.Errored || !strings.Contains(run.Reason, "would cost more than the 2.00 USD that they may") {
+				t.Errorf("verdict %s, %q; want ERROR for the cost", run.Verdict, run.Reason)
+			}
+			if run.Cleanup != broker.CleanupDone {
+				t.Errorf("cleanup %s (%s), want done", run.Cleanup, run.CleanupDetail)
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			for id, lives := range d.renewals {
+				if last := lives[len(lives)-1]; last > 3*time.Minute {
+					t.Errorf("machine %s may live %v yet, for which there is no money", id, last)
+				}
+			}
+		})
 	}
 }
 
