@@ -72,7 +72,11 @@ func Estimate(ctx context.Context, r Renter, p strategies.Plan, brokerMax float6
 	}
 	for _, q := range quote.Lines {
 		line := CostLine{QuoteLine: q, UpSeconds: q.Up.Seconds()}
-		line.WorstUSD = float64(q.Count) * q.HighUSD * (lifeOf(p) + q.Beyond).Hours()
+		life := lifeOf(p)
+		if late := lateBy(p.Steps[q.Step], q.Up); late > 0 {
+			life -= readyAllowance + late // it is asked for when all others are ready
+		}
+		line.WorstUSD = float64(q.Count) * q.HighUSD * (life + q.Beyond).Hours()
 		c.Partial = c.Partial || q.HighUSD <= 0
 		c.WorstUSD += line.WorstUSD
 		c.Lines = append(c.Lines, line)
