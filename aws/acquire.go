@@ -120,6 +120,7 @@ func (p *Pool) awaitUp(ctx context.Context, r *region, e *entry) error {
 	if soonest := began.Add(p.cfg.BootLimit / 5); until.Before(soonest) {
 		until = soonest // the broker was away, and may find it up
 	}
+	fresh := began.Sub(e.read().Asked) < callLimit // not from before a restart
 	var engine broker.Engine
 	defer func() {
 		if engine != nil {
@@ -139,6 +140,9 @@ func (p *Pool) awaitUp(ctx context.Context, r *region, e *entry) error {
 		}
 		if engine != nil {
 			if last = p.greet(ctx, e, engine); last == nil {
+				if fresh {
+					r.noteUp(time.Since(e.read().Asked))
+				}
 				return nil
 			}
 		}

@@ -81,7 +81,8 @@ type Pool struct {
 	ledger  *ledger
 	journal *journal
 	dials   chan struct{} // a place for each engine that is being asked at once
-	prices  prices
+	// prices are those on demand, in USD an hour, by region and type.
+	prices known[float64]
 
 	// ownFroms is what was found out for Config.From: it may change while a
 	// broker runs.

@@ -35,10 +35,10 @@ var imageParameters = map[types.ArchitectureType]string{
 // A region is EC2 in one region, with what was learnt of it. What hardly
 // ever changes is asked once an hour.
 type region struct {
-	name   string
-	ec2    *ec2.Client
-	ssm    *ssm.Client
-	quotas *servicequotas.Client
+	name      string
+	ec2       *ec2.Client
+	ssm       *ssm.Client
+	quotasAPI *servicequotas.Client
 	// launches admits calls of RunInstances.
 	launches  *rate.Limiter
 	instances batcher[types.Instance]
@@ -52,6 +52,7 @@ type region struct {
 	mu     sync.Mutex
 	full   map[choice]time.Time // until when there is thought to be no room
 	groups map[string]*group    // by run
+	lastUp time.Duration        // see up
 }
 
 // An instanceType is what is to be known of a type of machines in a region.
@@ -71,7 +72,7 @@ func newRegion(c sdk.Config, name string) *region {
 	c = c.Copy()
 	c.Region = name
 	r := &region{
-		name: name, ec2: ec2.NewFromConfig(c), ssm: ssm.NewFromConfig(c), quotas: servicequotas.NewFromConfig(c),
+		name: name, ec2: ec2.NewFromConfig(c), ssm: ssm.NewFromConfig(c), quotasAPI: servicequotas.NewFromConfig(c),
 		launches: rate.NewLimiter(launchPerSecond, launchBurst),
 		full:     map[choice]time.Time{}, groups: map[string]*group{},
 	}
