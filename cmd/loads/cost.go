@@ -81,8 +81,7 @@ func writeCost(w io.Writer, c broker.Cost) error {
 	if c.MaxUSD > 0 {
 		limit = fmt.Sprintf("; the limit is %s USD", money(c.MaxUSD))
 	}
-	_, err := fmt.Fprintf(w, "Worst possible bill: %s, if every machine lives for %s whatever fails%s.\n",
-		bill, time.Duration(c.LifeSeconds*float64(time.Second)), limit)
+	_, err := fmt.Fprintf(w, "Worst possible bill: %s, if every machine lives as long as it can, whatever fails%s.\n", bill, limit)
 	return err
 }
 
