@@ -34,8 +34,6 @@ type Cost struct {
 	WorstUSD float64 `json:"worst_usd"`
 	// Partial says that a price is not known, and that WorstUSD is without it.
 	Partial bool `json:"partial,omitempty"`
-	// LifeSeconds is how long a machine may live, at most, once it is up.
-	LifeSeconds float64 `json:"life_seconds"`
 	// MaxUSD is what the plan or the broker allow at most; 0 is no limit.
 	MaxUSD float64  `json:"max_usd,omitempty"`
 	Quotas []Quota  `json:"quotas,omitempty"`
@@ -50,6 +48,8 @@ type CostLine struct {
 	// UpSeconds is how long a machine takes to be up, as measured or by
 	// experience.
 	UpSeconds float64 `json:"up_seconds"`
+	// LifeSeconds is how long a machine can be paid for, whatever fails.
+	LifeSeconds float64 `json:"life_seconds"`
 }
 
 // Estimate asks what a run of the plan would cost with machines of the renter.
@@ -67,12 +67,17 @@ func Estimate(ctx context.Context, r Renter, p strategies.Plan, brokerMax float6
 		return Cost{}, fmt.Errorf("ask what the machines cost: %w", err)
 	}
 	c := Cost{
-		Pool: r.Name(), LifeSeconds: lifeOf(p).Seconds(), MaxUSD: lesser(p.MaxCost, brokerMax),
-		Quotas: quote.Quotas, Notes: quote.Notes, Faults: quote.Faults,
+		Pool: r.Name(), MaxUSD: lesser(p.MaxCost, brokerMax),
+		Lines: []CostLine{}, Quotas: quote.Quotas, Notes: quote.Notes, Faults: quote.Faults,
 	}
 	for _, q := range quote.Lines {
 		line := CostLine{QuoteLine: q, UpSeconds: q.Up.Seconds()}
-		line.WorstUSD = float64(q.Count) * q.HighUSD * (lifeOf(p) + q.Beyond).Hours()
+		life := lifeOf(p)
+		if late := lateBy(p.Steps[q.Step], q.Up); late > 0 {
+			life -= readyAllowance + late // it is asked for when all others are ready
+		}
+		life += q.Beyond
+		line.LifeSeconds, line.WorstUSD = life.Seconds(), float64(q.Count)*q.HighUSD*life.Hours()
 		c.Partial = c.Partial || q.HighUSD <= 0
 		c.WorstUSD += line.WorstUSD
 		c.Lines = append(c.Lines, line)

@@ -6,36 +6,48 @@ import (
 	"slices"
 	"sync"
 	"time"
-)
 
-// leadOf is how long before its run_delay the machines of step i are asked for.
-// What the plan says comes first, then what the pool knows of how long machines
-// take to be up, with as much again for their images.
-func (x *execution) leadOf(i int) time.Duration {
-	if lead := x.ref.Plan.Steps[i].Lead; lead > 0 {
-		return time.Duration(lead) * time.Second
-	}
-	lead := defaultLead
-	for _, line := range x.ref.Cost.Lines {
-		if line.Step == i || line.Name == x.ref.Plan.Steps[i].Name {
-			lead = max(lead, 2*time.Duration(line.UpSeconds*float64(time.Second)))
-		}
-	}
-	return lead
-}
+	"github.com/loads/loads/strategies"
+)
 
 // defaultLead is how long rented machines are given to be ready for a step that
 // starts late.
 const defaultLead = 3 * time.Minute
 
-// isLate reports whether the machines of step i are asked for only while the run
-// is under way: rented ones cost money while they wait.
-func (x *execution) isLate(i int) bool {
-	if x.ref.Cost == nil {
-		return false
+// leadOf is how long before its run_delay the machines of a step are asked for.
+// What the plan says comes first, then what the pool knows of how long machines
+// take to be up, with as much again for their images.
+func leadOf(s strategies.Step, up time.Duration) time.Duration {
+	if s.Lead > 0 {
+		return time.Duration(s.Lead) * time.Second
 	}
-	return time.Duration(x.ref.Plan.Steps[i].RunDelay)*time.Second > x.leadOf(i)
+	return max(defaultLead, 2*up)
 }
+
+// lateBy is how long after the beginning of the steps a step's rented machines
+// are asked for; 0 when they are there from the beginning.
+func lateBy(s strategies.Step, up time.Duration) time.Duration {
+	return max(time.Duration(s.RunDelay)*time.Second-leadOf(s, up), 0)
+}
+
+// lateBy is that of step i: rented machines cost money while they wait.
+func (x *execution) lateBy(i int) time.Duration {
+	if x.ref.Cost == nil {
+		return 0
+	}
+	step := x.ref.Plan.Steps[i]
+	up := 0.0
+	for _, line := range x.ref.Cost.Lines {
+		if line.Name == step.Name {
+			up = line.UpSeconds
+		}
+	}
+	return lateBy(step, time.Duration(up*float64(time.Second)))
+}
+
+// isLate reports whether the machines of step i are asked for only while the run
+// is under way.
+func (x *execution) isLate(i int) bool { return x.lateBy(i) > 0 }
 
 // getLate gets the machines of a step that starts late, in time for its start,
 // and tells the others of their names.
@@ -44,9 +56,9 @@ func (x *execution) getLate(ctx context.Context, i int) error {
 		return nil
 	}
 	x.mu.Lock()
-	start := x.run.StartedAt.Add(time.Duration(x.ref.Plan.Steps[i].RunDelay) * time.Second)
+	due := x.run.StartedAt.Add(x.lateBy(i))
 	x.mu.Unlock()
-	if !sleep(ctx, time.Until(start.Add(-x.leadOf(i)))) {
+	if !sleep(ctx, time.Until(due)) {
 		return ctx.Err()
 	}
 	if err := x.acquireStep(ctx, i); err != nil {

@@ -179,14 +179,19 @@ func (x *execution) renewOnce(ctx context.Context, le *lease, life time.Duration
 	return le.renter.Renew(limited, le.m, engine, life)
 }
 
-// lifeEnd is until when the run's rented machines may live.
-func (x *execution) lifeEnd() time.Time {
+// plannedEnd is until when the run's rented machines may live by its plan.
+func (x *execution) plannedEnd() time.Time {
 	x.mu.Lock()
-	end := x.run.CreatedAt.Add(lifeOf(x.ref.Plan))
+	defer x.mu.Unlock()
 	if x.run.StartedAt != nil {
-		end = x.run.StartedAt.Add(lifeOf(x.ref.Plan) - readyAllowance)
+		return x.run.StartedAt.Add(lifeOf(x.ref.Plan) - readyAllowance)
 	}
-	x.mu.Unlock()
+	return x.run.CreatedAt.Add(lifeOf(x.ref.Plan))
+}
+
+// lifeEnd is until when they may live: by the plan, and by what may be paid.
+func (x *execution) lifeEnd() time.Time {
+	end := x.plannedEnd()
 	x.leases.mu.Lock()
 	defer x.leases.mu.Unlock()
 	if until := x.leases.until; !until.IsZero() && until.Before(end) {
@@ -220,7 +225,7 @@ func (x *execution) watchBudget(ctx context.Context) {
 	hours := (x.ref.Cost.MaxUSD - spent) / rate
 	left := time.Duration(min(hours*float64(time.Hour), math.MaxInt64/2)) - overrun
 	until := now.Add(left)
-	if until.After(x.lifeEnd()) {
+	if until.After(x.plannedEnd()) {
 		return
 	}
 	x.leases.mu.Lock()

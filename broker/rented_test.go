@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -333,15 +334,31 @@ func TestRunsThatCanCostTooMuchDoNotStart(t *testing.T) {
 
 func TestARunWhoseMachinesCostMoreThanExpectedIsEnded(t *testing.T) {
 	t.Parallel()
-	// The machines cost a hundred times what the quote said: the budget is for
-	// less than the reserve that a run needs for its end.
-	d := openDesk(t, func(_ *broker.Config, r *rental) { r.hour = 100 })
-	run := d.await(d.run("50s", "max_cost: 2"))
-	if run.Verdict != broker.Errored || !strings.Contains(run.Reason, "would cost more than the 2.00 USD that they may") {
-		t.Errorf("verdict %s, %q; want ERROR for the cost", run.Verdict, run.Reason)
-	}
-	if run.Cleanup != broker.CleanupDone {
-		t.Errorf("cleanup %s (%s), want done", run.Cleanup, run.CleanupDetail)
+	for _, tt := range []struct {
+		name string
+		hour float64
+	}{
+		{"at once, when the money is for less than a run needs for its end", 100},
+		{"later, when it has used so much up", 18},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d := openDesk(t, func(_ *broker.Config, r *rental) { r.hour = tt.hour })
+			run := d.await(d.run("50s", "max_cost: 2"))
+			if run.Verdict != broker.Errored || !strings.Contains(run.Reason, "would cost more than the 2.00 USD that they may") {
+				t.Errorf("verdict %s, %q; want ERROR for the cost", run.Verdict, run.Reason)
+			}
+			if run.Cleanup != broker.CleanupDone {
+				t.Errorf("cleanup %s (%s), want done", run.Cleanup, run.CleanupDetail)
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			for id, lives := range d.renewals {
+				if last := lives[len(lives)-1]; last > 3*time.Minute {
+					t.Errorf("machine %s may live %v yet, for which there is no money", id, last)
+				}
+			}
+		})
 	}
 }
 
@@ -374,6 +391,36 @@ func TestMachinesOfLateStepsComeLateAndAreFoundByTheirName(t *testing.T) {
 		if late := m.LaunchedAt.After(*run.StartedAt); late != (m.Step == 1) {
 			t.Errorf("the machine of step %d was launched at %v, the steps began at %v", m.Step, m.LaunchedAt, run.StartedAt)
 		}
+	}
+}
+
+func TestTheBillCountsMachinesFromWhenTheyAreAskedFor(t *testing.T) {
+	t.Parallel()
+	r := &rental{low: 1}
+	at := func(delay, lead int) float64 {
+		step := strategies.Step{
+			Name: "s", InstanceCount: 1, RunDelay: delay, Lead: lead, RunMaxTime: 3600, InstanceType: "t3.micro", InstanceRegion: "us-west-2",
+		}
+		c, err := broker.Estimate(t.Context(), r, strategies.Plan{Name: "p", Steps: []strategies.Step{step}}, 0)
+		ok(t, err)
+		return c.WorstUSD * 60 // minutes, at a dollar an hour
+	}
+	for _, tt := range []struct {
+		name        string
+		delay, lead int
+		want        float64
+	}{
+		{"there from the beginning", 0, 0, 30 + 60 + 15 + 5},
+		{"too soon to be late", 120, 0, 30 + 2 + 60 + 15 + 5},
+		{"late, by what the pool needs", 7200, 0, 3 + 60 + 15 + 5},
+		{"late, by what the plan says", 7200, 600, 10 + 60 + 15 + 5},
+		{"from the beginning, as the plan says", 7200, 7200, 30 + 120 + 60 + 15 + 5},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := at(tt.delay, tt.lead); math.Abs(got-tt.want) > 0.01 {
+				t.Errorf("got %v minutes, want %v", got, tt.want)
+			}
+		})
 	}
 }
 

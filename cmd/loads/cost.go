@@ -53,8 +53,10 @@ func writeCost(w io.Writer, c broker.Cost) error {
 		t.row(l.Name, fmt.Sprint(l.Count), l.Region, kind, orDash(strings.Join(l.Zones, " ")), prices(l.LowUSD, l.HighUSD), money(l.WorstUSD))
 		most = max(most, l.UpSeconds)
 	}
-	if err := t.write(w); err != nil {
-		return err
+	if len(c.Lines) > 0 {
+		if err := t.write(w); err != nil {
+			return err
+		}
 	}
 	for _, q := range c.Quotas {
 		fmt.Fprintf(w, "Quota in %s: %s: %g of %g %s used, %g needed\n", q.Region, q.Name, q.Used, q.Limit, q.Unit, q.Needed)
@@ -68,16 +70,18 @@ func writeCost(w io.Writer, c broker.Cost) error {
 	if most > 0 {
 		fmt.Fprintf(w, "Machines are up in about %s.\n", time.Duration(most*float64(time.Second)).Round(time.Second))
 	}
-	known := ""
-	if c.Partial {
-		known = ", without what has no known price"
+	bill := money(c.WorstUSD) + " USD"
+	switch {
+	case c.Partial && c.WorstUSD == 0:
+		bill = "not known, since no price is"
+	case c.Partial:
+		bill += ", without what has no known price"
 	}
 	limit := ""
 	if c.MaxUSD > 0 {
 		limit = fmt.Sprintf("; the limit is %s USD", money(c.MaxUSD))
 	}
-	_, err := fmt.Fprintf(w, "Worst possible bill: %s USD%s, if every machine lives for %s whatever fails%s.\n",
-		money(c.WorstUSD), known, time.Duration(c.LifeSeconds*float64(time.Second)), limit)
+	_, err := fmt.Fprintf(w, "Worst possible bill: %s, if every machine lives as long as it can, whatever fails%s.\n", bill, limit)
 	return err
 }
 

@@ -137,7 +137,7 @@ func TestCostsArePrintedForPeople(t *testing.T) {
 			}, WorstUSD: 0.3, UpSeconds: 40},
 			{QuoteLine: broker.QuoteLine{Name: "web", Count: 1, Region: "eu-west-1", Type: "t3.micro"}},
 		},
-		WorstUSD: 0.3, Partial: true, MaxUSD: 5, LifeSeconds: 3000,
+		WorstUSD: 0.3, Partial: true, MaxUSD: 5,
 		Quotas: []broker.Quota{{Name: "standard instances", Region: "eu-west-1", Limit: 32, Used: 4, Needed: 6, Unit: "vCPU"}},
 		Notes:  []string{"Prices are without taxes."}, Faults: []string{"That won't do."},
 	})
@@ -147,7 +147,7 @@ func TestCostsArePrintedForPeople(t *testing.T) {
 	for _, want := range []string{
 		"c7g.large arm64, spot prefer", "0.0300–0.0725", "not known", "standard instances: 4 of 32 vCPU used, 6 needed",
 		"Note: Prices are without taxes.", "Fault: That won't do.", "up in about 40s",
-		"Worst possible bill: 0.3000 USD, without what has no known price, if every machine lives for 50m0s whatever fails; the limit is 5.00 USD.",
+		"Worst possible bill: 0.3000 USD, without what has no known price, if every machine lives as long as it can, whatever fails; the limit is 5.00 USD.",
 	} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is not in:\n%s", want, text.String())
