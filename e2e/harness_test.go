@@ -71,7 +71,7 @@ type daemon struct {
 	dir   string
 	args  []string
 	env   []string // besides that of the test
-	token string // that calls bring, if any
+	token string   // that calls bring, if any
 	cmd   *exec.Cmd
 	done  chan struct{} // closed when the process has ended
 	*api.Client
