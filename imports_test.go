@@ -58,6 +58,7 @@ var onlyIn = map[string][]string{
 	"github.com/moby/moby":                    {"dockerctl"},
 	"github.com/docker/cli":                   {"dockerctl"},
 	"github.com/aws/":                         {"aws", "aws/ec2sim"},
+	"golang.org/x/time":                       {"aws"},
 	"github.com/influxdata/":                  {"influx"},
 	"github.com/jmoiron/sqlx":                 {"db"},
 	"github.com/mattn/go-sqlite3":             {"db"},

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 
+	"github.com/loads/loads/broker"
 	"github.com/loads/loads/metrics"
 	"github.com/loads/loads/strategies"
 )
@@ -40,6 +41,11 @@ type plansAnswer struct {
 type planAnswer struct {
 	Envelope
 	Plan Plan `json:"plan"`
+}
+
+type costAnswer struct {
+	Envelope
+	Cost *broker.Cost `json:"cost"`
 }
 
 type runsAnswer struct {

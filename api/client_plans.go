@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"github.com/loads/loads/broker"
 )
 
 // Info returns the broker's version and its runs, the newest first. A limit of
@@ -98,6 +100,16 @@ func (c *Client) Plan(ctx context.Context, uuid string) (Plan, error) {
 	var a planAnswer
 	err := c.call(ctx, get(planPath(uuid), nil), &a)
 	return a.Plan, err
+}
+
+// PlanCost returns what a run of the plan can cost; nil where machines are not
+// rented.
+func (c *Client) PlanCost(ctx context.Context, uuid string) (*broker.Cost, error) {
+	var a costAnswer
+	r := get(planPath(uuid)+"/cost", nil)
+	r.forever = true // the broker asks the provider, which may take its time
+	err := c.call(ctx, r, &a)
+	return a.Cost, err
 }
 
 // ReplacePlan gives a plan new fields and steps, from a plan in YAML or JSON.

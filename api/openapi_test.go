@@ -35,6 +35,7 @@ func allCalls() []string {
 		"GET /api/openapi.json",
 		"GET /api/plan",
 		"GET /api/plan/{uuid}",
+		"GET /api/plan/{uuid}/cost",
 		"GET /api/project",
 		"GET /api/project/{uuid}",
 		"GET /api/run",

@@ -39,6 +39,11 @@ func (s *Server) planRoutes() {
 		OperationID: "plan", Method: http.MethodGet, Path: "/api/plan/{uuid}", Tags: tags,
 		Summary: "A plan with its runs",
 	}, s.plan)
+	register(s, huma.Operation{
+		OperationID: "plan-cost", Method: http.MethodGet, Path: "/api/plan/{uuid}/cost", Tags: tags,
+		Summary:     "What a run of a plan can cost at most",
+		Description: "Asks the provider, and makes nothing. Answers a cost of null where machines are not rented.",
+	}, s.planCost)
 	registerBody(s, huma.Operation{
 		OperationID: "replace-plan", Method: http.MethodPut, Path: "/api/plan/{uuid}", Tags: tags,
 		Summary:     "Give a plan that has not been run new fields and steps",
@@ -88,6 +93,11 @@ func (s *Server) plan(ctx context.Context, in *uuidInput) (planAnswer, error) {
 	}
 	runs, err := s.broker.Runs(ctx, broker.RunFilter{PlanUUID: in.UUID, Limit: projectRuns})
 	return planAnswer{done(), planOf(rec, runs)}, err
+}
+
+func (s *Server) planCost(ctx context.Context, in *uuidInput) (costAnswer, error) {
+	cost, err := s.broker.EstimatePlan(ctx, in.UUID)
+	return costAnswer{done(), cost}, err
 }
 
 func (s *Server) replacePlan(ctx context.Context, in *uuidBodyInput) (planAnswer, error) {

@@ -37,7 +37,7 @@ func planOf(rec broker.PlanRecord, runs []broker.Run) Plan {
 		ProjectUUID: rec.ProjectUUID, ProjectName: rec.ProjectName, Parent: rec.Parent, ParentRun: rec.ParentRun,
 		CreatedAt: &Time{rec.CreatedAt}, Frozen: rec.Frozen,
 		Criteria: rec.Plan.Criteria, OnInvalid: rec.Plan.OnInvalid, MaxSkewMS: rec.Plan.MaxSkewMS,
-		MaxCPUPercent: rec.Plan.MaxCPUPercent,
+		MaxCPUPercent: rec.Plan.MaxCPUPercent, MaxCost: rec.Plan.MaxCost,
 	}
 	for i, step := range rec.Plan.Steps {
 		p.Steps[i] = Step{Step: step, Monitor: step.Monitor, PlanID: rec.ID, StepRecords: []StepRecord{}}
@@ -66,6 +66,7 @@ func runOf(r broker.Run) Run {
 		Environment: r.Environment.Masked().Map(), Versions: r.Versions,
 
 		Criteria: r.Judgement.Criteria, Instrument: r.Judgement.Instrument,
+		Cost: r.Cost, Receipts: r.Receipts,
 	}
 }
 
@@ -123,7 +124,17 @@ func machineOf(m broker.Machine, step string) Machine {
 		RelayID: m.RelayID, ContainerID: m.ContainerID, Environment: m.Environment.Map(),
 		StartedAt: timeOf(m.StartedAt), FinishedAt: timeOf(m.FinishedAt), ExitCode: m.ExitCode,
 		FrameSeq: m.FrameSeq, FramesFinal: m.FramesFinal, FramesBroken: m.FramesBroken,
+		Region: m.Region, Type: m.Type, Spot: m.Spot, HourUSD: m.HourUSD,
+		LaunchedAt: timeOf(m.LaunchedAt), ReleasedAt: rentedUntil(m),
 	}
+}
+
+// rentedUntil is when a rented machine was given back.
+func rentedUntil(m broker.Machine) *Time {
+	if m.LaunchedAt == nil {
+		return nil
+	}
+	return timeOf(m.ReleasedAt)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -136,6 +147,7 @@ func instanceOf(i broker.Instance) Instance {
 	return Instance{
 		ID: i.ProviderID, Tags: tags, State: i.State, InstanceType: i.Type, IPAddress: i.Address, Placement: i.Placement,
 		Name: i.Name, Kind: i.Kind, Pool: i.Pool, RunUUID: i.RunUUID,
+		Region: i.Region, Idle: i.Idle,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -59,7 +60,8 @@ func (s *Server) summary(ctx context.Context, in *uuidInput) (reportAnswer, erro
 	}
 	influx, err := s.exported(ctx, in.UUID)
 	return reportAnswer{done(), Report{
-		Run: runWithPlan(r.Run), Machines: machinesOf(r.Run, r.Machines), Summary: r.Summary, Hosts: r.Hosts, Ledger: r.Ledger,
+		SpentUSD: broker.Spent(r.Machines, time.Now()),
+		Run:      runWithPlan(r.Run), Machines: machinesOf(r.Run, r.Machines), Summary: r.Summary, Hosts: r.Hosts, Ledger: r.Ledger,
 		Influx: influx,
 	}}, err
 }

@@ -82,6 +82,7 @@ type Plan struct {
 	OnInvalid     strategies.OnInvalid   `json:"on_invalid,omitempty" doc:"fail, when empty, or warn."`
 	MaxSkewMS     int                    `json:"max_skew_ms,omitempty" doc:"Limit of a step's start skew; 0 is 10000."`
 	MaxCPUPercent int                    `json:"max_cpu_percent,omitempty" doc:"Limit of generators' processors; 0 is 95."`
+	MaxCost       float64                `json:"max_cost,omitempty" doc:"What rented machines of a run may cost, in USD; 0 is no limit."`
 }
 
 // Step is a step as it is kept, with its executions.
@@ -141,6 +142,9 @@ type Run struct {
 
 	Criteria   []broker.CriterionResult `json:"criteria,omitempty" doc:"What became of the plan's criteria, as far as they are judged."`
 	Instrument []string                 `json:"instrument,omitempty" doc:"What was at fault with the instrument, if anything was."`
+
+	Cost     *broker.Cost     `json:"cost,omitempty" doc:"What rented machines can cost at most, as it was known at the start."`
+	Receipts []broker.Receipt `json:"receipts,omitempty" doc:"What the providers of rented machines said of them after their release."`
 }
 
 // Completed reports whether the run is over.
@@ -170,6 +174,13 @@ type Machine struct {
 	FrameSeq      uint64              `json:"frame_seq" doc:"Number of the last frame stored."`
 	FramesFinal   bool                `json:"frames_final" doc:"The last frame came."`
 	FramesBroken  uint64              `json:"frames_broken"`
+
+	Region     string  `json:"region,omitempty" doc:"Of rented machines, as all that follows."`
+	Type       string  `json:"type,omitempty" doc:"As had, perhaps one of the step's instance_types."`
+	Spot       bool    `json:"spot,omitempty" doc:"The provider could take it back."`
+	HourUSD    float64 `json:"usd_per_hour,omitempty"`
+	LaunchedAt *Time   `json:"launched_at,omitempty"`
+	ReleasedAt *Time   `json:"released_at,omitempty"`
 }
 
 // Instance is a machine as its pool sees it.
@@ -185,6 +196,8 @@ type Instance struct {
 	Kind    string `json:"kind,omitempty" doc:"What it is: a network, an instance, a container."`
 	Pool    string `json:"pool,omitempty"`
 	RunUUID string `json:"run_uuid,omitempty"`
+	Region  string `json:"region,omitempty"`
+	Idle    bool   `json:"idle,omitempty" doc:"Its pool keeps it for the next run, for a bounded time."`
 }
 
 // Kinds of events that are not in a run's history but travel beside it.
@@ -224,8 +237,9 @@ type Report struct {
 	Machines []Machine       `json:"machines"`
 	Summary  metrics.Summary `json:"summary"`
 	// Hosts are what the machines told of themselves over the whole run.
-	Hosts  []metrics.HostSummary `json:"hosts,omitempty"`
-	Ledger metrics.Ledger        `json:"ledger"`
+	Hosts    []metrics.HostSummary `json:"hosts,omitempty"`
+	Ledger   metrics.Ledger        `json:"ledger"`
+	SpentUSD float64               `json:"spent_usd,omitempty" doc:"What rented machines have cost until now, by their pools' prices."`
 	// Influx is set when the run's metrics go to InfluxDB too.
 	Influx *Exported `json:"influx,omitempty"`
 }

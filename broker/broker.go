@@ -23,6 +23,12 @@ type Config struct {
 	// LostAfter is how long a machine may be silent before it is given up; 0
 	// is a minute.
 	LostAfter time.Duration
+	// MaxCost is what the rented machines of a run may cost at most, in USD; 0
+	// is no limit. A plan may set a lower one.
+	MaxCost float64
+	// ReceiptWait is how long the end of a run waits for a provider to have
+	// cleared away all that it will; 0 is two minutes.
+	ReceiptWait time.Duration
 }
 
 // A Broker runs plans. All its methods may be called by many goroutines at
@@ -98,6 +104,9 @@ func New(cfg Config) *Broker {
 	if cfg.LostAfter == 0 {
 		cfg.LostAfter = time.Minute
 	}
+	if cfg.ReceiptWait == 0 {
+		cfg.ReceiptWait = 2 * time.Minute
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -167,7 +176,8 @@ func (b *Broker) launch(run Run) {
 
 // StartRun starts a run of a plan. It gives ENotFound for an unknown plan,
 // EInvalid when a variable of the plan is not set or one given can't be, and EConflict for a
-// RunUUID in use.
+// RunUUID in use. Where machines are rented it also gives EInvalid when they
+// can't be had, or can cost more than they may.
 func (b *Broker) StartRun(ctx context.Context, req StartRequest) (Run, error) {
 	plan, err := b.cfg.Store.Plan(ctx, req.PlanUUID)
 	if err != nil {
@@ -176,6 +186,13 @@ func (b *Broker) StartRun(ctx context.Context, req StartRequest) (Run, error) {
 	if err := invalid(strategies.CheckVariables(plan.Plan, req.Environment)); err != nil {
 		return Run{}, err
 	}
+	cost, err := b.estimate(ctx, plan.Plan)
+	if err != nil {
+		return Run{}, err
+	}
+	if cost != nil && cost.Err() != nil {
+		return Run{}, cost.Err()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ctx == nil || b.ctx.Err() != nil {
@@ -183,6 +200,7 @@ func (b *Broker) StartRun(ctx context.Context, req StartRequest) (Run, error) {
 	}
 	run, err := b.cfg.Store.CreateRun(ctx, Run{
 		UUID: req.RunUUID, PlanUUID: req.PlanUUID, Owner: req.Owner, Environment: req.Environment, Cleanup: CleanupPending,
+		Cost: cost,
 	})
 	if err != nil {
 		return Run{}, err

@@ -20,8 +20,11 @@ type execution struct {
 	log *slog.Logger
 	ref *Run // what never changes of the run: ids, Plan, Environment
 
-	aborted   chan struct{} // closed when an abort is asked
-	abortOnce sync.Once
+	aborted    chan struct{} // closed when an abort is asked
+	abortOnce  sync.Once
+	stopped    chan struct{} // closed when stopReason is set
+	stopOnce   sync.Once
+	stopReason string // why the broker itself ends the run
 
 	// mu guards run, changed, told and noted. It is held while a change of run is
 	// stored, so that the store sees changes in their order.
@@ -35,6 +38,8 @@ type execution struct {
 	// its step's goroutine.
 	leads []time.Duration
 
+	leases   leases
+	names    names
 	machines []*machine // set by loadMachines; the slice does not change after
 	engines  engines
 
@@ -58,6 +63,8 @@ func newExecution(b *Broker, run Run) *execution {
 		b: b, run: run, ref: new(run),
 		log:     b.cfg.Log.With("run", run.UUID),
 		aborted: make(chan struct{}),
+		stopped: make(chan struct{}),
+		leases:  leases{held: map[int64]*lease{}, added: make(chan struct{}, 1)},
 		changed: make(chan struct{}),
 		frames:  make(chan frameItem, 1024),
 		series:  metrics.NewSeries(),
@@ -75,6 +82,15 @@ func (x *execution) requestAbort() {
 	x.abortOnce.Do(func() { close(x.aborted) })
 }
 
+// requestStop makes the run end with the verdict ERROR, unless it is ending. A
+// broker that takes over has to find the reason again.
+func (x *execution) requestStop(reason string) {
+	x.stopOnce.Do(func() {
+		x.stopReason = reason
+		close(x.stopped)
+	})
+}
+
 // drive takes the run from its state on disk to Completed. It returns early,
 // leaving the run to the next start, when ctx ends. A phase returns an error
 // only when the store fails: it is then tried again, as phases can be.
@@ -88,6 +104,7 @@ func (x *execution) drive(ctx context.Context) {
 	}
 	x.work.Go(func() { x.storeFrames(storing) })
 	x.work.Go(func() { x.condense(storing) })
+	x.work.Go(func() { x.renewLeases(storing) })
 
 	pause := time.Second
 	for ctx.Err() == nil {
@@ -134,6 +151,8 @@ func (x *execution) abortable(ctx context.Context, phase func(context.Context) e
 		select {
 		case <-x.aborted:
 			cancel()
+		case <-x.stopped:
+			cancel()
 		case <-stop:
 		}
 	})
@@ -145,15 +164,19 @@ func (x *execution) abortable(ctx context.Context, phase func(context.Context) e
 		return nil // the broker stops; the run stays as it is on disk
 	case x.isAborted():
 		return x.conclude(ctx, Aborted, abortReason)
+	case isClosed(x.stopped):
+		return x.conclude(ctx, Errored, x.stopReason)
 	case errors.Is(err, errStop):
 		return nil
 	}
 	return err
 }
 
-func (x *execution) isAborted() bool {
+func (x *execution) isAborted() bool { return isClosed(x.aborted) }
+
+func isClosed(ch <-chan struct{}) bool {
 	select {
-	case <-x.aborted:
+	case <-ch:
 		return true
 	default:
 		return false
@@ -258,6 +281,7 @@ func (x *execution) updateMachine(ctx context.Context, m *machine, text string, 
 		return &storeError{fmt.Errorf("store machine: %w", err)}
 	}
 	change(&m.Machine)
+	x.noteLease(m.Machine)
 	if text != "" {
 		x.log.Info(text, "step", events[0].Step, "machine", m.Index, "state", m.State)
 		x.b.hub.notify(m.RunUUID)

@@ -51,10 +51,7 @@ func (x *execution) initialize(ctx context.Context) error {
 	if err := x.planMachines(ctx); err != nil {
 		return err
 	}
-	if err := x.acquire(ctx); err != nil {
-		return err
-	}
-	if err := x.prepareMachines(ctx); err != nil {
+	if err := x.inTime(ctx, x.getReady); err != nil {
 		return err
 	}
 	return x.update(ctx, func(run *Run) []Event {
@@ -63,6 +60,28 @@ func (x *execution) initialize(ctx context.Context) error {
 		run.StartedAt = &start
 		return []Event{{Kind: EventRun, State: Running.String(), Text: "All machines are ready; the steps begin."}}
 	})
+}
+
+func (x *execution) getReady(ctx context.Context) error {
+	if err := x.acquire(ctx); err != nil {
+		return err
+	}
+	return x.prepareMachines(ctx)
+}
+
+// inTime calls f, and fails the run when that takes longer than what the life of
+// rented machines allows for it.
+func (x *execution) inTime(ctx context.Context, f func(context.Context) error) error {
+	if x.ref.Cost == nil {
+		return f(ctx)
+	}
+	limited, cancel := context.WithDeadline(ctx, x.ref.CreatedAt.Add(readyAllowance))
+	defer cancel()
+	err := f(limited)
+	if limited.Err() != nil && ctx.Err() == nil {
+		return x.fail(ctx, "The machines were not ready within %s, which is the limit for rented ones.", readyAllowance)
+	}
+	return err
 }
 
 // planMachines stores a row, with its token, for every machine of the plan
@@ -111,6 +130,8 @@ func (x *execution) loadMachines(ctx context.Context) error {
 	}
 	for _, m := range stored {
 		x.machines = append(x.machines, &machine{Machine: m})
+		x.noteLease(m)
+		x.names.add(x.ref.Plan.Steps[m.Step].DNSName, m.Address)
 	}
 	return nil
 }
@@ -120,7 +141,9 @@ func (x *execution) acquire(ctx context.Context) error {
 	errs := make([]error, len(x.ref.Plan.Steps))
 	var wg sync.WaitGroup
 	for i := range x.ref.Plan.Steps {
-		wg.Go(func() { errs[i] = x.acquireStep(ctx, i) })
+		if !x.isLate(i) {
+			wg.Go(func() { errs[i] = x.acquireStep(ctx, i) })
+		}
 	}
 	wg.Wait()
 	return errors.Join(errs...)
@@ -135,11 +158,12 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 			continue
 		}
 		wanted = append(wanted, m)
-		reqs = append(reqs, MachineRequest{
-			BrokerID: x.b.id, RunUUID: x.ref.UUID, PlanName: x.ref.Plan.Name, Owner: x.ref.Owner,
-			Step: i, StepName: step.Name, Index: m.Index, Token: m.Token,
-			Region: step.InstanceRegion, Type: step.InstanceType,
-		})
+		req := requestOf(x.ref.Plan, i, m.Index)
+		if x.isLate(i) {
+			req.Life = min(req.Life, time.Until(x.lifeEnd()).Truncate(time.Second))
+		}
+		req.BrokerID, req.RunUUID, req.Owner, req.Token = x.b.id, x.ref.UUID, x.ref.Owner, m.Token
+		reqs = append(reqs, req)
 	}
 	if len(wanted) == 0 {
 		return nil
@@ -158,15 +182,40 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 		err := x.updateMachine(ctx, m, text, func(m *Machine) {
 			m.Pool, m.ProviderID, m.Address, m.PublicIP = g.Pool, g.ProviderID, g.Address, g.PublicIP
 			m.Network, m.Endpoint, m.State = g.Network, g.Endpoint, MachineReady
+			m.Region, m.Type, m.Spot, m.HourUSD, m.LaunchedAt = g.Region, g.Type, g.Spot, g.HourUSD, g.LaunchedAt
 		})
 		if err != nil {
 			return err
 		}
+		x.names.add(step.DNSName, m.Address)
 	}
 	if acquireErr != nil && ctx.Err() == nil {
-		return x.fail(ctx, "Step %s can't have its machines: %v", step.Name, acquireErr)
+		return x.notAcquired(ctx, i, acquireErr)
 	}
 	return ctx.Err()
+}
+
+// notAcquired goes on without machines that can't be had when the step's quorum
+// allows that, and fails the run else.
+func (x *execution) notAcquired(ctx context.Context, i int, cause error) error {
+	step := x.ref.Plan.Steps[i]
+	var missing []*machine
+	for _, m := range x.of(i) {
+		if m.State == MachineRequested {
+			missing = append(missing, m)
+		}
+	}
+	if had := step.InstanceCount - len(missing); step.Quorum == 0 || had < step.Quorum {
+		return x.fail(ctx, "Step %s can't have its machines: %v", step.Name, cause)
+	}
+	for _, m := range missing {
+		text := fmt.Sprintf("The machine can't be had; going on without it, as the quorum is %d: %s", step.Quorum, oneLine(cause.Error()))
+		err := x.updateMachine(ctx, m, text, func(m *Machine) { m.State, m.Reason = MachineLost, oneLine(cause.Error()) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fail ends the run with the verdict ERROR.
@@ -192,12 +241,33 @@ func (b *Broker) pool(name string) (Pool, error) {
 // prepareMachines checks the machines, loads their images and starts their
 // relays.
 func (x *execution) prepareMachines(ctx context.Context) error {
+	var early []*machine
+	for _, m := range x.machines {
+		if !x.isLate(m.Step) {
+			early = append(early, m)
+		}
+	}
+	if err := x.prepareThese(ctx, early); err != nil {
+		return err
+	}
+	for i := range x.ref.Plan.Steps {
+		if x.isLate(i) {
+			continue
+		}
+		if err := x.enoughMachines(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *execution) prepareThese(ctx context.Context, machines []*machine) error {
 	names, err := x.dnsNames()
 	if err != nil {
 		return err
 	}
 	images := &imageLoads{loads: map[string]*imageLoad{}}
-	err = each(x.machines, func(m *machine) error {
+	return each(machines, func(m *machine) error {
 		if m.State != MachineReady && m.State != MachinePrepared {
 			return nil
 		}
@@ -207,10 +277,6 @@ func (x *execution) prepareMachines(ctx context.Context) error {
 		}
 		return x.notPrepared(ctx, m, err)
 	})
-	if err != nil {
-		return err
-	}
-	return x.enoughMachines(ctx)
 }
 
 // notPrepared gives up a machine that can't be used: the run goes on without
@@ -227,40 +293,27 @@ func (x *execution) notPrepared(ctx context.Context, m *machine, cause error) er
 	return x.updateMachine(ctx, m, text, func(m *Machine) { m.State, m.Reason = MachineLost, cause.Error() })
 }
 
-// enoughMachines fails the run when a step has no machine left.
-func (x *execution) enoughMachines(ctx context.Context) error {
-	for i, step := range x.ref.Plan.Steps {
-		left := 0
-		for _, m := range x.of(i) {
-			if m.State == MachinePrepared {
-				left++
-			}
-		}
-		if left == 0 && !step.Monitor {
-			return x.fail(ctx, "Step %s has no machine left that answers.", step.Name)
+// enoughMachines fails the run when step i has no machine left.
+func (x *execution) enoughMachines(ctx context.Context, i int) error {
+	step := x.ref.Plan.Steps[i]
+	for _, m := range x.of(i) {
+		if m.State == MachinePrepared {
+			return nil
 		}
 	}
-	return nil
+	if step.Monitor {
+		return nil
+	}
+	return x.fail(ctx, "Step %s has no machine left that answers.", step.Name)
 }
 
-// dnsNames returns the relays' names file: the addresses of each dns_name; nil
-// when the plan has none.
+// dnsNames returns the relays' names file: the addresses of each dns_name that
+// are known; nil when the plan has none.
 func (x *execution) dnsNames() ([]byte, error) {
-	names := map[string][]string{}
-	for i, step := range x.ref.Plan.Steps {
-		if step.DNSName == "" {
-			continue
-		}
-		for _, m := range x.of(i) {
-			if m.Address != "" {
-				names[step.DNSName] = append(names[step.DNSName], m.Address)
-			}
-		}
-	}
-	if len(names) == 0 {
+	if !x.hasNames() {
 		return nil, nil
 	}
-	return json.Marshal(names)
+	return json.Marshal(x.names.all())
 }
 
 // prepare makes one machine ready for its container.

@@ -26,14 +26,15 @@ func (b *Broker) reapLoop(ctx context.Context) {
 	}
 }
 
-// reap releases again what could not be released, and then ends whatever
-// carries this broker's label and belongs to no unfinished run.
+// reap releases again what could not be released, ends whatever carries this
+// broker's label and belongs to no unfinished run, and then looks whether runs
+// that have left something are clean now.
 func (b *Broker) reap(ctx context.Context) error {
 	err := b.releaseLeftovers(ctx)
 	for _, p := range b.cfg.Pools {
 		err = errors.Join(err, b.reapPool(ctx, p))
 	}
-	return err
+	return errors.Join(err, b.settleCleanups(ctx))
 }
 
 // releaseLeftovers tries again to release the machines of completed runs.
@@ -60,26 +61,12 @@ func (b *Broker) releaseLeftover(ctx context.Context, m Machine) error {
 	if err != nil {
 		return err
 	}
-	m.State = MachineReleased
-	if err := b.cfg.Store.SaveMachine(ctx, &run, &m); err != nil {
-		return err
-	}
-	machines, err := b.cfg.Store.Machines(ctx, m.RunUUID)
-	if err != nil {
-		return err
-	}
-	for _, other := range machines {
-		if other.State != MachineReleased {
-			return nil
-		}
-	}
-	run.Cleanup, run.CleanupDetail = CleanupDone, ""
-	err = b.cfg.Store.SaveRun(ctx, &run, Event{Kind: EventNote, Text: "All machines have been released now."})
-	b.hub.notify(m.RunUUID)
-	return err
+	m.State, m.ReleasedAt = MachineReleased, utcNow()
+	return b.cfg.Store.SaveMachine(ctx, &run, &m)
 }
 
-// reapPool ends what the pool lists and no unfinished run owns. The list is
+// reapPool ends what the pool lists and no unfinished run owns, but not what it
+// keeps for the next run. The list is
 // taken first: whatever is on it belongs to a run that was stored before.
 func (b *Broker) reapPool(ctx context.Context, p Pool) error {
 	owned, err := p.Owned(ctx, b.id)
@@ -92,7 +79,7 @@ func (b *Broker) reapPool(ctx context.Context, p Pool) error {
 		keep[run.UUID] = true
 	}
 	for _, o := range owned {
-		if keep[o.RunUUID] {
+		if keep[o.RunUUID] || o.Idle {
 			continue
 		}
 		b.cfg.Log.Info("ending what no run owns", "pool", p.Name(), "kind", o.Kind, "id", o.ProviderID, "of_run", o.RunUUID)

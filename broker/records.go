@@ -90,7 +90,13 @@ type Run struct {
 	// Versions are those of the broker, the engines and the node image.
 	Versions map[string]string `db:"-"`
 	// Judgement is what the verdict rests on, as far as it is known.
-	Judgement   Judgement    `db:"-"`
+	Judgement Judgement `db:"-"`
+	// Cost is what the machines could cost at most, as it was known when the run
+	// was asked for; nil when none is rented.
+	Cost *Cost `db:"-"`
+	// Receipts are what the providers of rented machines said of them after
+	// their release, the newest of each pool.
+	Receipts    []Receipt    `db:"-"`
 	StepRecords []StepRecord `db:"-"` // in the order of Plan.Steps
 }
 
@@ -157,6 +163,9 @@ type Endpoint struct {
 	CA   string `json:"ca,omitempty"`   // PEM files for mutual TLS: paths on the broker's host
 	Cert string `json:"cert,omitempty"` //
 	Key  string `json:"key,omitempty"`  //
+	// ServerName is the name that the engine's certificate must have; empty is
+	// the host's own name or address.
+	ServerName string `json:"server_name,omitempty"`
 }
 
 // A Machine is one container engine that a run uses: one of a step's
@@ -178,6 +187,16 @@ type Machine struct {
 	PublicIP   string   `db:"public_ip"`   // $HOST_IP
 	Network    string   `db:"network"`     // engine network of the plan's containers; empty is the engine's default
 	Endpoint   Endpoint `db:"-"`
+
+	// What follows, up to LaunchedAt, is of rented machines only.
+	Region  string  `db:"region"`
+	Type    string  `db:"type"`     // as had, perhaps one of the step's alternatives
+	Spot    bool    `db:"spot"`     // the provider may take it back
+	HourUSD float64 `db:"hour_usd"` // price with its disk and address, in USD an hour
+	// LaunchedAt is when it began to cost; ReleasedAt when it was given back.
+	LaunchedAt *time.Time `db:"-"`
+	ReleasedAt *time.Time `db:"-"`
+
 	// ClockOffset is the engine's clock less the broker's; ClockError is half
 	// the round trip it was measured with.
 	ClockOffset time.Duration `db:"clock_offset"`

@@ -118,7 +118,9 @@ func (x *execution) runStep(ctx context.Context, i int) error {
 		var err error
 		switch rec := x.step(i); rec.State {
 		case StepPending:
-			err = x.awaitStart(ctx, i)
+			if err = x.getLate(ctx, i); err == nil {
+				err = x.awaitStart(ctx, i)
+			}
 		case StepArming:
 			err = x.arm(ctx, i)
 		case StepStarting, StepStarted, StepReady, StepStopping:

@@ -36,6 +36,7 @@ type RunFilter struct {
 	PlanUUID    string
 	ProjectUUID string
 	Owner       string
+	Cleanup     Cleanup
 	Limit       int // 0 is no limit
 	Offset      int
 }
@@ -123,7 +124,7 @@ type RunStore interface {
 	RequestAbort(ctx context.Context, uuid string) (bool, error)
 
 	// SaveRun stores the run's changeable columns (state, times, verdict,
-	// reason, judgement, cleanup, versions; never Aborted) and, in the same transaction,
+	// reason, judgement, cleanup, receipts, versions; never Aborted) and, in the same transaction,
 	// the events, whose Seq it sets. When the state is Completed, secret values
 	// of the environment are masked for good.
 	SaveRun(ctx context.Context, run *Run, events ...Event) error

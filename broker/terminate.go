@@ -61,6 +61,9 @@ func (x *execution) terminate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := x.askReceipts(ctx); err != nil {
+		return err
+	}
 	return x.complete(ctx)
 }
 
@@ -261,6 +264,7 @@ func (x *execution) release(ctx context.Context, m *machine) error {
 	if m.State == MachineLost {
 		tries = 1 // it may take each try minutes to fail
 	}
+	x.letGo(m)
 	if m.State != MachineReleasing {
 		if err := x.updateMachine(ctx, m, "", func(m *Machine) { m.State = MachineReleasing }); err != nil {
 			return err
@@ -272,7 +276,8 @@ func (x *execution) release(ctx context.Context, m *machine) error {
 			return ctx.Err()
 		}
 		if err = x.b.giveBack(ctx, m.Machine); err == nil {
-			return x.updateMachine(ctx, m, "The machine was released.", func(m *Machine) { m.State = MachineReleased })
+			now := utcNow()
+			return x.updateMachine(ctx, m, "The machine was released.", func(m *Machine) { m.State, m.ReleasedAt = MachineReleased, now })
 		}
 	}
 	if ctx.Err() != nil {
@@ -282,16 +287,31 @@ func (x *execution) release(ctx context.Context, m *machine) error {
 	return x.updateMachine(ctx, m, text, func(m *Machine) { m.Reason = err.Error() })
 }
 
-// giveBack removes the run's containers from a machine and releases it.
+// rentedLimit is how long containers may take to be removed from a machine that
+// is rented.
+const rentedLimit = 30 * time.Second
+
+// giveBack removes the run's containers from a machine and releases it. One that
+// is rented is released even when it does not answer: it costs money, and its
+// pool ends what it can't clean.
 func (b *Broker) giveBack(ctx context.Context, m Machine) error {
 	pool, err := b.pool(m.Pool)
 	if err != nil {
 		return err
 	}
-	if m.ProviderID != "" {
+	if m.ProviderID == "" {
+		return pool.Release(ctx, m)
+	}
+	if _, rented := pool.(Renter); !rented {
 		if err := b.removeContainers(ctx, m); err != nil {
 			return err
 		}
+		return pool.Release(ctx, m)
+	}
+	limited, cancel := context.WithTimeout(ctx, rentedLimit)
+	defer cancel()
+	if err := b.removeContainers(limited, m); err != nil {
+		b.cfg.Log.Warn("remove containers of a machine that is given back", "run", m.RunUUID, "machine", m.ProviderID, "error", err)
 	}
 	return pool.Release(ctx, m)
 }
@@ -327,6 +347,9 @@ func (b *Broker) removeContainers(ctx context.Context, m Machine) error {
 // complete stores the end of the run.
 func (x *execution) complete(ctx context.Context) error {
 	cleanup, detail := CleanupDone, ""
+	if why := whatIsLeft(x.receipts()); why != "" {
+		cleanup, detail = CleanupFailed, why
+	}
 	for _, m := range x.machines {
 		if m.State != MachineReleased {
 			cleanup, detail = CleanupFailed, fmt.Sprintf("machine %s could not be released: %s", m.ProviderID, m.Reason)

@@ -14,6 +14,8 @@ type machineRow struct {
 	EnvironmentColumn inJSON[strategies.Environment] `db:"environment"`
 	StartedColumn     micros                         `db:"started_at"`
 	FinishedColumn    micros                         `db:"finished_at"`
+	LaunchedColumn    micros                         `db:"launched_at"`
+	ReleasedColumn    micros                         `db:"released_at"`
 }
 
 func newMachineRow(m broker.Machine) machineRow {
@@ -24,6 +26,8 @@ func newMachineRow(m broker.Machine) machineRow {
 		EnvironmentColumn: inJSON[strategies.Environment]{m.Environment.Masked()},
 		StartedColumn:     micros{m.StartedAt},
 		FinishedColumn:    micros{m.FinishedAt},
+		LaunchedColumn:    micros{m.LaunchedAt},
+		ReleasedColumn:    micros{m.ReleasedAt},
 	}
 }
 
@@ -33,6 +37,8 @@ func (r machineRow) record() broker.Machine {
 	m.Environment = r.EnvironmentColumn.V
 	m.StartedAt = r.StartedColumn.T
 	m.FinishedAt = r.FinishedColumn.T
+	m.LaunchedAt = r.LaunchedColumn.T
+	m.ReleasedAt = r.ReleasedColumn.T
 	return m
 }
 
@@ -88,9 +94,11 @@ func saveMachine(ctx context.Context, t *tx, run *broker.Run, m broker.Machine) 
 	}
 	id, err := lastID(t.NamedExecContext(ctx, `INSERT INTO machine
 		(run_id, step_idx, idx, state, reason, token, pool, provider_id, address, public_ip, network, endpoint,
-		clock_offset, clock_error, relay_id, container_id, image_id, environment, started_at, finished_at, exit_code) VALUES
+		clock_offset, clock_error, relay_id, container_id, image_id, environment, started_at, finished_at, exit_code,
+		region, type, spot, hour_usd, launched_at, released_at) VALUES
 		(:run_id, :step_idx, :idx, :state, :reason, :token, :pool, :provider_id, :address, :public_ip, :network, :endpoint,
-		:clock_offset, :clock_error, :relay_id, :container_id, :image_id, :environment, :started_at, :finished_at, :exit_code)`, newMachineRow(m)))
+		:clock_offset, :clock_error, :relay_id, :container_id, :image_id, :environment, :started_at, :finished_at, :exit_code,
+		:region, :type, :spot, :hour_usd, :launched_at, :released_at)`, newMachineRow(m)))
 	return id, orConflict(err, "Run %s has machine %d of step %d already, or another machine has its token.",
 		run.UUID, m.Index, m.Step)
 }
@@ -99,7 +107,8 @@ func updateMachine(ctx context.Context, t *tx, run *broker.Run, m broker.Machine
 	n, err := affected(t.NamedExecContext(ctx, `UPDATE machine SET state = :state, reason = :reason, token = :token,
 		pool = :pool, provider_id = :provider_id, address = :address, public_ip = :public_ip, network = :network,
 		endpoint = :endpoint, clock_offset = :clock_offset, clock_error = :clock_error, relay_id = :relay_id,
-		container_id = :container_id, image_id = :image_id, environment = :environment, started_at = :started_at, finished_at = :finished_at, exit_code = :exit_code
+		container_id = :container_id, image_id = :image_id, environment = :environment, started_at = :started_at, finished_at = :finished_at, exit_code = :exit_code,
+		region = :region, type = :type, spot = :spot, hour_usd = :hour_usd, launched_at = :launched_at, released_at = :released_at
 		WHERE id = :id AND run_id = :run_id`, newMachineRow(m)))
 	if err == nil && n == 0 {
 		return broker.Errorf(broker.ENotFound, "Run %s has no machine of id %d.", run.UUID, m.ID)
@@ -113,6 +122,7 @@ func machines(ctx context.Context, t *tx, rest string, args ...any) ([]broker.Ma
 	err := t.SelectContext(ctx, &rows, `SELECT m.id, m.run_id, r.uuid AS run_uuid, m.step_idx, m.idx, m.state, m.reason,
 		m.token, m.pool, m.provider_id, m.address, m.public_ip, m.network, m.endpoint, m.clock_offset, m.clock_error,
 		m.relay_id, m.container_id, m.image_id, m.environment, m.started_at, m.finished_at, m.exit_code,
+		m.region, m.type, m.spot, m.hour_usd, m.launched_at, m.released_at,
 		m.frame_seq, m.frame_time, m.frames_final, m.frames_broken
 		FROM machine m JOIN run r ON r.id = m.run_id `+rest, args...)
 	if err != nil {

@@ -40,10 +40,11 @@ type planTerms struct {
 	OnInvalid strategies.OnInvalid   `json:"on_invalid,omitempty"`
 	MaxSkewMS int                    `json:"max_skew_ms,omitempty"`
 	MaxCPU    int                    `json:"max_cpu_percent,omitempty"`
+	MaxCost   float64                `json:"max_cost,omitempty"`
 }
 
 func termsOf(p strategies.Plan) inJSON[planTerms] {
-	return inJSON[planTerms]{planTerms{p.Criteria, p.OnInvalid, p.MaxSkewMS, p.MaxCPUPercent}}
+	return inJSON[planTerms]{planTerms{p.Criteria, p.OnInvalid, p.MaxSkewMS, p.MaxCPUPercent, p.MaxCost}}
 }
 
 type stepRow struct {
@@ -285,6 +286,7 @@ func (r planRow) record(steps []stepRow) broker.PlanRecord {
 		OnInvalid:     r.Terms.V.OnInvalid,
 		MaxSkewMS:     r.Terms.V.MaxSkewMS,
 		MaxCPUPercent: r.Terms.V.MaxCPU,
+		MaxCost:       r.Terms.V.MaxCost,
 	}
 	for i, s := range steps {
 		p.Steps[i] = s.Body.V

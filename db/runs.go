@@ -18,6 +18,8 @@ type runRow struct {
 	VersionsColumn    inJSON[map[string]string]      `db:"versions"`
 	JudgementColumn   inJSON[broker.Judgement]       `db:"judgement"`
 	PlanColumn        inJSON[strategies.Plan]        `db:"plan"`
+	CostColumn        inJSON[*broker.Cost]           `db:"cost"`
+	ReceiptsColumn    inJSON[[]broker.Receipt]       `db:"receipts"`
 	CreatedColumn     micros                         `db:"created_at"`
 	StartedColumn     micros                         `db:"started_at"`
 	CompletedColumn   micros                         `db:"completed_at"`
@@ -30,6 +32,8 @@ func newRunRow(run broker.Run) runRow {
 		VersionsColumn:    inJSON[map[string]string]{run.Versions},
 		JudgementColumn:   inJSON[broker.Judgement]{run.Judgement},
 		PlanColumn:        inJSON[strategies.Plan]{run.Plan},
+		CostColumn:        inJSON[*broker.Cost]{run.Cost},
+		ReceiptsColumn:    inJSON[[]broker.Receipt]{run.Receipts},
 		CreatedColumn:     at(run.CreatedAt),
 		StartedColumn:     micros{run.StartedAt},
 		CompletedColumn:   micros{run.CompletedAt},
@@ -42,6 +46,8 @@ func (r runRow) record() broker.Run {
 	run.Versions = r.VersionsColumn.V
 	run.Judgement = r.JudgementColumn.V
 	run.Plan = r.PlanColumn.V
+	run.Cost = r.CostColumn.V
+	run.Receipts = r.ReceiptsColumn.V
 	run.CreatedAt = r.CreatedColumn.time()
 	run.StartedAt = r.StartedColumn.T
 	run.CompletedAt = r.CompletedColumn.T
@@ -51,12 +57,12 @@ func (r runRow) record() broker.Run {
 
 const runColumns = `id, uuid, state, plan_id, plan_uuid, plan_name, project_uuid, project_name, owner,
 	created_at, started_at, completed_at, aborted, verdict, reason, cleanup, cleanup_detail,
-	environment, versions, judgement, plan`
+	environment, versions, judgement, plan, cost, receipts`
 
 // CreateRun stores a run of the plan run.PlanUUID in its first state, with a
 // pending step record for each step, and freezes the plan. Of run it takes
-// UUID (a new one when empty), Owner, Environment, Versions and CreatedAt (now
-// when zero); the rest of what it returns is its own. EConflict when there is
+// UUID (a new one when empty), Owner, Environment, Versions, Cost and CreatedAt
+// (now when zero); the rest of what it returns is its own. EConflict when there is
 // a run of that uuid.
 func (d *DB) CreateRun(ctx context.Context, run broker.Run) (made broker.Run, err error) {
 	err = d.write(ctx, "create run", func(ctx context.Context, t *tx) error {
@@ -120,7 +126,7 @@ func (d *DB) RequestAbort(ctx context.Context, uuid string) (asked bool, err err
 }
 
 // SaveRun stores State, StartedAt, CompletedAt, Verdict, Reason, Judgement,
-// Cleanup, CleanupDetail and Versions, and adds the events, whose Seq (and At, if zero)
+// Cleanup, CleanupDetail, Receipts and Versions, and adds the events, whose Seq (and At, if zero)
 // it sets. EConflict when the stored state is a later one, or when a completed
 // run would get another verdict. With the state Completed it masks the secret
 // values of the environment, on disk and in run.
@@ -160,9 +166,9 @@ func createRun(ctx context.Context, t *tx, run broker.Run) (broker.Run, error) {
 	// A trigger on run freezes the plan.
 	id, err := lastID(t.NamedExecContext(ctx, `INSERT INTO run
 		(uuid, state, plan_id, plan_uuid, plan_name, project_uuid, project_name, owner,
-		created_at, aborted, verdict, reason, cleanup, cleanup_detail, environment, versions, judgement, plan) VALUES
+		created_at, aborted, verdict, reason, cleanup, cleanup_detail, environment, versions, judgement, plan, cost, receipts) VALUES
 		(:uuid, :state, :plan_id, :plan_uuid, :plan_name, :project_uuid, :project_name, :owner,
-		:created_at, :aborted, :verdict, :reason, :cleanup, :cleanup_detail, :environment, :versions, :judgement, :plan)`, row))
+		:created_at, :aborted, :verdict, :reason, :cleanup, :cleanup_detail, :environment, :versions, :judgement, :plan, :cost, :receipts)`, row))
 	if err != nil {
 		return broker.Run{}, orConflict(err, "There is a run %s already.", row.UUID)
 	}
@@ -194,6 +200,7 @@ func firstState(run broker.Run, p broker.PlanRecord, t *tx) broker.Run {
 		CreatedAt:   run.CreatedAt,
 		Cleanup:     broker.CleanupPending,
 		Versions:    run.Versions,
+		Cost:        run.Cost,
 	}
 }
 
@@ -249,6 +256,9 @@ func where(f broker.RunFilter) (string, []any) {
 	if f.Owner != "" {
 		and("owner = ?", f.Owner)
 	}
+	if f.Cleanup != "" {
+		and("cleanup = ?", f.Cleanup)
+	}
 	limit := f.Limit
 	if limit <= 0 {
 		limit = -1
@@ -279,6 +289,6 @@ func saveRun(ctx context.Context, t *tx, run broker.Run) (strategies.Environment
 	}
 	_, err = t.NamedExecContext(ctx, `UPDATE run SET state = :state, started_at = :started_at,
 		completed_at = :completed_at, verdict = :verdict, reason = :reason, cleanup = :cleanup,
-		cleanup_detail = :cleanup_detail, versions = :versions, judgement = :judgement, environment = :environment WHERE id = :id`, row)
+		cleanup_detail = :cleanup_detail, versions = :versions, judgement = :judgement, receipts = :receipts, environment = :environment WHERE id = :id`, row)
 	return row.EnvironmentColumn.V, err
 }

@@ -70,7 +70,8 @@ type daemon struct {
 	t     *testing.T
 	dir   string
 	args  []string
-	token string // that calls bring, if any
+	env   []string // besides that of the test
+	token string   // that calls bring, if any
 	cmd   *exec.Cmd
 	done  chan struct{} // closed when the process has ended
 	*api.Client
@@ -112,6 +113,7 @@ func (d *daemon) start() {
 		"broker", "--listen", "127.0.0.1:0", "--db", filepath.Join(d.dir, "loads.db"), "--node-dir", binDir,
 	}, d.args...)
 	d.cmd = exec.Command(filepath.Join(binDir, "loads"), args...)
+	d.cmd.Env = append(os.Environ(), d.env...)
 	log, err := os.OpenFile(filepath.Join(d.dir, "broker.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		d.t.Fatal(err)

@@ -38,6 +38,10 @@ type (
 		Verdict     broker.Verdict    `json:"verdict"`
 		Reason      string            `json:"reason,omitempty"`
 		Cleanup     broker.Cleanup    `json:"cleanup"`
+		Left        string            `json:"cleanup_detail,omitempty"`
+		Cost        *broker.Cost      `json:"cost,omitempty"`
+		SpentUSD    float64           `json:"spent_usd,omitempty"`
+		Receipts    []broker.Receipt  `json:"receipts,omitempty"`
 		CreatedAt   time.Time         `json:"created_at"`
 		StartedAt   *time.Time        `json:"started_at"`
 		CompletedAt *time.Time        `json:"completed_at"`
@@ -70,6 +74,10 @@ type (
 		ExitCode      *int                `json:"exit_code"`
 		Frames        uint64              `json:"frames"`
 		FramesFinal   bool                `json:"frames_final"`
+		Region        string              `json:"region,omitempty"`
+		Type          string              `json:"type,omitempty"`
+		Spot          bool                `json:"spot,omitempty"`
+		HourUSD       float64             `json:"usd_per_hour,omitempty"`
 	}
 	jsonTail struct {
 		Step    string           `json:"step"`
@@ -99,7 +107,8 @@ func jsonReportOf(d broker.Dossier) jsonReport {
 	r := jsonReport{
 		Run: jsonRun{
 			UUID: run.UUID, Project: run.ProjectName, Plan: run.PlanName, Owner: run.Owner, State: run.State.String(),
-			Verdict: run.Verdict, Reason: run.Reason, Cleanup: run.Cleanup, CreatedAt: run.CreatedAt.UTC(),
+			Verdict: run.Verdict, Reason: run.Reason, Cleanup: run.Cleanup, Left: run.CleanupDetail,
+			Cost: run.Cost, SpentUSD: spent(d), Receipts: run.Receipts, CreatedAt: run.CreatedAt.UTC(),
 			StartedAt: inUTC(run.StartedAt), CompletedAt: inUTC(run.CompletedAt),
 			Environment: run.Environment.Masked().Map(), Versions: run.Versions,
 		},
@@ -123,6 +132,7 @@ func jsonReportOf(d broker.Dossier) jsonReport {
 			ProviderID: m.ProviderID, Address: m.Address, ClockOffsetMS: offsetMS(m),
 			StartedAt: inUTC(m.StartedAt), FinishedAt: inUTC(m.FinishedAt), ExitCode: m.ExitCode,
 			Frames: m.FrameSeq, FramesFinal: m.FramesFinal,
+			Region: m.Region, Type: m.Type, Spot: m.Spot, HourUSD: m.HourUSD,
 		})
 	}
 	for _, t := range d.Tails {

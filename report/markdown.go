@@ -27,6 +27,7 @@ func Markdown(w io.Writer, d broker.Dossier) error {
 	markdownMetrics(out, d.Summary)
 	markdownSteps(out, run)
 	markdownMachines(out, d)
+	markdownRented(out, d)
 	markdownLedger(out, d.Ledger)
 	return out.err
 }

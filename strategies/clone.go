@@ -19,6 +19,7 @@ func (s Step) clone() Step {
 	s.EnvironmentData = slices.Clone(s.EnvironmentData)
 	s.Ulimits = maps.Clone(s.Ulimits)
 	s.StartAfter = slices.Clone(s.StartAfter)
+	s.InstanceTypes = slices.Clone(s.InstanceTypes)
 	s.LogMetrics = slices.Clone(s.LogMetrics)
 	for i, l := range s.LogMetrics {
 		s.LogMetrics[i] = l.clone()

@@ -94,6 +94,10 @@ func (s Step) Enough() int {
 func (c *checker) judgement(at string, p Plan) {
 	c.bounded(at, "max_skew_ms", p.MaxSkewMS)
 	c.bounded(at, "max_cpu_percent", p.MaxCPUPercent)
+	if !(p.MaxCost >= 0 && p.MaxCost <= maxCost) {
+		c.add(child(at, "max_cost"), strconv.FormatFloat(p.MaxCost, 'g', -1, 64), "is not a sum that machines may cost",
+			fmt.Sprintf("give USD from 0, no limit, to %d", maxCost))
+	}
 	if p.OnInvalid != "" && p.OnInvalid != InvalidFails && p.OnInvalid != InvalidWarns {
 		c.add(child(at, "on_invalid"), source.Show(string(p.OnInvalid)), "is not known", "give fail or warn")
 	}

@@ -10,6 +10,9 @@ const (
 	maxSeconds   = 366 * 24 * 60 * 60
 	maxVariables = 1000
 	maxCPUs      = 1024
+	maxVolume    = 16384 // GiB; the most that EC2 has
+	maxTypes     = 20
+	maxCost      = 1_000_000
 	minMemory    = 6 << 20 // the least that Docker accepts
 	maxBytes     = 1 << 50 // of any size: a petabyte, far from overflow
 )
@@ -28,7 +31,7 @@ type bounds struct {
 // has any.
 func boundsOf(name string) (bounds, bool) {
 	switch name {
-	case "run_delay", "node_delay", "stop_timeout":
+	case "run_delay", "node_delay", "stop_timeout", "lead":
 		return bounds{0, maxSeconds, "seconds"}, true
 	case "run_max_time", "timeout":
 		return bounds{1, maxSeconds, "seconds"}, true
@@ -42,6 +45,10 @@ func boundsOf(name string) (bounds, bool) {
 		return bounds{0, maxSeconds * 1000, "milliseconds"}, true
 	case "max_cpu_percent":
 		return bounds{0, 100, "percent"}, true
+	case "volume_size":
+		return bounds{0, maxVolume, "GiB"}, true
+	case "max_cost":
+		return bounds{0, maxCost, "USD"}, true
 	case "cpus":
 		return bounds{0, maxCPUs, "processors"}, true
 	}

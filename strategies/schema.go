@@ -99,6 +99,8 @@ func specialSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "1"}, text}}
 	case reflect.TypeFor[Role]():
 		return &jsonschema.Schema{Type: "string", Enum: anys([]Role{RoleGenerator, RoleTarget})}
+	case reflect.TypeFor[Spot]():
+		return &jsonschema.Schema{Type: "string", Enum: anys([]Spot{SpotPrefer, SpotOnly})}
 	case reflect.TypeFor[OnInvalid]():
 		return &jsonschema.Schema{Type: "string", Enum: anys([]OnInvalid{InvalidFails, InvalidWarns})}
 	case reflect.TypeFor[[]Criterion]():

@@ -36,6 +36,7 @@ func (c *checker) step(at string, s Step) {
 	c.logMetrics(child(at, "log_metrics"), s.LogMetrics)
 	c.quorum(at, s)
 	c.role(at, s)
+	c.rented(at, s)
 }
 
 // monitor declines a value for what is fixed about the monitor step.

@@ -29,7 +29,8 @@ type Plan struct {
 	OnInvalid OnInvalid   `json:"on_invalid,omitempty" doc:"What an instrument at fault means: fail, the verdict is INVALID, or warn, it is told only."`
 	MaxSkewMS int         `json:"max_skew_ms,omitempty" doc:"Largest spread of a step's container starts, in ms, with which the result counts; 0 is 10000."`
 	// MaxCPUPercent is for the machines of steps that make load; see Role.
-	MaxCPUPercent int `json:"max_cpu_percent,omitempty" doc:"How busy a generator's processors may be over 10 seconds, in percent, for the result to count; 0 is 95, 100 no limit."`
+	MaxCPUPercent int     `json:"max_cpu_percent,omitempty" doc:"How busy a generator's processors may be over 10 seconds, in percent, for the result to count; 0 is 95, 100 no limit."`
+	MaxCost       float64 `json:"max_cost,omitempty" doc:"What the run's machines may cost at most, in USD, where they are rented; 0 is no limit."`
 }
 
 // Defaults of a step's fields, as in loads v2.
@@ -88,6 +89,14 @@ type Step struct {
 	LogMetrics  []LogMetric       `json:"log_metrics,omitempty" doc:"Metrics made of lines that the containers write; 50 at most."`
 	Quorum      int               `json:"quorum,omitempty" doc:"How many of the step's machines must last for the result to count; 0 is all."`
 	Role        Role              `json:"role,omitempty" doc:"What the step is: generator, whose machines must not be out of processor time, or target, which may. When left out, a step that sends timers is a generator."`
+
+	// What follows is for machines that are rented; all others pass it over.
+
+	InstanceTypes []string `json:"instance_types,omitempty" doc:"Types to try, in this order, when none of instance_type can be had."`
+	Spot          Spot     `json:"spot,omitempty" doc:"Whether spare machines will do, which cost less and can be taken away: prefer tries them first, only takes no others."`
+	ImageID       string   `json:"image_id,omitempty" doc:"Image that the machines boot, such as ami-0abc; when left out, the pool's choice for the type."`
+	VolumeSize    int      `json:"volume_size,omitempty" doc:"Size of a machine's disk in GiB; 0 is the pool's choice."`
+	Lead          int      `json:"lead,omitempty" doc:"Seconds before run_delay that machines are asked for; 0 is the pool's choice, and one as long as run_delay has them from the beginning."`
 }
 
 // Ready says when a started step counts as ready. Exactly one of Port, Log and

@@ -30,8 +30,9 @@ func (c *brokerCommand) command() *cobra.Command {
 		Use:   "broker",
 		Short: "Run the broker, which carries plans out",
 		Long: `Broker runs until SIGTERM or SIGINT. It keeps all records in one SQLite file, takes
-machines from the local Docker engine or from the hosts of a list, and serves the REST
-API, and pages for a browser, at one address. When it stops, runs stay as they are and go
+machines from the local Docker engine, from the hosts of a list, or with --ec2 from EC2
+(docs/running-on-aws.md), and serves the REST API, and pages for a browser, at one
+address. When it stops, runs stay as they are and go
 on when it starts again; a second signal makes it quit at once.
 
 It listens on loopback unless told otherwise, and on any other address only with

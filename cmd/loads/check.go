@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,8 @@ import (
 type checkCommand struct {
 	*program
 	variables variables
+	provider  string
+	region    string
 }
 
 func (c *checkCommand) command() *cobra.Command {
@@ -25,14 +28,22 @@ func (c *checkCommand) command() *cobra.Command {
 		Long: `Check reads plan files, JSON or YAML, and prints every fault at once, as
 file:line:column: field: what is wrong and what would be right. A variable that no
 step, -e or --env-file sets is a fault. No broker is needed. FILE may be -, for
-standard input. It exits with 1 when there is a fault.`,
+standard input. It exits with 1 when there is a fault.
+
+With --provider ec2 it also asks AWS, by the credentials of the environment, what a run of
+each plan could cost at most, whether its machines are offered, and what is left of the
+quotas. Nothing is made. That they can't be had, or can cost more than max_cost, is a
+fault.`,
 		Example: `  loads check examples/*.yaml
   loads check -e RATE=200 plan.yaml
-  loads check --json plan.yaml | jq .faults`,
+  loads check --json plan.yaml | jq .faults
+  loads check --provider ec2 plan.yaml`,
 		Args: between(1, -1, "a plan file"),
 		RunE: c.run,
 	}
 	c.variables.flags(cmd.Flags())
+	cmd.Flags().StringVar(&c.provider, "provider", "", "where machines would be rented: ec2")
+	cmd.Flags().StringVar(&c.region, "ec2-region", "", regionUsage)
 	return cmd
 }
 
@@ -43,20 +54,42 @@ type checkResult struct {
 	Plans  int               `json:"plans"`
 	Steps  int               `json:"steps"`
 	Faults strategies.Faults `json:"faults"`
+	Costs  []planCost        `json:"costs,omitempty"` // with --provider, of valid plans
 }
 
-func (c *checkCommand) run(_ *cobra.Command, args []string) error {
+// planCost is what a run of a plan can cost.
+type planCost struct {
+	Plan string `json:"plan"`
+	broker.Cost
+}
+
+func (c *checkCommand) run(cmd *cobra.Command, args []string) error {
+	if c.provider != "" && c.provider != "ec2" {
+		return usagef(cmd, "--provider is %q; give ec2", c.provider)
+	}
 	env, err := c.variables.environment(c.Getenv)
 	if err != nil {
 		return err
 	}
+	var renter broker.Renter
+	if c.provider != "" {
+		rented, closeRenter, err := c.openEC2(cmd.Context(), c.region)
+		if err != nil {
+			return err
+		}
+		defer closeRenter()
+		renter = rented
+	}
 	faults := 0
 	for _, file := range args {
-		result, err := c.check(file, env)
+		result, err := c.check(cmd.Context(), file, env, renter)
 		if err != nil {
 			return err
 		}
 		faults += len(result.Faults)
+		for _, cost := range result.Costs {
+			faults += len(cost.Faults)
+		}
 		if err := c.show(result); err != nil {
 			return err
 		}
@@ -70,7 +103,7 @@ func (c *checkCommand) run(_ *cobra.Command, args []string) error {
 	return exited(exitUsage)
 }
 
-func (c *checkCommand) check(file string, env strategies.Environment) (checkResult, error) {
+func (c *checkCommand) check(ctx context.Context, file string, env strategies.Environment, renter broker.Renter) (checkResult, error) {
 	result := checkResult{File: file, Faults: strategies.Faults{}}
 	data, err := c.readFile(file)
 	if err != nil {
@@ -86,6 +119,15 @@ func (c *checkCommand) check(file string, env strategies.Environment) (checkResu
 	result.Valid, result.Plans = true, len(project.Plans)
 	for _, p := range project.Plans {
 		result.Steps += len(p.Steps)
+		if renter == nil {
+			continue
+		}
+		cost, err := broker.Estimate(ctx, renter, p, 0)
+		if err != nil {
+			return result, fmt.Errorf("plan %s: %w", p.Name, err)
+		}
+		result.Valid = result.Valid && len(cost.Faults) == 0
+		result.Costs = append(result.Costs, planCost{p.Name, cost})
 	}
 	return result, nil
 }
@@ -96,6 +138,12 @@ func (c *checkCommand) show(r checkResult) error {
 	}
 	for _, f := range r.Faults {
 		fmt.Fprintln(c.Stdout, f.String())
+	}
+	for _, cost := range r.Costs {
+		fmt.Fprintf(c.Stdout, "%s: plan %s\n", r.File, cost.Plan)
+		if err := writeCost(c.Stdout, cost.Cost); err != nil {
+			return err
+		}
 	}
 	if r.Valid {
 		fmt.Fprintf(c.Stdout, "%s: ok, %s, %s\n", r.File, countOf(r.Plans, "plan"), countOf(r.Steps, "step"))

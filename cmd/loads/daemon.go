@@ -36,6 +36,8 @@ type daemonOptions struct {
 	docker  string
 	tokens  string
 	nodeDir string
+	ec2     ec2Options
+	maxCost float64
 	stores  storeOptions
 	version string
 	log     *slog.Logger
@@ -49,6 +51,8 @@ func (o *daemonOptions) sharedFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.hosts, "hosts", "", "file that lists Docker hosts to run on (default: the local engine)")
 	f.StringVar(&o.docker, "docker", "", "local Docker engine (default $DOCKER_HOST, or "+defaultDocker+")")
 	f.StringVar(&o.nodeDir, "node-dir", "", "folder of the loads-node programs (default: that of this program)")
+	o.ec2.flags(f)
+	f.Float64Var(&o.maxCost, "max-cost", 0, "what the rented machines of a run may cost at most, in USD (default: no limit)")
 	o.stores.flags(f)
 }
 
@@ -73,6 +77,15 @@ func (o *daemonOptions) complete(p *program) error {
 		if o.hosts, err = filepath.Abs(o.hosts); err != nil {
 			return fmt.Errorf("find hosts: %w", err)
 		}
+	}
+	if o.hosts != "" && o.ec2.on {
+		return broker.Errorf(broker.EInvalid, "--hosts and --ec2 both say where machines come from; give one of them.")
+	}
+	if !(o.maxCost >= 0) {
+		return broker.Errorf(broker.EInvalid, "--max-cost is %v; give USD, or 0 for no limit.", o.maxCost)
+	}
+	if err := o.ec2.complete(); err != nil {
+		return err
 	}
 	o.nodeDir, err = nodeDir(o.nodeDir)
 	o.version = p.Version
@@ -174,13 +187,13 @@ func (d *daemon) listen(o daemonOptions) (*api.Tokens, net.Listener, error) {
 
 func (d *daemon) startBroker(ctx context.Context, o daemonOptions, store *db.DB) error {
 	dial := dockerctl.NewDialer(o.engineOptions())
-	pools, err := d.pools(o, store, dial)
+	pools, err := d.pools(ctx, o, store, dial)
 	if err != nil {
 		return err
 	}
 	d.broker = broker.New(broker.Config{
 		Store: store, Pools: pools, Dial: dial,
-		Dir: o.dir, Log: o.log, Version: o.version,
+		Dir: o.dir, Log: o.log, Version: o.version, MaxCost: o.maxCost,
 	})
 	d.clean.add("broker", func(context.Context) error { return d.broker.Close() })
 	if err := d.broker.Start(ctx); err != nil {
@@ -193,17 +206,26 @@ func (o daemonOptions) engineOptions() dockerctl.Options {
 	return dockerctl.Options{NodeDir: o.nodeDir, Log: o.log}
 }
 
-// pools opens the list of hosts, if there is one, and the local engine. The
-// first is the one that runs use. Beside a list the local engine is there for
-// what earlier runs have left in it, so it may be missing.
-func (d *daemon) pools(o daemonOptions, store *db.DB, dial broker.Dialer) ([]broker.Pool, error) {
+// pools opens EC2 or the list of hosts, if one is asked for, and the local
+// engine. The first is the one that runs use. Beside others the local engine
+// is there for what earlier runs have left in it, so it may be missing.
+func (d *daemon) pools(ctx context.Context, o daemonOptions, store *db.DB, dial broker.Dialer) ([]broker.Pool, error) {
 	var pools []broker.Pool
-	if o.hosts != "" {
+	switch {
+	case o.ec2.on:
+		rented, err := o.ec2.pool(ctx, o, dial)
+		if err != nil {
+			return nil, err
+		}
+		pools = append(pools, rented)
+	case o.hosts != "":
 		list, err := hosts.LoadHosts(o.hosts)
 		if err != nil {
 			return nil, fmt.Errorf("read hosts: %w", err)
 		}
 		pools = append(pools, hosts.NewList(list, dial, store, o.log))
+	}
+	if len(pools) > 0 {
 		if _, err := os.Stat(strings.TrimPrefix(o.docker, "unix://")); err != nil {
 			return pools, nil
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -132,8 +133,8 @@ func (c *runCommand) openLog() (*os.File, error) {
 // checkEngine finds out early that there is nothing to run on: better than a
 // run that says so.
 func (o daemonOptions) checkEngine(ctx context.Context) error {
-	if o.hosts != "" {
-		return nil // each host is asked when its turn comes
+	if o.hosts != "" || o.ec2.on {
+		return nil // each machine is asked when its turn comes
 	}
 	engine, err := dockerctl.Open(broker.Endpoint{Host: o.docker}, dockerctl.Options{})
 	if err != nil {
@@ -196,6 +197,10 @@ func (c *runCommand) spawn(listen string, log *os.File) (ended <-chan error, err
 	}
 	if o.hosts != "" {
 		args = append(args, "--hosts", o.hosts)
+	}
+	args = append(args, o.ec2.args()...)
+	if o.maxCost > 0 {
+		args = append(args, "--max-cost", strconv.FormatFloat(o.maxCost, 'g', -1, 64))
 	}
 	stores, tokens := o.stores.args()
 	cmd := exec.Command(exe, append(args, stores...)...)

@@ -47,7 +47,7 @@ const rootLong = `Loads runs load tests on machines that it takes for the purpos
 
 A plan says which containers run on how many machines, when each starts and for
 how long. The broker carries plans out; every other command asks a broker, except
-check, schema, token and version, which need none. loads run FILE starts a broker
+check, schema, reap, token and version, which need none. loads run FILE starts a broker
 inside itself when there is none.`
 
 const rootExample = `  loads check examples/quickstart.yaml
@@ -98,6 +98,7 @@ func (p *program) commands() []*cobra.Command {
 		(&checkCommand{program: p}).command(),
 		(&schemaCommand{program: p}).command(),
 		(&instancesCommand{program: p}).command(),
+		(&reapCommand{program: p}).command(),
 		(&infoCommand{program: p}).command(),
 		(&tokenCommand{program: p}).command(),
 		(&ec2simCommand{program: p}).command(),

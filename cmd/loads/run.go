@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -38,7 +39,7 @@ until its end: summary, verdict, and whether anything was left behind.
 When --broker and LOADS_BROKER are not given and no broker answers at
 ` + defaultBroker + `, run starts one inside itself, with a database of its own, for
 this run alone. --db does so in any case. With --influx-url and --grafana-url that broker
-brings the run's metrics to these, as loads broker does.
+brings the run's metrics to these, and with --ec2 rents machines, as loads broker does.
 
 With --set, or with --plan-id and --set, a changed copy of the plan is run. FILE may be
 -, for standard input.
@@ -209,11 +210,37 @@ func (c *runCommand) start(ctx context.Context, client *api.Client, o order) (st
 	if err != nil {
 		return "", err
 	}
+	if err := c.showCost(ctx, client, plan); err != nil {
+		return "", err
+	}
 	owner := c.owner
 	if owner == "" {
 		owner = c.Getenv("USER")
 	}
 	return client.Start(ctx, plan, api.StartOptions{Owner: owner, Environment: o.env.Map()})
+}
+
+// showCost says what the run can cost at most, where its machines are rented.
+func (c *runCommand) showCost(ctx context.Context, client *api.Client, plan string) error {
+	cost, err := client.PlanCost(ctx, plan)
+	if broker.CodeOf(err) == broker.ENotFound {
+		return nil // a broker that is older than this program
+	}
+	if err != nil || cost == nil {
+		return err
+	}
+	if c.json {
+		return writeJSON(c.Stdout, costLine{Kind: "cost", Cost: *cost})
+	}
+	return writeCost(c.messages(), *cost)
+}
+
+// messages is where to talk to people: not where --detach prints the run's id.
+func (c *runCommand) messages() io.Writer {
+	if c.detach {
+		return c.Stderr
+	}
+	return c.Stdout
 }
 
 // bring returns the uuid of the plan to run, imported and changed as asked.

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/loads/loads/api"
 	"github.com/loads/loads/broker"
@@ -40,11 +42,14 @@ func newResult(r api.Report) result {
 // frames, and at last the verdict.
 func writeReport(w io.Writer, r api.Report) error {
 	fmt.Fprintf(w, "Run %s of %s\n\n", r.Run.UUID, r.Run.PlanName)
-	for _, part := range []func(io.Writer, api.Report) error{writeMetrics, writeSteps, writeMachines, writeHosts, writeAccount} {
-		if err := part(w, r); err != nil {
+	for _, part := range []func(io.Writer, api.Report) error{writeMetrics, writeSteps, writeMachines, writeHosts, writeAccount, writeSpent} {
+		var text bytes.Buffer
+		if err := part(&text, r); err != nil {
 			return err
 		}
-		fmt.Fprintln(w)
+		if text.Len() > 0 {
+			fmt.Fprintln(w, strings.TrimSuffix(text.String(), "\n")+"\n")
+		}
 	}
 	if err := writeCriteria(w, r.Run); err != nil {
 		return err
@@ -238,6 +243,15 @@ func writeAccount(w io.Writer, r api.Report) error {
 	return err
 }
 
+// writeSpent says what rented machines have cost.
+func writeSpent(w io.Writer, r api.Report) error {
+	if r.Run.Cost == nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "cost: about %s USD so far by the pool's prices, %s USD at the very worst\n", money(r.SpentUSD), money(r.Run.Cost.WorstUSD))
+	return err
+}
+
 func writeVerdict(w io.Writer, r api.Run) error {
 	if !r.Completed() {
 		_, err := fmt.Fprintf(w, "%s: no verdict yet\n", r.State)
@@ -248,6 +262,9 @@ func writeVerdict(w io.Writer, r api.Run) error {
 		line += ": " + r.Reason
 	}
 	fmt.Fprintln(w, line)
+	for _, receipt := range r.Receipts {
+		fmt.Fprintln(w, "Receipt: "+receipt.String())
+	}
 	switch r.Cleanup {
 	case broker.CleanupDone:
 		fmt.Fprintln(w, "Cleanup: done, nothing is left on the machines.")

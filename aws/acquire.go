@@ -1,0 +1,273 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/loads/loads/broker"
+)
+
+// askEvery is the time between two looks at a machine that is not up.
+const askEvery = time.Second
+
+// seenEvery is the time between two looks at what EC2 has just made.
+const seenEvery = 500 * time.Millisecond
+
+// Acquire launches a machine for each request, or finds the one that was, and
+// returns when their Docker answers. Where one zone or type has no room, and
+// where a machine does not come up, it tries others. A machine that is up
+// before the others is kept alive meanwhile.
+func (p *Pool) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]broker.Machine, error) {
+	machines := make([]broker.Machine, len(reqs))
+	errs := make([]error, len(reqs))
+	waiting, done := context.WithCancel(ctx)
+	defer done()
+	var getting, keeping sync.WaitGroup
+	for i, req := range reqs {
+		getting.Go(func() {
+			machines[i], errs[i] = p.acquire(ctx, req)
+			if errs[i] == nil {
+				m := machines[i]
+				keeping.Go(func() { p.keepAlive(waiting, m, req.Token) })
+			}
+		})
+	}
+	getting.Wait()
+	done()
+	keeping.Wait()
+	return machines, summary(errs)
+}
+
+// keepAlive renews the machine's lease until ctx is done. An error is for the
+// next renewal to mend, or for who uses the machine to notice.
+func (p *Pool) keepAlive(ctx context.Context, m broker.Machine, token string) {
+	m.Token = token
+	for sleep(ctx, p.LeaseEvery()) {
+		if err := p.renewByItself(ctx, m); err != nil && ctx.Err() == nil {
+			p.log.Warn("renew the lease of a machine that waits for others", "machine", m.ProviderID, "error", err)
+		}
+	}
+}
+
+// acquire gets one machine. What it has launched and can't use it ends again.
+func (p *Pool) acquire(ctx context.Context, req broker.MachineRequest) (broker.Machine, error) {
+	r := p.in(req.Region)
+	e := p.ledger.open(req, r.name)
+	for {
+		if err := ctx.Err(); err != nil {
+			return broker.Machine{}, &broker.Error{Code: broker.EUnavailable, Message: "asking EC2 for machines was given up", Err: err}
+		}
+		if e.read().Launch == nil {
+			if err := p.plan(ctx, r, e); err != nil {
+				return broker.Machine{}, err
+			}
+		}
+		if e.read().Instance == "" {
+			again, err := p.launch(ctx, r, e)
+			if err != nil {
+				return broker.Machine{}, err
+			}
+			if again {
+				continue
+			}
+		}
+		why := p.awaitUp(ctx, r, e)
+		if why == nil {
+			return p.machine(ctx, e.read())
+		}
+		if ctx.Err() != nil {
+			continue // which says so; Release ends the machine
+		}
+		if err := p.giveUp(ctx, r, e, why); err != nil {
+			return broker.Machine{}, err
+		}
+	}
+}
+
+// errNotUp says why a machine is of no use.
+type errNotUp struct{ why string }
+
+func (e *errNotUp) Error() string { return e.why }
+
+// giveUp ends a machine that did not come up, so that another can be tried.
+func (p *Pool) giveUp(ctx context.Context, r *region, e *entry, why error) error {
+	var notUp *errNotUp
+	if !errors.As(why, &notUp) {
+		return why
+	}
+	rec := e.read()
+	p.log.Warn("a machine is of no use and is ended", "machine", rec.Instance, "at", rec.At, "reason", why)
+	if err := r.terminate(ctx, rec.Instance, rec.Asked); err != nil {
+		return err
+	}
+	return e.update(func(rec *record) {
+		rec.Tried = append(rec.Tried, attempt{rec.At, outcomeUnknown, fmt.Sprintf("%s (%v) %s", rec.Instance, rec.At, why)})
+		rec.Launch, rec.Instance, rec.Private, rec.Public = nil, "", "", ""
+	})
+}
+
+// awaitUp returns when the machine's Docker has answered and its lease has
+// been renewed; errNotUp says that it can't be waited for any longer.
+func (p *Pool) awaitUp(ctx context.Context, r *region, e *entry) error {
+	began := time.Now()
+	until := e.read().Asked.Add(p.cfg.BootLimit)
+	if soonest := began.Add(p.cfg.BootLimit / 5); until.Before(soonest) {
+		until = soonest // the broker was away, and may find it up
+	}
+	fresh := began.Sub(e.read().Asked) < callLimit // not from before a restart
+	var engine broker.Engine
+	defer func() {
+		if engine != nil {
+			engine.Close()
+		}
+	}()
+	last := errors.New("it has no address")
+	for {
+		err := p.look(ctx, r, e)
+		if err != nil {
+			return err
+		}
+		if engine == nil && e.read().Private != "" {
+			if engine, err = p.dial(e.read()); err != nil {
+				return notReachable(err)
+			}
+		}
+		if engine != nil {
+			if last = p.greet(ctx, e, engine); last == nil {
+				if fresh {
+					r.noteUp(time.Since(e.read().Asked))
+				}
+				return nil
+			}
+		}
+		if time.Now().After(until) {
+			return &errNotUp{fmt.Sprintf("did not answer within %v: %v", p.cfg.BootLimit, last)}
+		}
+		if !sleep(ctx, askEvery) {
+			return ctx.Err()
+		}
+	}
+}
+
+// notReachable makes of certificates that are lost the end of the machine they
+// were for.
+func notReachable(err error) error {
+	if broker.CodeOf(err) == broker.ENotFound {
+		return &errNotUp{err.Error()}
+	}
+	return err
+}
+
+// look asks EC2 about the machine, and keeps its addresses.
+func (p *Pool) look(ctx context.Context, r *region, e *entry) error {
+	rec := e.read()
+	in, found, err := r.instances.ask(ctx, rec.Instance)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case kindOf(err) == refusedDenied && err != nil:
+		return err
+	case err != nil:
+		p.log.Warn("ask EC2 about a machine", "machine", rec.Instance, "error", err)
+		return nil // it is asked again
+	case !found && time.Since(rec.Asked) > p.cfg.BootLimit:
+		return &errNotUp{"is not known to EC2 any more"}
+	case !found:
+		return nil // not yet
+	}
+	if isEnding(in) {
+		return &errNotUp{fmt.Sprintf("is %s: %s", in.State.Name, reasonOf(in))}
+	}
+	private, public := sdk.ToString(in.PrivateIpAddress), sdk.ToString(in.PublicIpAddress)
+	if private == rec.Private && public == rec.Public || private == "" {
+		return nil
+	}
+	if public == "" && !p.cfg.Private && in.State.Name == types.InstanceStateNamePending {
+		return nil // it may get one yet
+	}
+	return e.update(func(rec *record) { rec.Private, rec.Public = private, public })
+}
+
+func reasonOf(in types.Instance) string {
+	if in.StateReason != nil {
+		return sdk.ToString(in.StateReason.Message)
+	}
+	return sdk.ToString(in.StateTransitionReason)
+}
+
+// isEnding reports whether the instance is over, or on the way to it. One that
+// was stopped is of no use to anybody either.
+func isEnding(in types.Instance) bool {
+	switch in.State.Name {
+	case types.InstanceStateNamePending, types.InstanceStateNameRunning:
+		return false
+	}
+	return true
+}
+
+// greet asks the machine's engine, no more than so many at once, and renews
+// the lease, which has run since the machine's birth.
+func (p *Pool) greet(ctx context.Context, e *entry, engine broker.Engine) error {
+	select {
+	case p.dials <- struct{}{}:
+		defer func() { <-p.dials }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	asking, cancel := context.WithTimeout(ctx, greetLimit)
+	defer cancel()
+	if _, err := engine.Info(asking); err != nil {
+		return err
+	}
+	return p.renew(ctx, e, engine, time.Until(e.read().Ends))
+}
+
+// greetLimit is how long an engine may take over saying what it is.
+const greetLimit = 10 * time.Second
+
+// endpoint is how to reach the machine.
+func (p *Pool) endpoint(rec record) (broker.Endpoint, error) {
+	return p.trust.Endpoint(rec.Authority, rec.Request.Token, p.reachedAt(rec))
+}
+
+// reachedAt is the address that the broker talks to.
+func (p *Pool) reachedAt(rec record) string {
+	if p.cfg.Private || rec.Public == "" {
+		return rec.Private
+	}
+	return rec.Public
+}
+
+func (p *Pool) dial(rec record) (broker.Engine, error) {
+	ep, err := p.endpoint(rec)
+	if err != nil {
+		return nil, err
+	}
+	return p.cfg.Dial(ep)
+}
+
+// machine is what Acquire answers.
+func (p *Pool) machine(ctx context.Context, rec record) (broker.Machine, error) {
+	ep, err := p.endpoint(rec)
+	if err != nil {
+		return broker.Machine{}, err
+	}
+	m := broker.Machine{
+		Pool: Name, ProviderID: providerID(rec.Region, rec.Instance), Address: rec.Private, PublicIP: rec.Public, Endpoint: ep,
+		Region: rec.Region, Type: rec.At.Type, Spot: rec.At.Spot, LaunchedAt: sdk.Time(rec.Asked),
+	}
+	if m.PublicIP == "" {
+		m.PublicIP = rec.Private
+	}
+	m.HourUSD, err = p.hourly(ctx, rec)
+	if err != nil {
+		p.log.Warn("look up what a machine costs", "machine", m.ProviderID, "error", err)
+	}
+	return m, nil
+}

@@ -1,0 +1,230 @@
+package aws
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"github.com/loads/loads/broker"
+)
+
+// A record is all that is kept of a machine, from before it is launched until
+// it is given back. It is the only place where its key is, besides the machine.
+type record struct {
+	Request broker.MachineRequest
+	Region  string
+	// Launch is the call that makes the machine, as it is or will be made; nil
+	// when none is under way.
+	Launch *ec2.RunInstancesInput `json:",omitempty"`
+	At     choice                 // where Launch is to
+	// Asked is when Launch was first written.
+	Asked time.Time
+	// Authority signed the machine's certificate.
+	Authority string
+	// Ends is when the machine's term ends.
+	Ends time.Time
+	// Instance is EC2's id of the machine; empty until EC2 has told it.
+	Instance        string
+	Private, Public string // its addresses
+	// Seq is the number of the last renewal of its lease, and Term of its term.
+	Seq, Term uint64
+	// Tried are the launches that came to nothing.
+	Tried []attempt
+}
+
+// An attempt is a launch that came to nothing, and why.
+type attempt struct {
+	At     choice
+	Kind   kind
+	Reason string
+}
+
+// A ledger keeps records, a file each. Its methods may be called concurrently.
+type ledger struct {
+	dir string
+
+	mu      sync.Mutex
+	entries map[string]*entry // by token
+}
+
+// An entry is one record of a ledger.
+type entry struct {
+	path string
+	mu   sync.Mutex
+	rec  record
+	gone bool
+}
+
+// suffix ends the names of files of records; those being written have another.
+const suffix = ".json"
+
+func openLedger(dir string) (*ledger, error) {
+	l := &ledger{dir: dir, entries: map[string]*entry{}}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open ledger of machines: %w", err)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open ledger of machines: %w", err)
+	}
+	for _, f := range files {
+		path := filepath.Join(dir, f.Name())
+		token, ok := strings.CutSuffix(f.Name(), suffix)
+		if !ok {
+			_ = os.Remove(path) // half written when the process was killed
+			continue
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("read record of machine %s: %w", token, err)
+		}
+		e := &entry{path: path}
+		if err := json.Unmarshal(data, &e.rec); err != nil {
+			return nil, fmt.Errorf("read record of machine %s: %w", token, err)
+		}
+		l.entries[token] = e
+	}
+	return l, nil
+}
+
+// get returns the entry of the token; nil if there is none.
+func (l *ledger) get(token string) *entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.entries[token]
+}
+
+// open returns the entry of the request's token, or a new one that is not on
+// disk yet.
+func (l *ledger) open(req broker.MachineRequest, region string) *entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entries[req.Token]
+	if e == nil {
+		e = &entry{
+			path: filepath.Join(l.dir, filepath.Base(req.Token)+suffix),
+			rec:  record{Request: req, Region: region},
+		}
+		l.entries[req.Token] = e
+	}
+	return e
+}
+
+// remove forgets the machine of the token.
+func (l *ledger) remove(token string) error {
+	l.mu.Lock()
+	e := l.entries[token]
+	delete(l.entries, token)
+	l.mu.Unlock()
+	if e == nil {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.gone = true
+	if err := os.Remove(e.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove record of a machine: %w", err)
+	}
+	return nil
+}
+
+// all returns copies of the records.
+func (l *ledger) all() []record {
+	l.mu.Lock()
+	entries := make([]*entry, 0, len(l.entries))
+	for _, e := range l.entries {
+		entries = append(entries, e)
+	}
+	l.mu.Unlock()
+	var out []record
+	for _, e := range entries {
+		out = append(out, e.read())
+	}
+	return out
+}
+
+// ranOutFor is how long after its term's end a machine is surely gone.
+const ranOutFor = 24 * time.Hour
+
+// forget removes the records of machines that nobody gave back, and that have
+// long ended by themselves.
+func (l *ledger) forget(now time.Time) error {
+	var errs []error
+	for _, rec := range l.all() {
+		if !rec.Ends.IsZero() && now.Sub(rec.Ends) > ranOutFor {
+			errs = append(errs, l.remove(rec.Request.Token))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// authorities are those that signed certificates of machines in the ledger.
+func (l *ledger) authorities() []string {
+	var ids []string
+	for _, rec := range l.all() {
+		if rec.Authority != "" && !slices.Contains(ids, rec.Authority) {
+			ids = append(ids, rec.Authority)
+		}
+	}
+	return ids
+}
+
+// read returns a copy of the record.
+func (e *entry) read() record {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.rec
+}
+
+// update changes the record, and returns when that is on disk.
+func (e *entry) update(change func(*record)) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	next := e.rec
+	change(&next)
+	if e.gone {
+		return broker.Errorf(broker.ENotFound, "machine %s has been given back", next.Instance)
+	}
+	data, err := json.Marshal(next)
+	if err != nil {
+		return fmt.Errorf("write record of a machine: %w", err)
+	}
+	if err := writeWhole(e.path, data); err != nil {
+		return fmt.Errorf("write record of a machine: %w", err)
+	}
+	e.rec = next
+	return nil
+}
+
+// writeWhole replaces the file, which is on disk when it returns: the whole new
+// one, or, after an error, the whole old one.
+func writeWhole(path string, data []byte) error {
+	temp := path + ".new"
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

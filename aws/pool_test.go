@@ -1,0 +1,177 @@
+package aws_test
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/loads/loads/aws/boot"
+	"github.com/loads/loads/aws/trust"
+	"github.com/loads/loads/broker"
+)
+
+// verify checks the machine's certificate as the broker's client does.
+func verify(s trust.Server, name string) error {
+	block, _ := pem.Decode(s.Cert)
+	ca, _ := pem.Decode(s.CA)
+	if block == nil || ca == nil {
+		return errors.New("no certificates")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return err
+	}
+	root, err := x509.ParseCertificate(ca.Bytes)
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(root)
+	_, err = cert.Verify(x509.VerifyOptions{Roots: roots, DNSName: name})
+	return err
+}
+
+func TestPool_LendsMachinesAndLeavesNone(t *testing.T) {
+	t.Parallel()
+	c := startCloud(t, quick())
+	dir := t.TempDir()
+	p := c.open(dir, nil)
+	got := c.acquire(p, requests(3, nil))
+	for i, m := range got {
+		if m.Pool != "ec2" || m.Address == "" || m.PublicIP == "" || m.Region != virginia || m.Type != "m5.large" || m.LaunchedAt == nil {
+			t.Errorf("machine %d is %+v", i, m)
+		}
+		leases := c.leases(m)
+		if len(leases) != 1 || leases[0].Seq != 1 || leases[0].Lease != 10*time.Minute || leases[0].End > 65*time.Minute {
+			t.Errorf("machine %d has the renewals %+v, want one, of ten minutes, within its life", i, leases)
+		}
+	}
+	c.asToldTo(t, got[0].ProviderID)
+	keys, err := filepath.Glob(filepath.Join(dir, "machines", "*"))
+	if err != nil || len(keys) != 3 {
+		t.Errorf("records of machines: %v, %v, want three", keys, err)
+	}
+	for _, k := range keys {
+		if info, err := os.Stat(k); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v, %v, want 0600", k, info.Mode(), err)
+		}
+	}
+	c.release(p, got...)
+	c.release(p, got...) // again, as after a crash
+	c.clean(p, 3)
+	if keys, _ := filepath.Glob(filepath.Join(dir, "machines", "*")); len(keys) != 0 {
+		t.Errorf("keys of machines are left: %v", keys)
+	}
+}
+
+// asToldTo checks what the machine was told.
+func (c *cloud) asToldTo(t *testing.T, id string) {
+	t.Helper()
+	m := c.host.Machine(filepath.Base(id))
+	if m == nil {
+		t.Fatalf("there is no machine %s", id)
+	}
+	p, err := boot.Parse(m.Spec.UserData)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Lease != 10*time.Minute || p.End != 65*time.Minute || p.Term != 0 {
+		t.Errorf("user data has lease %v, end %v, term %d; want 10m, an hour and five minutes, 0", p.Lease, p.End, p.Term)
+	}
+	meta := m.Spec.Metadata()
+	if !meta.TokenRequired || meta.HopLimit != 1 {
+		t.Errorf("metadata %+v, want version 2 alone, and one hop", meta)
+	}
+	if m.Spec.RootVolumeBytes != 40<<30 {
+		t.Errorf("disk of %d bytes, want 40 GiB", m.Spec.RootVolumeBytes)
+	}
+	for key, want := range map[string]string{
+		"Name": "loads-" + brokerID + "-hello", "Project": "loads", "RunId": runID, "Uuid": "step-uuid", "Owner": "alice", "loads:broker": brokerID,
+	} {
+		if meta.Tags[key] != want {
+			t.Errorf("tag %s is %q, want %q", key, meta.Tags[key], want)
+		}
+	}
+	if _, err := time.Parse(time.RFC3339, meta.Tags["loads:deadline"]); err != nil {
+		t.Errorf("the tag of the deadline: %v", err)
+	}
+	_, _, rules := m.State()
+	type hole struct {
+		port  int
+		group bool
+	}
+	holes := map[hole]int{}
+	for _, r := range rules {
+		if r.Egress {
+			continue
+		}
+		if r.Group == "" && r.Peer.String() != "198.51.100.7/32" || r.FromPort != r.ToPort || r.Protocol != "tcp" {
+			t.Errorf("rule %+v admits more than it should", r)
+		}
+		holes[hole{r.FromPort, r.Group != ""}]++
+	}
+	if len(holes) != 3 || holes[hole{2376, false}] != 1 || holes[hole{8000, false}] != 1 || holes[hole{8000, true}] != 1 {
+		t.Errorf("admitted %v, want the broker to 2376 and 8000, and the run's machines to 8000", holes)
+	}
+}
+
+func TestPool_GivesTheSameMachineForTheSameToken(t *testing.T) {
+	t.Parallel()
+	c := startCloud(t, quick())
+	dir := t.TempDir()
+	first := c.acquire(c.open(dir, nil), requests(2, nil))
+	p := c.open(dir, nil) // the broker was killed, and its answer lost
+	second := c.acquire(p, requests(2, nil))
+	for i := range first {
+		if first[i].ProviderID != second[i].ProviderID || first[i].Endpoint != second[i].Endpoint {
+			t.Errorf("machine %d was %s at %v, and is %s at %v", i, first[i].ProviderID, first[i].Endpoint, second[i].ProviderID, second[i].Endpoint)
+		}
+		seq := uint64(0)
+		for _, l := range c.leases(second[i]) {
+			if l.Seq <= seq {
+				t.Errorf("renewal %d came after %d", l.Seq, seq)
+			}
+			seq = l.Seq
+		}
+	}
+	c.release(p, second...)
+	c.clean(p, 2)
+}
+
+func TestReceipt_IsEC2sOwnAccount(t *testing.T) {
+	t.Parallel()
+	c := startCloud(t, quick())
+	dir := t.TempDir()
+	p := c.open(dir, nil)
+	west := requests(1, func(r *broker.MachineRequest) { r.Region, r.Token = "us-west-2", "west" })
+	got := append(c.acquire(p, requests(2, nil)), c.acquire(p, west)...)
+	receipt, err := p.Receipt(t.Context(), runID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]int{}
+	for _, left := range receipt.Left {
+		kinds[left.Kind]++
+	}
+	want := map[string]int{"instance": 3, "volume": 3, "network-interface": 3, "security-group": 2}
+	if receipt.Launched != 3 || receipt.Terminated != 0 || !maps.Equal(kinds, want) {
+		t.Errorf("receipt %+v, want 3 machines launched, none terminated, left %v", receipt, want)
+	}
+	p = c.open(dir, nil) // and after a restart
+	c.release(p, got...)
+	c.left(3)
+	receipt, err = p.Receipt(t.Context(), runID)
+	if err != nil || receipt.Launched != 3 || receipt.Terminated != 3 || len(receipt.Left) != 0 {
+		t.Errorf("receipt %+v, %v; want 3 machines launched and terminated, and nothing left", receipt, err)
+	}
+	for kind, tally := range c.sim.State().Receipt {
+		if tally.Left != 0 {
+			t.Errorf("%d %s are left", tally.Left, kind)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package aws_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/loads/loads/broker"
+	"github.com/loads/loads/strategies"
+)
+
+func TestQuote_SaysWhatMachinesCostAndWhetherTheyFit(t *testing.T) {
+	t.Parallel()
+	drill := quick()
+	drill.Limits.OnDemandVCPUs = 10
+	c := startCloud(t, drill)
+	p := c.open(t.TempDir(), nil)
+	taken := c.acquire(p, requests(1, nil))
+	reqs := append(requests(2, nil), requests(3, func(r *broker.MachineRequest) {
+		r.Step, r.StepName, r.Type, r.Region, r.Spot = 1, "users", "m6g.large", "eu-central-1", strategies.SpotPrefer
+	})...)
+	q, err := p.Quote(t.Context(), reqs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(q.Lines) != 2 || len(q.Faults) != 0 || len(q.Quotas) != 2 {
+		t.Fatalf("got %+v, want two lines, two quotas and no fault", q)
+	}
+	first, second := q.Lines[0], q.Lines[1]
+	if first.Count != 2 || first.Type != "m5.large" || first.Architecture != "amd64" || len(first.Zones) == 0 || !strings.HasPrefix(first.Image, "ami-") {
+		t.Errorf("first line %+v", first)
+	}
+	// 0.096 USD for an m5.large in Virginia, 40 GiB and an address.
+	if first.LowUSD != first.HighUSD || first.HighUSD < 0.1 || first.HighUSD > 0.12 {
+		t.Errorf("the first costs %v to %v USD an hour, want about 0.11", first.LowUSD, first.HighUSD)
+	}
+	if second.Architecture != "arm64" || second.LowUSD >= second.HighUSD || second.LowUSD <= 0 {
+		t.Errorf("second line %+v, want a range of prices", second)
+	}
+	if quota := q.Quotas[1]; quota.Region != virginia || quota.Limit != 10 || quota.Used != 2 || quota.Needed != 4 {
+		t.Errorf("quota %+v, want 2 of 10 vCPUs used, and 4 needed", quota)
+	}
+	if m := taken[0]; m.HourUSD != first.HighUSD {
+		t.Errorf("a machine costs %v USD an hour, and the quote says %v", m.HourUSD, first.HighUSD)
+	}
+	if n := c.sim.State().Launched; n != 1 {
+		t.Errorf("launched %d machines, want the one from before", n)
+	}
+	c.release(p, taken...)
+	c.clean(p, 1)
+}
+
+func TestQuote_NamesAllFaults(t *testing.T) {
+	t.Parallel()
+	drill := quick()
+	drill.Limits.OnDemandVCPUs = 3
+	c := startCloud(t, drill)
+	p := c.open(t.TempDir(), nil)
+	reqs := append(requests(2, nil), requests(1, func(r *broker.MachineRequest) { r.Step, r.Type = 1, "t1.gigantic" })...)
+	q, err := p.Quote(t.Context(), reqs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults := strings.Join(q.Faults, "\n")
+	for _, want := range []string{"no machine type t1.gigantic", "need 4 vCPUs in us-east-1", "there are 3 left"} {
+		if !strings.Contains(faults, want) {
+			t.Errorf("faults %q, want %q among them", faults, want)
+		}
+	}
+}

@@ -1,0 +1,210 @@
+package aws
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/loads/loads/broker"
+)
+
+// Kinds of things in Owned.
+const (
+	kindInstance = "instance"
+	kindGroup    = "security-group"
+)
+
+// Release ends the machine, and forgets its key.
+func (p *Pool) Release(ctx context.Context, m broker.Machine) error {
+	e := p.ledger.get(m.Token)
+	if e == nil {
+		r, id, ok := p.split(m.ProviderID)
+		if !ok {
+			return nil // nothing was ever launched for it
+		}
+		return r.terminate(ctx, id, time.Time{})
+	}
+	rec := e.read()
+	r := p.in(rec.Region)
+	id := rec.Instance
+	if id == "" && rec.Launch != nil {
+		var err error
+		if id, err = p.launched(ctx, r, rec); err != nil {
+			return err
+		}
+	}
+	if id != "" {
+		if err := p.journal.note(rec.Request.RunUUID, rec.Region, id); err != nil {
+			return err
+		}
+		if err := r.terminate(ctx, id, rec.Asked); err != nil {
+			return err
+		}
+	}
+	return p.ledger.remove(m.Token)
+}
+
+// launched finds out whether the launch on record was made, when the process
+// that was to make it is gone: by its client token, for as long as EC2 may take
+// to show it. The reaper would find it later by its tags.
+func (p *Pool) launched(ctx context.Context, r *region, rec record) (string, error) {
+	for {
+		found, err := r.find(ctx, filter("client-token", sdk.ToString(rec.Launch.ClientToken)))
+		if err != nil {
+			return "", err
+		}
+		if len(found) > 0 {
+			return sdk.ToString(found[0].InstanceId), nil
+		}
+		if time.Since(rec.Asked) > unseenLimit {
+			return "", nil
+		}
+		if !sleep(ctx, askEvery) {
+			return "", ctx.Err()
+		}
+	}
+}
+
+// split takes a provider id apart.
+func (p *Pool) split(id string) (r *region, instance string, ok bool) {
+	parts := strings.Split(id, "/")
+	if len(parts) != 3 || parts[0] != Name {
+		return nil, "", false
+	}
+	return p.in(parts[1]), parts[2], true
+}
+
+// Owned lists the machines that carry the broker's tag and have not ended, and
+// the security groups of runs that have no machine any more. At the first time
+// all regions of the account are looked at, and from then on those in which
+// something was seen. An empty brokerID is any broker's, in all regions.
+func (p *Pool) Owned(ctx context.Context, brokerID string) ([]broker.Owned, error) {
+	names, all, err := p.whereToLook(ctx, brokerID == "")
+	if err != nil {
+		return nil, err
+	}
+	results, errs := make([][]broker.Owned, len(names)), make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() { results[i], errs[i] = p.ownedIn(ctx, p.in(name), brokerID) })
+	}
+	wg.Wait()
+	var out []broker.Owned
+	for i, name := range names {
+		out = append(out, results[i]...)
+		if len(results[i]) > 0 {
+			errs = append(errs, p.journal.see(name))
+		}
+	}
+	if err := summary(errs); err != nil {
+		return out, err
+	}
+	if all {
+		p.mu.Lock()
+		p.scanned = true
+		p.mu.Unlock()
+	}
+	return out, nil
+}
+
+// whereToLook returns the regions to list, and whether these are all.
+func (p *Pool) whereToLook(ctx context.Context, everywhere bool) (names []string, all bool, err error) {
+	p.mu.Lock()
+	scanned := p.scanned
+	p.mu.Unlock()
+	if scanned && !everywhere {
+		return p.journal.inUse(), false, nil
+	}
+	out, err := p.in("").ec2.DescribeRegions(ctx, &ec2.DescribeRegionsInput{})
+	if err != nil {
+		return nil, false, failed("list regions", err)
+	}
+	for _, r := range out.Regions {
+		names = append(names, sdk.ToString(r.RegionName))
+	}
+	return names, true, nil
+}
+
+func (p *Pool) ownedIn(ctx context.Context, r *region, brokerID string) ([]broker.Owned, error) {
+	ours := []types.Filter{filter("tag:"+tagProject, project)}
+	if brokerID == "" {
+		ours = append(ours, filter("tag-key", tagBroker))
+	} else {
+		ours = append(ours, filter("tag:"+tagBroker, brokerID))
+	}
+	found, err := r.find(ctx, ours...)
+	if err != nil {
+		return nil, err
+	}
+	var out []broker.Owned
+	busy := map[string]bool{} // runs with a machine that EC2 has not ended
+	for _, in := range found {
+		if in.State.Name != types.InstanceStateNameTerminated {
+			busy[fromTags(in.Tags)[tagRun]] = true
+		}
+		switch in.State.Name {
+		case types.InstanceStateNameTerminated, types.InstanceStateNameShuttingDown:
+		default:
+			out = append(out, p.ownedInstance(r, in))
+		}
+	}
+	groups, err := r.ec2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: ours})
+	if err != nil {
+		return out, failed("list security groups in "+r.name, err)
+	}
+	for _, g := range groups.SecurityGroups {
+		tags := fromTags(g.Tags)
+		if !busy[tags[tagRun]] {
+			out = append(out, broker.Owned{
+				ProviderID: providerID(r.name, sdk.ToString(g.GroupId)), Kind: kindGroup, BrokerID: tags[tagBroker],
+				RunUUID: tags[tagRun], Region: r.name, Name: sdk.ToString(g.GroupName), State: "unused", Placement: r.name, Tags: tags,
+			})
+		}
+	}
+	return out, nil
+}
+
+func (p *Pool) ownedInstance(r *region, in types.Instance) broker.Owned {
+	tags := fromTags(in.Tags)
+	o := broker.Owned{
+		ProviderID: providerID(r.name, sdk.ToString(in.InstanceId)), Kind: kindInstance, BrokerID: tags[tagBroker],
+		RunUUID: tags[tagRun], Region: r.name, Name: tags[tagName], Address: sdk.ToString(in.PrivateIpAddress),
+		State: string(in.State.Name), Type: string(in.InstanceType), Placement: r.name, Tags: tags,
+	}
+	if !p.cfg.Private && in.PublicIpAddress != nil {
+		o.Address = *in.PublicIpAddress
+	}
+	if in.Placement != nil {
+		o.Placement = sdk.ToString(in.Placement.AvailabilityZone)
+	}
+	return o
+}
+
+// Discard ends a machine, or deletes a security group.
+func (p *Pool) Discard(ctx context.Context, o broker.Owned) error {
+	r, id, ok := p.split(o.ProviderID)
+	if !ok {
+		return broker.Errorf(broker.EInvalid, "%s is not from EC2", o.ProviderID)
+	}
+	switch o.Kind {
+	case kindInstance:
+		return r.terminate(ctx, id, time.Time{})
+	case kindGroup:
+		return r.deleteGroup(ctx, id)
+	}
+	return broker.Errorf(broker.EInvalid, "the pool %s has nothing of the kind %q", Name, o.Kind)
+}
+
+// deleteGroup deletes a security group that nothing uses any more.
+func (r *region) deleteGroup(ctx context.Context, id string) error {
+	_, err := r.ec2.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: sdk.String(id)})
+	if err == nil || codeOf(err) == "InvalidGroup.NotFound" {
+		return nil
+	}
+	return failed("delete the security group "+id, err)
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/loads/loads/aws"
+	"github.com/loads/loads/broker"
+)
+
+// ec2Options say whether machines are rented from EC2, and how.
+type ec2Options struct {
+	on      bool
+	region  string
+	subnets []string
+	image   string
+	private bool
+	from    []string
+	lease   time.Duration
+}
+
+func (o *ec2Options) flags(f *pflag.FlagSet) {
+	f.BoolVar(&o.on, "ec2", false, "rent machines from EC2, by the AWS settings and credentials of the environment")
+	f.StringVar(&o.region, "ec2-region", "", "region for what no plan has a say in (default $AWS_REGION, or that of the AWS profile)")
+	f.StringArrayVar(&o.subnets, "ec2-subnet", nil, "id of a subnet to take machines in, at most one a zone (repeatable; default: the default ones)")
+	f.StringVar(&o.image, "ec2-image", "", "id of the AMI (default: the newest ECS-optimized Amazon Linux 2023)")
+	f.BoolVar(&o.private, "ec2-private", false, "talk to machines by their private addresses, from inside their network")
+	f.StringArrayVar(&o.from, "ec2-from", nil, "address, or range, that machines see this broker come from (repeatable; default: found out)")
+	f.DurationVar(&o.lease, "ec2-lease", 10*time.Minute, "how long a machine lives on without this broker")
+}
+
+// leastLease leaves time for two renewals that fail.
+const leastLease = 30 * time.Second
+
+// complete checks the flags.
+func (o *ec2Options) complete() error {
+	if o.on && o.lease < leastLease {
+		return broker.Errorf(broker.EInvalid, "--ec2-lease is %v; give %v or more", o.lease, leastLease)
+	}
+	_, err := o.prefixes()
+	return err
+}
+
+func (o *ec2Options) prefixes() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range o.from {
+		prefix, err := netip.ParsePrefix(text)
+		if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
+			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		if err != nil {
+			return nil, broker.Errorf(broker.EInvalid, "--ec2-from is %q; give an address such as 203.0.113.7, or a range such as 203.0.113.0/24", text)
+		}
+		out = append(out, prefix.Masked())
+	}
+	return out, nil
+}
+
+// pool opens the pool, which keeps its own in a folder of the broker's.
+func (o *ec2Options) pool(ctx context.Context, d daemonOptions, dial broker.Dialer) (*aws.Pool, error) {
+	from, err := o.prefixes()
+	if err != nil {
+		return nil, err
+	}
+	return aws.Open(ctx, aws.Config{
+		Dir: filepath.Join(d.dir, "ec2"), Dial: dial, Log: d.log,
+		Region: o.region, Subnets: o.subnets, Image: o.image, Private: o.private, From: from, Lease: o.lease,
+	})
+}
+
+// args are the flags again, for a broker that is started by this process.
+func (o *ec2Options) args() []string {
+	if !o.on {
+		return nil
+	}
+	args := []string{"--ec2", "--ec2-region", o.region, "--ec2-image", o.image, "--ec2-lease", o.lease.String()}
+	if o.private {
+		args = append(args, "--ec2-private")
+	}
+	for _, s := range o.subnets {
+		args = append(args, "--ec2-subnet", s)
+	}
+	for _, s := range o.from {
+		args = append(args, "--ec2-from", s)
+	}
+	return args
+}

@@ -1,0 +1,175 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/loads/loads/broker"
+)
+
+// An ec2 is a simulated EC2 with real machines, as a process.
+type ec2 struct {
+	t   *testing.T
+	env []string // for whoever uses it
+	url string
+	key string // of the admin calls
+}
+
+// startEC2 starts a simulated EC2 that ends with the test.
+func startEC2(t *testing.T) *ec2 {
+	t.Helper()
+	dir := t.TempDir()
+	settings := filepath.Join(dir, "env")
+	cmd := exec.Command(filepath.Join(binDir, "loads"), "ec2sim", "--machines", "real", "--env", settings)
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer log.Close()
+		_ = cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		<-ended
+		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
+			t.Logf("the simulator's log:\n%s", text)
+		}
+	})
+	until(t, "the simulator says where it is", time.Minute, func() bool {
+		text, err := os.ReadFile(settings)
+		return err == nil && strings.Contains(string(text), "LOADS_EC2SIM_TOKEN=")
+	})
+	text, err := os.ReadFile(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &ec2{t: t}
+	for line := range strings.Lines(string(text)) {
+		setting, ok := strings.CutPrefix(strings.TrimSpace(line), "export ")
+		if !ok {
+			continue
+		}
+		c.env = append(c.env, setting)
+		if v, ok := strings.CutPrefix(setting, "AWS_ENDPOINT_URL="); ok {
+			c.url = v
+		}
+		if v, ok := strings.CutPrefix(setting, "LOADS_EC2SIM_TOKEN="); ok {
+			c.key = v
+		}
+	}
+	return c
+}
+
+// ec2State is what the simulator says of itself.
+type ec2State struct {
+	Launched int
+	Alive    int
+	ByState  map[string]int `json:"by_state"`
+	Receipt  map[string]struct{ Made, Left int }
+}
+
+func (c *ec2) state() ec2State {
+	c.t.Helper()
+	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.url+"/_sim/state", nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.key)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var s ec2State
+	if err := json.NewDecoder(res.Body).Decode(&s); err != nil {
+		c.t.Fatal(err)
+	}
+	return s
+}
+
+// broker starts a broker that rents from the simulator.
+func (c *ec2) broker(args ...string) *daemon {
+	c.t.Helper()
+	d := &daemon{t: c.t, dir: c.t.TempDir(), args: append([]string{"--ec2", "--ec2-private"}, args...), env: c.env}
+	d.start()
+	c.t.Cleanup(func() {
+		d.kill()
+		if out, err := os.ReadFile(filepath.Join(d.dir, "broker.log")); c.t.Failed() && err == nil {
+			c.t.Logf("the broker's log:\n%s", out)
+		}
+	})
+	return d
+}
+
+// nothing fails the test unless so many machines were launched, and nothing of
+// them is left.
+func (c *ec2) nothing(launched int) {
+	c.t.Helper()
+	s := c.state()
+	if s.Launched != launched {
+		c.t.Errorf("EC2 launched %d machines, want %d", s.Launched, launched)
+	}
+	for kind, tally := range s.Receipt {
+		if tally.Left != 0 {
+			c.t.Errorf("%d %s are left at EC2", tally.Left, kind)
+		}
+	}
+}
+
+// TestEC2_RunsThePlanOfTheLaptop runs the first example on machines
+// that boot for it, and on each of which a Docker engine of its own runs. The
+// generators find the service by name, on another machine.
+func TestEC2_RunsThePlanOfTheLaptop(t *testing.T) {
+	t.Parallel()
+	plan, err := os.ReadFile("../examples/quickstart.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// This computer is more than the machines, and all of it is what they see.
+	text := strings.Replace(string(plan), "    criteria:\n", "    max_cpu_percent: 100\n    criteria:\n", 1)
+	c := startEC2(t)
+	d := c.broker()
+	r := d.await(d.trigger(text))
+	d.pass(r)
+	c.nothing(3)
+	if r.Summary.Metrics == nil {
+		t.Error("the run has no metrics")
+	}
+	const receipt = "ec2 says: 3 machines launched, 3 terminated; nothing else is left."
+	if events := d.events(r.Run.UUID); !strings.Contains(events, receipt) {
+		t.Errorf("events %s, want %q among them", events, receipt)
+	}
+}
+
+// TestEC2_MachinesEndWithoutTheBroker kills the broker for good in the midst of
+// a run.
+func TestEC2_MachinesEndWithoutTheBroker(t *testing.T) {
+	t.Parallel()
+	c := startEC2(t)
+	d := c.broker("--ec2-lease", "30s")
+	run := d.trigger(servicePlan)
+	until(t, "the run is under way", 2*time.Minute, func() bool {
+		got, err := d.Run(t.Context(), run)
+		return err == nil && got.State == broker.Running
+	})
+	d.kill()
+	began := time.Now()
+	// Lease and a minute are what may pass, and a minute more what a busy
+	// computer adds.
+	until(t, "all machines have ended themselves", 30*time.Second+2*time.Minute, func() bool { return c.state().Alive == 0 })
+	t.Logf("the last machine was gone %v after the broker", time.Since(began).Round(time.Second))
+}
