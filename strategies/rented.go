@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/loads/loads/internal/source"
 )
 
 // Spot says whether a step's machines may be spare ones, which cost less and
@@ -23,7 +25,7 @@ func (c *checker) rented(at string, s Step) {
 	c.bounded(at, "volume_size", s.VolumeSize)
 	c.bounded(at, "lead", s.Lead)
 	if s.Spot != SpotNever && s.Spot != SpotPrefer && s.Spot != SpotOnly {
-		c.add(child(at, "spot"), show(string(s.Spot)), "is not known", "give prefer or only, or leave it out")
+		c.add(child(at, "spot"), source.Show(string(s.Spot)), "is not known", "give prefer or only, or leave it out")
 	}
 	if s.ImageID != "" {
 		c.word(child(at, "image_id"), s.ImageID, "give an image such as ami-0123456789abcdef0")
@@ -37,7 +39,7 @@ func (c *checker) rented(at string, s Step) {
 		field := element(list, i)
 		c.word(field, name, "give a type such as "+defaultInstanceType)
 		if name != "" && (name == s.InstanceType || slices.Contains(s.InstanceTypes[:i], name)) {
-			c.add(field, show(name), "is there already", "leave it out; instance_type is tried first")
+			c.add(field, source.Show(name), "is there already", "leave it out; instance_type is tried first")
 		}
 	}
 }
