@@ -49,7 +49,7 @@ type networker interface {
 
 // createLimit is how long a network may take to be made, also once the run
 // has been aborted meanwhile.
-const createLimit = 20 * time.Second
+const createLimit = time.Minute
 
 // Local is the pool of the local engine, which plays any number of machines.
 // Each is a bridge network; the engine's own address on it, the gateway, is
