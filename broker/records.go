@@ -157,6 +157,9 @@ type Endpoint struct {
 	CA   string `json:"ca,omitempty"`   // PEM files for mutual TLS: paths on the broker's host
 	Cert string `json:"cert,omitempty"` //
 	Key  string `json:"key,omitempty"`  //
+	// ServerName is the name that the engine's certificate must have; empty is
+	// the host's own name or address.
+	ServerName string `json:"server_name,omitempty"`
 }
 
 // A Machine is one container engine that a run uses: one of a step's

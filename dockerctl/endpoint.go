@@ -36,6 +36,9 @@ func connect(ep broker.Endpoint) (*client.Client, error) {
 	if hasTLS && u.Scheme != "tcp" {
 		return nil, badEndpoint(ep, "has certificates, which only tcp:// endpoints use")
 	}
+	if ep.ServerName != "" && !hasTLS {
+		return nil, badEndpoint(ep, "has a server name, which only endpoints with certificates use")
+	}
 	switch u.Scheme {
 	case "unix":
 		return connectUnix(ep, u)
@@ -64,6 +67,15 @@ func connectTCP(ep broker.Endpoint, u *url.URL, hasTLS bool) (*client.Client, er
 	}
 	d := &net.Dialer{Timeout: 10 * time.Second, KeepAliveConfig: keepAlive()}
 	opts := []client.Opt{client.WithHost(ep.Host), client.WithDialContext(d.DialContext)}
+	if ep.ServerName != "" {
+		// To HTTP and TLS the name is the host; only the dialer knows better.
+		opts = []client.Opt{
+			client.WithHost("tcp://" + net.JoinHostPort(ep.ServerName, u.Port())),
+			client.WithDialContext(func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return d.DialContext(ctx, network, u.Host)
+			}),
+		}
+	}
 	if !hasTLS {
 		if !loopback(u.Hostname()) {
 			return nil, badEndpoint(ep, "needs ca, cert and key: an engine on the network must ask for a client certificate")

@@ -31,6 +31,7 @@ func TestOpen_RefusesBadEndpoints(t *testing.T) {
 		{"TLS with a file that is not there", broker.Endpoint{Host: "tcp://192.0.2.1:2376", CA: "/none", Cert: "/none", Key: "/none"}, "ca file that can't be read: /none"},
 		{"TLS with a file that is no certificate", broker.Endpoint{Host: "tcp://192.0.2.1:2376", CA: "/etc/hosts", Cert: "/etc/hosts", Key: "/etc/hosts"}, "can't be used"},
 		{"certificates for a socket", broker.Endpoint{Host: "unix:///x.sock", CA: "/etc/hosts"}, "only tcp:// endpoints use"},
+		{"a server name without certificates", broker.Endpoint{Host: "tcp://127.0.0.1:2375", ServerName: "m.example"}, "only endpoints with certificates use"},
 		{"ssh with a password", broker.Endpoint{Host: "ssh://me:secret@host"}, "not a valid ssh:// endpoint"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

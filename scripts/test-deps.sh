@@ -8,9 +8,10 @@ cd "$(dirname "$0")/.."
 scripts/docker-engine.sh
 scripts/go-tool.sh influxd github.com/influxdata/influxdb/cmd/influxd v1.8.10 >/dev/null
 
-# Tests that start engines or machines of their own give each a network namespace.
+# Tests that start engines or machines of their own give each namespaces, and
+# what machines are told is checked as shell.
 declare -A package=([ip]=iproute2 [iptables]=iptables [nsenter]=util-linux [nft]=nftables [mkfs.ext4]=e2fsprogs [curl]=curl
-	[chromium]=chromium [aws]=awscli)
+	[chromium]=chromium [aws]=awscli [shellcheck]=shellcheck)
 missing=()
 for program in "${!package[@]}"; do
 	command -v "$program" >/dev/null || missing+=("${package[$program]}")
