@@ -31,6 +31,8 @@ var mayImport = map[string][]string{
 	"api":        {"broker", "strategies", "metrics"},
 	"aws":        {"broker", "strategies", "metrics"},
 	"aws/ec2sim": {}, // a cloud, which nothing but the program and tests may know
+	// Its light machines read what real ones run: user data, leases, and frames.
+	"aws/ec2sim/light": {"aws", "aws/ec2sim", "metrics"},
 	"db":         {"broker", "strategies", "metrics"},
 	"dockerctl":  {"broker", "strategies", "metrics"},
 	"grafana":    {"broker", "strategies", "metrics"},
@@ -40,7 +42,7 @@ var mayImport = map[string][]string{
 	"web":        {"broker", "strategies", "metrics"},
 
 	"cmd/loads": {
-		"api", "aws", "aws/ec2sim", "db", "dockerctl", "grafana", "hosts", "influx", "report", "web",
+		"api", "aws", "aws/ec2sim", "aws/ec2sim/light", "db", "dockerctl", "grafana", "hosts", "influx", "report", "web",
 		"broker", "strategies", "metrics",
 	},
 	"cmd/loads-node": {"relay", "loadgen", "metrics"},
