@@ -89,7 +89,7 @@ docs/ec2sim-light.md and docs/ec2sim-machines.md say what they are.`,
 	f.StringVar(&c.faults, "faults", "", "file that says how the cloud behaves and what goes wrong")
 	f.Uint64Var(&c.seed, "seed", 0, "seed of all that is drawn (default: the file's, or 1)")
 	f.StringVar(&c.machines, "machines", "none", "kind of machines: "+strings.Join(machineKinds(), ", "))
-	f.IntVar(&c.metrics, "light-metrics", light.DefaultMetrics, "`number` of metrics that each light machine tells of in a second; negative for none")
+	f.IntVar(&c.metrics, "light-metrics", light.DefaultMetrics, "`number` of metrics that each light machine tells of in a second")
 	f.StringVar(&c.envFile, "env", "", "file to write the settings for clients to, for a shell to read")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	return cmd

@@ -21,14 +21,13 @@ import (
 	"github.com/loads/loads/aws/trust"
 )
 
-// DefaultMetrics is how many metrics a machine's relay tells of each second,
-// unless Options say otherwise.
+// DefaultMetrics is a small plan's number of metrics, for Options.
 const DefaultMetrics = 9
 
 // Options say what machines are like.
 type Options struct {
 	// Metrics is how many metrics the relay on a machine tells of in each
-	// second; 0 is DefaultMetrics, and less than 0 none.
+	// second.
 	Metrics int
 }
 
@@ -38,7 +37,7 @@ type Host struct {
 	addresses netip.Prefix
 	claim     net.Listener // of the addresses
 
-	wg   sync.WaitGroup // of what machines do by themselves
+	wg sync.WaitGroup // of what machines do by themselves
 
 	mu       sync.Mutex
 	closed   bool
@@ -53,10 +52,6 @@ var _ ec2sim.Host = (*Host)(nil)
 // them. An error says that there are none left, or that this computer doesn't
 // listen on all of 127.0.0.0/8, as Linux does without being told to.
 func New(opts Options) (*Host, error) {
-	if opts.Metrics == 0 {
-		opts.Metrics = DefaultMetrics
-	}
-	opts.Metrics = max(opts.Metrics, 0)
 	h := &Host{opts: opts, machines: map[*Machine]bool{}, pools: map[string]*x509.CertPool{}}
 	var faults []error
 	for first := firstBlock; first <= lastBlock; first += blockSize {
