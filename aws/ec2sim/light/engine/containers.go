@@ -307,17 +307,13 @@ func (e *Engine) waitForContainer(w http.ResponseWriter, r *http.Request, name s
 	if err != nil {
 		return err
 	}
-	condition := r.URL.Query().Get("condition")
 	done := func() bool { return !c.running() }
-	switch condition {
-	case "", "not-running":
+	switch r.URL.Query().Get("condition") {
 	case "next-exit":
 		ended := c.ended()
 		done = func() bool { return c.ended() > ended || !e.has(c) }
 	case "removed":
 		done = func() bool { return !e.has(c) }
-	default:
-		return faultf(http.StatusBadRequest, "invalid condition: %q", condition)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)

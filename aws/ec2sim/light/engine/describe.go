@@ -91,7 +91,7 @@ func readFilters(r *http.Request) (filters, error) {
 	var f filters
 	if text := r.URL.Query().Get("filters"); text != "" {
 		if err := json.Unmarshal([]byte(text), &f); err != nil {
-			return nil, faultf(http.StatusBadRequest, "invalid filters: %v", err)
+			return nil, err // a fault of the server, to engines
 		}
 	}
 	for name := range f {

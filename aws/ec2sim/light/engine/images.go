@@ -216,7 +216,7 @@ func (e *Engine) inspectImage(w http.ResponseWriter, _ *http.Request, ref string
 	defer e.mu.Unlock()
 	img := e.image(ref)
 	if img == nil {
-		return errNoImage(ref)
+		return faultf(http.StatusNotFound, "no such image: %s: No such image: %s", ref, familiar(ref))
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{
 		"Id": img.id, "RepoTags": noNil(img.tags), "RepoDigests": []string{}, "Architecture": img.arch, "Os": "linux", "Size": img.size,
