@@ -14,7 +14,7 @@ const (
 	// memory, and storedMs in the store, which condenses partMs at once.
 	freshMs  = 30_000
 	storedMs = 20_000
-	partMs   = 10_000
+	partMs   = 20_000
 )
 
 // condense keeps the run's series and stored frames small while it goes on,

@@ -60,10 +60,10 @@ func TestRunUnderWayIsCondensedByParts(t *testing.T) {
 		}
 		cancel()
 		x.work.Wait()
-		// What is 20 seconds old, in parts of 10; the first try failed.
+		// What is 20 seconds old, in parts of 20; the first try failed.
 		var want []int64
-		for part := range int64(19) {
-			want = append(want, start+(part-1)*10_000)
+		for part := range int64(10) {
+			want = append(want, start+(part-1)*20_000)
 		}
 		if !slices.Equal(store.until, want) {
 			t.Errorf("got condensed up to %v, want %v", store.until, want)

@@ -99,6 +99,18 @@ func (b *Broker) Report(ctx context.Context, runUUID string) (Report, error) {
 	return r, err
 }
 
+// Summary returns the run and its metrics so far, merged over all machines: of
+// a Report what is quickly had, for who asks each second.
+func (b *Broker) Summary(ctx context.Context, runUUID string) (Run, metrics.Summary, error) {
+	run, err := b.cfg.Store.Run(ctx, runUUID)
+	if err != nil {
+		return Run{}, metrics.Summary{}, err
+	}
+	var sum metrics.Summary
+	err = b.withTotals(ctx, runUUID, func(s *metrics.Series) { sum = s.Summary() })
+	return run, sum, err
+}
+
 // Live returns the metrics of the run's last complete second.
 func (b *Broker) Live(ctx context.Context, runUUID string) (metrics.Summary, error) {
 	var live metrics.Summary

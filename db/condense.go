@@ -13,7 +13,7 @@ import (
 // passMs is the longest time, in ms, that is condensed in one transaction: it
 // bounds what is in memory, how long other writes wait, and how much is written
 // to the log. Passes end at its multiples, so none is of two minutes.
-const passMs = 10_000
+const passMs = 20_000
 
 // Condense replaces the run's frames up to the time until (Unix ms) by what
 // metrics.Series.Condense makes of them. The newest frame of each machine
@@ -182,7 +182,7 @@ func (d *DB) decodeFrame(body []byte) (metrics.Frame, error) {
 	if err != nil {
 		return metrics.Frame{}, err
 	}
-	return metrics.Decode(opened)
+	return metrics.DecodeStored(opened)
 }
 
 func (d *DB) packBlocks(blocks map[string]metrics.Block) (map[int][]byte, error) {

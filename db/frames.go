@@ -183,7 +183,7 @@ func (d *DB) ledger(ctx context.Context, t *tx, runUUID string) (metrics.Ledger,
 func balance(accounts []account) (l metrics.Ledger, err error) {
 	for _, a := range accounts {
 		if a.Last != nil {
-			f, err := metrics.Decode(a.Last)
+			f, err := metrics.DecodeStored(a.Last)
 			if err != nil {
 				return metrics.Ledger{}, fmt.Errorf("decode last frame: %w", err)
 			}

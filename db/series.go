@@ -66,7 +66,7 @@ func (d *DB) addFrames(ctx context.Context, t *tx, run *broker.Run, s *metrics.S
 		byID[m.ID] = m
 	}
 	stop, err := d.eachFrame(ctx, t, run.UUID, func(f broker.StoredFrame) error {
-		frame, err := metrics.Decode(f.Body)
+		frame, err := metrics.DecodeStored(f.Body)
 		if err != nil {
 			return fmt.Errorf("frame %d of machine %d: %w", f.Seq, f.MachineID, err)
 		}

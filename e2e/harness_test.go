@@ -67,11 +67,12 @@ func testMain(m *testing.M) int {
 
 // A daemon is a broker process with a database of its own.
 type daemon struct {
-	t    *testing.T
-	dir  string
-	args []string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended
+	t     *testing.T
+	dir   string
+	args  []string
+	token string // that calls bring, if any
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when the process has ended
 	*api.Client
 }
 
@@ -79,7 +80,13 @@ type daemon struct {
 // it made in the engine must be gone when the test ends.
 func startBroker(t *testing.T, args ...string) *daemon {
 	t.Helper()
-	d := &daemon{t: t, dir: t.TempDir(), args: args}
+	return startGuarded(t, "", args...)
+}
+
+// startGuarded is startBroker for a broker that wants a token.
+func startGuarded(t *testing.T, token string, args ...string) *daemon {
+	t.Helper()
+	d := &daemon{t: t, dir: t.TempDir(), args: args, token: token}
 	d.start()
 	info, err := d.Info(t.Context(), 1, 0)
 	if err != nil {
@@ -132,7 +139,7 @@ func (d *daemon) start() {
 	}()
 	select {
 	case u := <-url:
-		d.Client = &api.Client{BaseURL: u, HTTP: &http.Client{}}
+		d.Client = &api.Client{BaseURL: u, HTTP: &http.Client{}, Token: d.token}
 	case <-d.done:
 		text, _ := os.ReadFile(log.Name())
 		d.t.Fatalf("the broker ended at its start:\n%s", text)

@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/loads/loads/api"
 	"github.com/loads/loads/broker"
 )
 
@@ -43,8 +46,9 @@ plans:
 // Of a run's page: how many charts are drawn, and how many seconds of how many
 // lines are in them.
 const (
-	charts = `document.querySelectorAll("figure canvas").length`
+	charts = `document.querySelectorAll("#plots figure canvas").length`
 	drawn  = `Number(document.querySelector("#plots").dataset.points ?? 0)`
+	told   = `Number(document.querySelector("#hostplots").dataset.points ?? 0)` // of machines
 )
 
 func TestPagesInABrowser(t *testing.T) {
@@ -84,6 +88,7 @@ func TestPagesInABrowser(t *testing.T) {
 	t.Run("abort", func(t *testing.T) { b.on(t).abortRun(d) })
 	t.Run("phone", func(t *testing.T) { b.on(t).phone(run, p.Plans[0].UUID) })
 	t.Run("dark", func(t *testing.T) { b.on(t).dark(run, p.Plans[0].UUID) })
+	t.Run("sign in", func(t *testing.T) { b.on(t).signIn() })
 	t.Run("without script", func(t *testing.T) { b.on(t).withoutScript(run) })
 }
 
@@ -96,8 +101,11 @@ func (b *browser) watch(d *daemon, run string) {
 	b.sees("#news", "Live.")
 	b.sees("h1", "RUNNING")
 	until(b.T, "the charts have their curves", time.Minute, func() bool { return script[float64](b, charts) >= 2 })
-	before := script[float64](b, drawn)
+	before, toldBefore := script[float64](b, drawn), script[float64](b, told)
 	until(b.T, "the charts get more points", time.Minute, func() bool { return script[float64](b, drawn) > before })
+	until(b.T, "so do those of machines", time.Minute, func() bool { return script[float64](b, told) > toldBefore })
+	b.sees("#hostplots", "users/1")
+	b.sees("[data-live=machines]", "MB") // of memory
 	ends := `Number(document.querySelector("[data-live=metrics] td.number")?.textContent ?? 0)`
 	first := script[float64](b, ends)
 	until(b.T, "more is counted", time.Minute, func() bool { return script[float64](b, ends) > first })
@@ -217,6 +225,47 @@ func (b *browser) dark(run, plan string) {
 		b.accessible("dark " + path)
 		b.picture("dark-" + name)
 	}
+}
+
+// signIn gives a broker that wants one a wrong token and the right one, starts
+// to use its pages, and signs out.
+func (b *browser) signIn() {
+	token, line, err := api.NewToken("ann")
+	if err != nil {
+		b.Fatal(err)
+	}
+	file := filepath.Join(b.TempDir(), "tokens")
+	if err := os.WriteFile(file, []byte(line+"\n"), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	b.url = startGuarded(b.T, token, "--tokens", file).BaseURL
+	b.open("/import")
+	b.at("/login")
+	b.accessible("the page to sign in")
+	b.give("wrong")
+	b.sees("#wrong", "not known")
+	b.accessible("the page after a wrong token")
+	b.picture("login")
+	b.give(token)
+	b.at("/import")
+	if cookies := script[string](b, "document.cookie"); cookies != "" {
+		b.Errorf("scripts can read the cookie %s", cookies)
+	}
+	b.open("/")
+	b.tabTo(`e.textContent === "Sign out"`)
+	b.press(kb.Enter)
+	b.at("/login")
+	b.open("/")
+	b.at("/login")
+}
+
+// give types a token, for which the page has put the focus where it belongs.
+func (b *browser) give(token string) {
+	b.Helper()
+	until(b.T, "the field has the focus", time.Minute, func() bool {
+		return script[bool](b, `document.hasFocus() && document.activeElement.name === "token"`)
+	})
+	b.press(token + kb.Enter)
 }
 
 func (b *browser) withoutScript(run string) {

@@ -39,14 +39,16 @@ func TestFrameComesBackAsItWent(t *testing.T) {
 	if bytes.ContainsAny(line, "\n\r") {
 		t.Errorf("got a line break in %q", line)
 	}
-	got, err := metrics.Decode(line)
-	if err != nil {
-		t.Fatal(err)
+	for what, decode := range map[string]func([]byte) (metrics.Frame, error){"sent": metrics.Decode, "stored": metrics.DecodeStored} {
+		got, err := decode(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(f, got, cmpopts.IgnoreUnexported(metrics.Sketch{})); diff != "" {
+			t.Errorf("%s: frame changed on its way (-want +got):\n%s", what, diff)
+		}
+		checkSame(t, got.Points[2].Sketch, f.Points[2].Sketch)
 	}
-	if diff := cmp.Diff(f, got, cmpopts.IgnoreUnexported(metrics.Sketch{})); diff != "" {
-		t.Errorf("frame changed on its way (-want +got):\n%s", diff)
-	}
-	checkSame(t, got.Points[2].Sketch, f.Points[2].Sketch)
 }
 
 func TestEncodeRefusesWhatDecodeWould(t *testing.T) {
@@ -101,6 +103,13 @@ func TestDecodeRefusesWhatIsNoFrame(t *testing.T) {
 			if f, err := metrics.Decode([]byte(c.line)); err == nil {
 				t.Errorf("got %+v, want an error", f)
 			}
+			// Decode has kept these from being stored.
+			if c.name == "an unknown field" || c.name == "a frame over the limit" {
+				return
+			}
+			if f, err := metrics.DecodeStored([]byte(c.line)); err == nil {
+				t.Errorf("stored: got %+v, want an error", f)
+			}
 		})
 	}
 }
@@ -136,11 +145,18 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("encoded but not decoded: %v\n%s", err, again)
 		}
+		stored, err := metrics.DecodeStored(again)
+		if err != nil {
+			t.Fatalf("decoded but not from the store: %v\n%s", err, again)
+		}
 		// Seconds folded twice must neither fail nor give numbers that are none.
 		series := metrics.NewSeries()
 		series.Add("step", 0, frame)
 		back.Seq++
 		series.Add("step", 0, back)
+		stored.Seq += 2
+		series.Add("step", 1, stored)
+		series.Condense(series.Newest())
 		for _, m := range series.Summary().Metrics {
 			for _, v := range []float64{m.Count, m.Rate, m.Value, m.Mean, m.Min, m.P50, m.P99, m.Max} {
 				if math.IsNaN(v) || math.IsInf(v, 0) {

@@ -72,7 +72,12 @@ func (s *Series) Condense(until int64) {
 		all := key
 		all.machine = wholeStep
 		step := s.track(all, t.tags)
+		var opened Sketch // once for the minute and the second
 		for _, c := range t.cells[:n] {
+			if c.sketch != nil {
+				opened.set(c.sketch)
+				c.sketch = &opened
+			}
 			touched = append(touched, t.mergeMinute(c), step.mergeSecond(c))
 		}
 		t.cells = slices.Clone(t.cells[n:])
@@ -246,7 +251,9 @@ func (s *Series) addSpanPoint(machine machineKey, time int64, p *Point) {
 	if machine.machine == wholeStep {
 		sketch = t.mergeSecond(c)
 	} else {
-		s.total(metric).add(c)
+		if s.totals != nil {
+			s.total(metric).add(c)
+		}
 		sketch = t.mergeMinute(c)
 	}
 	if sketch != nil && sketch.packed == nil {

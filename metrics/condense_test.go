@@ -108,6 +108,38 @@ func TestCondensingChangesNoSummary(t *testing.T) {
 	}
 }
 
+// TestSummaryIsTheSameWheneverItIsAskedFor asks one series again and again,
+// while frames and blocks are added to it and it is condensed, and another one
+// only at the end.
+func TestSummaryIsTheSameWheneverItIsAskedFor(t *testing.T) {
+	all := arrivals(rand.New(rand.NewPCG(3, 4)), 70)
+	slices.SortStableFunc(all, byTime)
+	part := metrics.NewSeries()
+	for _, a := range all[:100] {
+		part.Add(a.step, a.machine, a.frame)
+	}
+	part.Condense(part.Newest())
+	often, once := metrics.NewSeries(), metrics.NewSeries()
+	for i, a := range all[100:] {
+		often.Add(a.step, a.machine, a.frame)
+		once.Add(a.step, a.machine, a.frame)
+		switch i {
+		case 50:
+			for step, b := range part.Blocks() {
+				often.AddBlock(step, b)
+				once.AddBlock(step, b)
+			}
+		case 150:
+			often.Condense(often.Newest() - 5000)
+			once.Condense(once.Newest() - 5000)
+		}
+		if i%20 == 0 && len(often.Summary().Metrics) == 0 {
+			t.Fatal("got no metrics on the way")
+		}
+	}
+	sameSummary(t, "asked for once", once.Summary(), often.Summary())
+}
+
 func sameFrame(a arrival) func(arrival) bool {
 	return func(b arrival) bool {
 		return a.step == b.step && a.machine == b.machine && a.frame.Seq == b.frame.Seq

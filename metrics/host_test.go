@@ -86,7 +86,7 @@ func TestHostPointsAreCondensedByTheMinute(t *testing.T) {
 		{Time: 60_000, Value: 30.5, Max: new(60.0), Seconds: 60},
 		{Time: 90_000, Value: 75.5, Max: new(90.0), Seconds: 30},
 	}
-	total := []metrics.HostValue{{Time: 60_000, Value: 600, Seconds: 60}, {Time: 90_000, Value: 900, Seconds: 30}}
+	total := []metrics.HostValue{{Time: 60_000, Value: 600, First: new(10.0), Seconds: 60}, {Time: 90_000, Value: 900, First: new(610.0), Seconds: 30}}
 	want := []metrics.HostLine{
 		{Measurement: "cpu", Field: "usage_active", Step: "web", Values: level},
 		{Measurement: "net", Field: "bytes_recv", Step: "web", Counts: true, Values: total},

@@ -1,12 +1,13 @@
 package metrics
 
 import (
+	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 )
 
 // countingFields names, by measurement, the fields that count: totals since
@@ -53,30 +54,54 @@ type HostStats struct {
 
 // MarshalJSON writes the stats as an array, without what says nothing.
 func (h HostStats) MarshalJSON() ([]byte, error) {
-	switch {
-	case h.Min == h.Max && (h.Mean == h.Max || h.Mean == 0):
-		return json.Marshal([]any{h.Count, h.Max})
-	case h.Mean == 0:
-		return json.Marshal([]any{h.Count, h.Max, h.Min})
+	text := strconv.AppendInt([]byte{'['}, int64(h.Count), 10)
+	text = appendNumber(text, h.Max)
+	if h.Min != h.Max || h.Mean != h.Max && h.Mean != 0 {
+		text = appendNumber(text, h.Min)
+		if h.Mean != 0 {
+			text = appendNumber(text, significant(h.Mean))
+		}
 	}
-	return json.Marshal([]any{h.Count, h.Max, h.Min, significant(h.Mean)})
+	return append(text, ']'), nil
+}
+
+// appendNumber writes a finite number behind a comma.
+func appendNumber(text []byte, v float64) []byte {
+	format := byte('f')
+	if magnitude := math.Abs(v); magnitude >= 1e21 || magnitude < 1e-6 && v != 0 {
+		format = 'e'
+	}
+	return strconv.AppendFloat(append(text, ','), v, format, -1, 64)
 }
 
 // UnmarshalJSON reads what MarshalJSON has written. A constant level gets its
 // mean from AddBlock, which knows what counts.
 func (h *HostStats) UnmarshalJSON(text []byte) error {
-	var values []float64
-	if err := json.Unmarshal(text, &values); err != nil {
-		return err
+	errForm := errors.New("stats of a host are not a count and one to three values")
+	if len(text) < 2 || text[0] != '[' {
+		return errForm
 	}
-	if n := len(values); n < 2 || n > 4 || values[0] < 1 || values[0] > math.MaxInt32 {
-		return errors.New("stats of a host are not a count and one to three values")
+	var values [4]float64
+	n := 0
+	for number := range bytes.SplitSeq(text[1:len(text)-1], []byte{','}) { // text is JSON, so it ends with a bracket
+		if n == len(values) {
+			return errForm
+		}
+		v, err := strconv.ParseFloat(string(bytes.TrimSpace(number)), 64)
+		if err != nil {
+			return errForm
+		}
+		values[n] = v
+		n++
+	}
+	if n < 2 || values[0] < 1 || values[0] > math.MaxInt32 {
+		return errForm
 	}
 	*h = HostStats{Count: int(values[0]), Max: values[1], Min: values[1]}
-	if len(values) > 2 {
+	if n > 2 {
 		h.Min = values[2]
 	}
-	if len(values) > 3 {
+	if n > 3 {
 		h.Mean = values[3]
 	}
 	if h.Min > h.Max {

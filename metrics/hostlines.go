@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"cmp"
-	"maps"
 	"math"
 	"slices"
 )
@@ -32,6 +31,9 @@ type HostValue struct {
 	Time int64 `json:"time"` // Unix ms of the (latest) second's end
 	// Value is a total as it was last, or a level; of a minute, its mean.
 	Value float64 `json:"value"`
+	// First is a total as it was in the minute's first second; nil for a level,
+	// and for a single second.
+	First *float64 `json:"first,omitempty"`
 	// Max is the highest level of a minute's seconds; nil for a total, and for
 	// a single second.
 	Max *float64 `json:"max,omitempty"`
@@ -106,15 +108,20 @@ func (t *hostTrack) add(second int64, fields map[string]float64) {
 // a value in the query's time.
 func (s *Series) HostLines(q HostQuery) []HostLine {
 	var lines []HostLine
-	for _, key := range slices.SortedFunc(maps.Keys(s.hosts), compareHosts) {
-		if q.Measurement != "" && q.Measurement != key.name {
-			continue
+	var keys []hostKey
+	for key := range s.hosts {
+		if q.Measurement == "" || q.Measurement == key.name {
+			keys = append(keys, key)
 		}
+	}
+	slices.SortFunc(keys, compareHosts)
+	for _, key := range keys {
 		t := s.hosts[key]
-		for field := range t.fields() {
-			if q.Field != "" && q.Field != field {
-				continue
-			}
+		fields := map[string]bool{q.Field: true}
+		if q.Field == "" {
+			fields = t.fields()
+		}
+		for field := range fields {
 			counts := Counts(key.name, field)
 			if values := q.values(t, field, counts); len(values) > 0 {
 				lines = append(lines, HostLine{key.name, field, slices.Clone(t.tags), key.step, key.machine, counts, values})
@@ -164,7 +171,7 @@ func (q HostQuery) values(t *hostTrack, field string, counts bool) (values []Hos
 		switch {
 		case !ok || !within(m.time):
 		case counts:
-			values = append(values, HostValue{Time: m.time, Value: stats.Max, Seconds: stats.Count})
+			values = append(values, HostValue{Time: m.time, Value: stats.Max, First: new(stats.Min), Seconds: stats.Count})
 		default:
 			values = append(values, HostValue{Time: m.time, Value: stats.Mean, Max: new(stats.Max), Seconds: stats.Count})
 		}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -14,8 +15,10 @@ const secondMs = 1000
 type Series struct {
 	machines map[machineKey]*machineState
 	tracks   map[trackKey]*track
-	totals   map[metricKey]*total
 	hosts    map[hostKey]*hostTrack
+	// totals are the tracks of machines summed up; nil until they are asked for,
+	// since most series that are made from what is stored are never summed up.
+	totals map[metricKey]*total
 
 	// Ends of the time in which anything arrived, Unix ms; 0 before that.
 	from, to int64
@@ -73,7 +76,6 @@ func NewSeries() *Series {
 	return &Series{
 		machines: make(map[machineKey]*machineState),
 		tracks:   make(map[trackKey]*track),
-		totals:   make(map[metricKey]*total),
 		hosts:    make(map[hostKey]*hostTrack),
 	}
 }
@@ -105,7 +107,9 @@ func (s *Series) addPoint(machine machineKey, second int64, p *Point) {
 	if p.Kind != Gauge || p.Count > 0 {
 		s.widen(second)
 	}
-	s.total(metric).add(c)
+	if s.totals != nil {
+		s.total(metric).add(c)
+	}
 	s.track(trackKey{machine, metric, tagKey(p.Tags)}, p.Tags).add(c)
 }
 
@@ -128,6 +132,26 @@ func (s *Series) total(metric metricKey) *total {
 }
 
 func newTotal() *total { return &total{sketch: NewSketch(), distinct: &Distinct{}} }
+
+// sumUp makes the totals, unless they are there.
+func (s *Series) sumUp() {
+	if s.totals != nil {
+		return
+	}
+	s.totals = make(map[metricKey]*total)
+	for _, key := range slices.SortedFunc(maps.Keys(s.tracks), compareTracks) { // sorted, as sums of fractions depend on it
+		if key.machine == wholeStep {
+			continue
+		}
+		t, sum := s.tracks[key], s.total(key.metricKey)
+		for _, c := range t.minutes {
+			sum.add(c)
+		}
+		for _, c := range t.cells {
+			sum.add(c)
+		}
+	}
+}
 
 func (t *total) add(c cell) {
 	t.count = saturate(t.count + c.count)

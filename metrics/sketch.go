@@ -4,7 +4,6 @@ import (
 	"math"
 
 	"github.com/DataDog/sketches-go/ddsketch/mapping"
-	"github.com/DataDog/sketches-go/ddsketch/store"
 )
 
 // RelativeError bounds the error of a sketch: a quantile differs from the true
@@ -53,9 +52,9 @@ func newMapping() *mapping.CubicallyInterpolatedMapping {
 // is an empty sketch.
 type Sketch struct {
 	count, sum, min, max float64
-	zero                 float64           // weight of values nearer to zero than smallestMagnitude
-	pos, neg             *store.DenseStore // weights by magnitude; nil when there are none
-	packed               []byte            // see pack; when set, pos and neg are nil
+	zero                 float64    // weight of values nearer to zero than smallestMagnitude
+	pos, neg             *histogram // weights by magnitude; nil when there are none
+	packed               []byte     // see pack; when set, pos and neg are nil
 }
 
 // NewSketch returns an empty sketch.
@@ -75,9 +74,9 @@ func (s *Sketch) Add(value, weight float64) {
 	case magnitude < smallestMagnitude:
 		s.zero += weight
 	case value > 0:
-		s.positive().AddWithCount(binOf(magnitude), weight)
+		s.positive().add(binOf(magnitude), weight)
 	default:
-		s.negative().AddWithCount(binOf(magnitude), weight)
+		s.negative().add(binOf(magnitude), weight)
 	}
 }
 
@@ -94,10 +93,10 @@ func (s *Sketch) Merge(o *Sketch) error {
 	s.note(o.min, o.max, o.count, o.sum)
 	s.zero += o.zero
 	if o.pos != nil {
-		s.positive().MergeWith(o.pos)
+		s.positive().merge(o.pos)
 	}
 	if o.neg != nil {
-		s.negative().MergeWith(o.neg)
+		s.negative().merge(o.neg)
 	}
 	return nil
 }
@@ -133,11 +132,7 @@ func (s *Sketch) Quantiles(qs ...float64) []float64 {
 	if s.count == 0 {
 		return values
 	}
-	opened := s
-	if s.packed != nil {
-		opened = s.Clone()
-		opened.unpack()
-	}
+	opened := s.opened()
 	for i, q := range qs {
 		q = min(max(q, 0), 1)
 		values[i] = min(max(opened.at(math.Floor(q*(s.count-1))), s.min), s.max)
@@ -148,23 +143,34 @@ func (s *Sketch) Quantiles(qs ...float64) []float64 {
 // Clone returns a copy that shares nothing that changes.
 func (s *Sketch) Clone() *Sketch {
 	c := *s
-	c.pos, c.neg = copyStore(s.pos), copyStore(s.neg)
+	c.pos, c.neg = s.pos.clone(), s.neg.clone()
 	return &c
+}
+
+// set makes s the same as o, with its bins, in the memory that s has.
+func (s *Sketch) set(o *Sketch) {
+	for _, h := range []*histogram{s.pos, s.neg} {
+		if h != nil {
+			clear(h.weights)
+		}
+	}
+	*s = Sketch{pos: s.pos, neg: s.neg}
+	mergeInto(s, o)
 }
 
 // at returns the middle of the bin that holds the value of the given rank.
 func (s *Sketch) at(rank float64) float64 {
 	below := 0.0
 	if s.neg != nil {
-		below = s.neg.TotalCount()
+		below = s.neg.total()
 	}
 	switch {
 	case rank < below:
-		return -bins.Value(s.neg.KeyAtRank(below - 1 - rank))
+		return -bins.Value(s.neg.atRank(below - 1 - rank))
 	case rank < below+s.zero || s.pos == nil:
 		return 0
 	default:
-		return bins.Value(s.pos.KeyAtRank(rank - below - s.zero))
+		return bins.Value(s.pos.atRank(rank - below - s.zero))
 	}
 }
 
@@ -180,16 +186,16 @@ func (s *Sketch) note(least, greatest, weight, sum float64) {
 	s.sum = saturate(s.sum + saturate(sum))
 }
 
-func (s *Sketch) positive() *store.DenseStore {
+func (s *Sketch) positive() *histogram {
 	if s.pos == nil {
-		s.pos = store.NewDenseStore()
+		s.pos = &histogram{}
 	}
 	return s.pos
 }
 
-func (s *Sketch) negative() *store.DenseStore {
+func (s *Sketch) negative() *histogram {
 	if s.neg == nil {
-		s.neg = store.NewDenseStore()
+		s.neg = &histogram{}
 	}
 	return s.neg
 }
@@ -210,13 +216,4 @@ func saturate(v float64) float64 {
 		return -math.MaxFloat64
 	}
 	return v
-}
-
-func copyStore(s *store.DenseStore) *store.DenseStore {
-	if s == nil {
-		return nil
-	}
-	c := store.NewDenseStore()
-	c.MergeWith(s)
-	return c
 }

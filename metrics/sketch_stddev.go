@@ -6,11 +6,7 @@ import "math"
 // It is that of the middles of their bins, which lie within RelativeError of
 // the values.
 func (s *Sketch) Stddev() float64 {
-	opened := s
-	if s.packed != nil {
-		opened = s.Clone()
-		opened.unpack()
-	}
+	opened := s.opened()
 	// Two passes: the difference of two large sums of squares is mostly error.
 	weight, mean := opened.zero, 0.0
 	opened.each(func(value, w float64) {
@@ -28,9 +24,9 @@ func (s *Sketch) Stddev() float64 {
 // each calls f with the middle and the weight of every bin but that of zero.
 func (s *Sketch) each(f func(value, weight float64)) {
 	if s.pos != nil {
-		s.pos.ForEach(func(bin int, w float64) bool { f(bins.Value(bin), w); return false })
+		s.pos.each(func(bin int, w float64) { f(bins.Value(bin), w) })
 	}
 	if s.neg != nil {
-		s.neg.ForEach(func(bin int, w float64) bool { f(-bins.Value(bin), w); return false })
+		s.neg.each(func(bin int, w float64) { f(-bins.Value(bin), w) })
 	}
 }

@@ -42,6 +42,7 @@ type MetricSummary struct {
 // second in which anything arrived at a relay, so that the time in which
 // machines are made ready, or stay idle at the end, doesn't lower the rates.
 func (s *Series) Summary() Summary {
+	s.sumUp()
 	gauges := make(map[metricKey]float64)
 	for key, t := range s.tracks {
 		if key.kind == Gauge && key.machine != wholeStep {

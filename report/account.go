@@ -63,6 +63,14 @@ func balance(l metrics.Ledger) string {
 	return fmt.Sprintf("NOT balanced, %d frames missing", int64(l.Sent)-int64(l.Stored))
 }
 
+// roleOf is what the plan says that a step is; empty when it says nothing.
+func roleOf(run broker.Run, index int) string {
+	if index < 0 || index >= len(run.Plan.Steps) {
+		return ""
+	}
+	return string(run.Plan.Steps[index].Role)
+}
+
 func machineName(run broker.Run, m broker.Machine) string {
 	return fmt.Sprintf("%s/%d", stepName(run, m.Step), m.Index)
 }

@@ -60,6 +60,7 @@ func HTML(w io.Writer, d broker.Dossier) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"instant": instant, "hms": hms, "length": length, "ms": ms, "orDash": orDash, "figure": figure, "short": short,
 		"step":      func(index int) string { return stepName(d.Run, index) },
+		"role":      func(index int) string { return roleOf(d.Run, index) },
 		"machine":   func(m broker.Machine) string { return machineName(d.Run, m) },
 		"exitCode":  exitCode,
 		"lastFrame": lastFrame,

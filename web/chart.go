@@ -12,6 +12,7 @@ import (
 
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/metrics"
+	"github.com/loads/loads/strategies"
 )
 
 // maxCharted is how many metrics are drawn when none is chosen.
@@ -42,32 +43,46 @@ type chartedLine struct {
 // chart answers the lines of the metric that is chosen, or of some when none is.
 func (p *Pages) chart(w http.ResponseWriter, r *http.Request) error {
 	ctx, q := r.Context(), r.URL.Query()
-	uuid := r.PathValue("uuid")
-	from, err := strconv.ParseInt(cmp.Or(q.Get("from"), "0"), 10, 64)
-	if err != nil || from < 0 {
-		return broker.Errorf(broker.EInvalid, "The parameter from is wrong: %q; give Unix ms.", q.Get("from"))
-	}
-	report, err := p.broker.Report(ctx, uuid)
+	from, err := fromOf(r)
 	if err != nil {
 		return err
 	}
-	d := chartData{Over: report.Run.State == broker.Completed, To: report.Summary.To, Metrics: []metricName{}, Lines: []chartedLine{}}
+	run, sum, err := p.broker.Summary(ctx, r.PathValue("uuid"))
+	if err != nil {
+		return err
+	}
+	d := chartData{Over: run.State == broker.Completed, To: sum.To, Metrics: []metricName{}, Lines: []chartedLine{}}
 	if !d.Over {
 		// Of later seconds some machines may not have told yet.
-		live, err := p.broker.Live(ctx, uuid)
+		live, err := p.broker.Live(ctx, run.UUID)
 		if err != nil {
 			return err
 		}
 		d.To = live.To
 	}
-	for _, m := range report.Summary.Metrics {
+	for _, m := range sum.Metrics {
 		d.Metrics = append(d.Metrics, metricName{m.Name, m.Kind})
 	}
 	if d.To > from {
-		if d.Lines, err = p.lines(ctx, report, chosen(q.Get("metric"), report), metrics.Query{By: by(q.Get("by")), From: from, To: d.To}); err != nil {
+		names := chosen(q.Get("metric"), run.Plan, sum)
+		if d.Lines, err = p.lines(ctx, run.UUID, sum, names, metrics.Query{By: by(q.Get("by")), From: from, To: d.To}); err != nil {
 			return err
 		}
 	}
+	return d.write(w)
+}
+
+// fromOf reads the end of the last second that the asker has, Unix ms.
+func fromOf(r *http.Request) (int64, error) {
+	text := r.URL.Query().Get("from")
+	from, err := strconv.ParseInt(cmp.Or(text, "0"), 10, 64)
+	if err != nil || from < 0 {
+		return 0, broker.Errorf(broker.EInvalid, "The parameter from is wrong: %q; give Unix ms.", text)
+	}
+	return from, nil
+}
+
+func (d chartData) write(w http.ResponseWriter) error {
 	body, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("write chart: %w", err)
@@ -78,16 +93,16 @@ func (p *Pages) chart(w http.ResponseWriter, r *http.Request) error {
 }
 
 // lines reads the lines of the metrics of those names.
-func (p *Pages) lines(ctx context.Context, r broker.Report, names []string, q metrics.Query) ([]chartedLine, error) {
-	from := max(q.From, r.Summary.From)
+func (p *Pages) lines(ctx context.Context, run string, sum metrics.Summary, names []string, q metrics.Query) ([]chartedLine, error) {
+	from := max(q.From, sum.From)
 	lines := []chartedLine{}
 	for _, name := range names {
 		q.Metric = name
-		came, err := p.broker.Series(ctx, r.Run.UUID, q)
+		came, err := p.broker.Series(ctx, run, q)
 		if err != nil {
 			return nil, err
 		}
-		for _, m := range r.Summary.Metrics {
+		for _, m := range sum.Metrics {
 			has := func(l metrics.Line) bool { return l.Kind == m.Kind }
 			if m.Name == name && q.By == "" && hasRate(m.Kind) && !slices.ContainsFunc(came, has) {
 				came = append(came, metrics.Line{Name: name, Kind: m.Kind}) // nothing of it in this time
@@ -102,12 +117,12 @@ func (p *Pages) lines(ctx context.Context, r broker.Report, names []string, q me
 
 // chosen are the names of the metrics to draw: those of criteria before others,
 // and timers before counters.
-func chosen(metric string, r broker.Report) []string {
+func chosen(metric string, plan strategies.Plan, sum metrics.Summary) []string {
 	if metric != "" {
 		return []string{metric}
 	}
 	judged := func(name string) bool {
-		for _, c := range r.Run.Plan.Criteria {
+		for _, c := range plan.Criteria {
 			if strings.Contains(c.Expr, `"`+name+`"`) {
 				return true
 			}
@@ -121,7 +136,7 @@ func chosen(metric string, r broker.Report) []string {
 		}
 		return rank
 	}
-	sorted := slices.Clone(r.Summary.Metrics)
+	sorted := slices.Clone(sum.Metrics)
 	slices.SortStableFunc(sorted, func(a, b metrics.MetricSummary) int { return cmp.Compare(order(a), order(b)) })
 	var names []string
 	for _, m := range sorted {

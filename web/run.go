@@ -20,7 +20,9 @@ type runPage struct {
 	Stoppable bool
 	Criteria  []criterionRow
 	Timeline  *timeline
+	Rows      []machineRow
 	Counts    []count
+	Notes     []string // examples of what was lost
 	Balance   string
 	Events    []broker.Event
 	Left      int   // events not shown
@@ -53,7 +55,7 @@ func (p *Pages) run(w http.ResponseWriter, r *http.Request) error {
 	run := report.Run
 	page := runPage{
 		Report: report, Over: run.State == broker.Completed, Metric: q.Get("metric"), By: by(q.Get("by")),
-		Counts: counts(report.Ledger), Balance: balance(report.Ledger),
+		Rows: machineRows(report), Counts: counts(report.Ledger), Notes: notes(report.Ledger), Balance: balance(report.Ledger),
 	}
 	page.Stoppable = run.State < broker.Terminating && !run.Aborted
 	criteria, err := p.broker.Criteria(ctx, run.UUID)
@@ -128,7 +130,7 @@ func by(text string) string {
 // counts are those of the ledger, in the order of the metrics' way.
 func counts(l metrics.Ledger) []count {
 	n := func(x uint64) string { return strconv.FormatUint(x, 10) }
-	return []count{
+	list := []count{
 		{"Datagrams received", n(l.Datagrams)},
 		{"Packets dropped by kernels", n(l.KernelDropped)},
 		{"Connections refused", n(l.Refused)},
@@ -141,6 +143,30 @@ func counts(l metrics.Ledger) []count {
 		{"Frames broken", n(l.Broken)},
 		{"Machines without their last frame", strconv.Itoa(l.Open)},
 	}
+	if l.LogLines+l.LogMalformed+l.LogLost+l.LogGaps == 0 {
+		return list // no step has log metrics
+	}
+	return append(list,
+		count{"Lines of output read", n(l.LogLines)},
+		count{"Values that they gave", n(l.LogValues)},
+		count{"Lines that fit and gave none", n(l.LogMalformed)},
+		count{"Bytes of output lost unread", n(l.LogLost)},
+		count{"Losses of output of unknown length", n(l.LogGaps)},
+	)
+}
+
+// notes are the first examples of what relays could not take in.
+func notes(l metrics.Ledger) (list []string) {
+	if l.Notes == nil {
+		return nil
+	}
+	for _, line := range l.Notes.Malformed {
+		list = append(list, "malformed: "+line)
+	}
+	for _, name := range l.Notes.Dropped {
+		list = append(list, "dropped, as there were too many series: "+name)
+	}
+	return list
 }
 
 // balance says whether all frames that were sent are stored.

@@ -36,10 +36,12 @@ type Broker interface {
 	Run(ctx context.Context, uuid string) (broker.Run, error)
 	Runs(ctx context.Context, f broker.RunFilter) ([]broker.Run, error)
 	Report(ctx context.Context, runUUID string) (broker.Report, error)
+	Summary(ctx context.Context, runUUID string) (broker.Run, metrics.Summary, error)
 	Criteria(ctx context.Context, runUUID string) ([]broker.CriterionResult, error)
 	Events(ctx context.Context, runUUID string, after int64) ([]broker.Event, error)
 	Live(ctx context.Context, runUUID string) (metrics.Summary, error)
 	Series(ctx context.Context, runUUID string, q metrics.Query) ([]metrics.Line, error)
+	HostSeries(ctx context.Context, runUUID string, q metrics.HostQuery) ([]metrics.HostLine, error)
 	Logs(ctx context.Context, runUUID string, q broker.LogQuery, yield func(broker.LogLine) error) error
 }
 
@@ -127,6 +129,7 @@ func (p *Pages) routes() {
 		"POST /plan/{uuid}/fork":  p.fork,
 		"GET /run/{uuid}":         p.run,
 		"GET /run/{uuid}/chart":   p.chart,
+		"GET /run/{uuid}/hosts":   p.hosts,
 		"GET /run/{uuid}/logs":    p.logs,
 		"GET /run/{uuid}/abort":   p.abortForm,
 		"POST /run/{uuid}/abort":  p.abort,

@@ -2,7 +2,6 @@ package web_test
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -146,7 +145,7 @@ const evil = `<script>alert(1)</script>"'><img src=x onerror=alert(2)>`
 func hostilePlan() strategies.Project {
 	step := strategies.Step{
 		Name: "web", ContainerName: "loads/node", InstanceCount: 2, RunMaxTime: 10, InstanceRegion: "us-west-2",
-		InstanceType: "t3.micro", PruneRunning: true, StopTimeout: 15, AdditionalCommandArgs: "serve $RATE",
+		InstanceType: "t3.micro", PruneRunning: true, StopTimeout: 15, AdditionalCommandArgs: "serve $RATE", Role: strategies.RoleGenerator,
 		EnvironmentData: strategies.Environment{{Name: "TEXT", Value: evil}, {Name: "API_TOKEN", Value: "hunter22"}},
 	}
 	return strategies.Project{Name: "shop " + evil, HomePage: "javascript:alert(3)", Plans: []strategies.Plan{{
@@ -164,8 +163,9 @@ func (s *site) mustPlan() broker.PlanRecord {
 	return rec.Plans[0]
 }
 
-// mustRun stores a run that is over, with ten seconds of two machines.
-func (s *site) mustRun(plan broker.PlanRecord) broker.Run {
+// mustRun stores a run that is over, with ten seconds of two machines, as changed
+// by the edits.
+func (s *site) mustRun(plan broker.PlanRecord, edits ...func(*broker.Run)) broker.Run {
 	s.Helper()
 	ctx := s.Context()
 	run, err := s.store.CreateRun(ctx, broker.Run{
@@ -196,6 +196,9 @@ func (s *site) mustRun(plan broker.PlanRecord) broker.Run {
 	run.Judgement = broker.Judgement{Done: true, Criteria: []broker.CriterionResult{
 		{Name: evil, Expr: `p95("req.latency") < 250`, State: broker.CriterionFailed, Value: &value, Limit: &limit, Bound: "< 250"},
 	}}
+	for _, edit := range edits {
+		edit(&run)
+	}
 	event := broker.Event{At: start, Kind: broker.EventNote, Text: evil}
 	if err := s.store.SaveRun(ctx, &run, event); err != nil {
 		s.Fatal(err)
@@ -214,11 +217,28 @@ func mustFrame(t *testing.T, m broker.Machine, start time.Time, second int) brok
 	if second != 5 {
 		f.Points = append(f.Points, metrics.Point{Kind: metrics.Counter, Name: "req.count", Value: 3})
 	}
+	f.Host = hostPoints(float64(second))
+	if second == 10 {
+		f.Ledger = metrics.Received{LogLines: 77, LogValues: 66, LogMalformed: 55, Notes: &metrics.Notes{Malformed: []string{evil}, Dropped: []string{"a.name"}}}
+	}
 	body, err := metrics.Encode(f)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return broker.StoredFrame{MachineID: m.ID, Seq: f.Seq, At: f.Time, Final: f.Final, Body: body}
+}
+
+// hostPoints are what a machine tells of itself in a second: levels that are the
+// second, or ten times that, and totals that grow by 2 kB a second.
+func hostPoints(second float64) []metrics.HostPoint {
+	container := []metrics.Tag{{Name: metrics.ContainerTag, Value: "load"}}
+	return []metrics.HostPoint{
+		{Name: "cpu", Fields: map[string]float64{"usage_active": second, "usage_steal": 2.5}},
+		{Name: "mem", Fields: map[string]float64{"used_percent": 10 * second}},
+		{Name: "net", Fields: map[string]float64{"bytes_recv": 1e9 + 2000*second, "bytes_sent": 2000 * second}},
+		{Name: metrics.ContainerCPU, Tags: container, Fields: map[string]float64{"usage_percent": 20 * second}},
+		{Name: metrics.ContainerMemory, Tags: container, Fields: map[string]float64{"usage": 3e6, "oom_kill": 4}},
+	}
 }
 
 func TestPagesShowWhatThereIsAndNothingBreaksOut(t *testing.T) {
@@ -237,6 +257,8 @@ func TestPagesShowWhatThereIsAndNothingBreaksOut(t *testing.T) {
 		{"/run/" + run.UUID, []string{
 			"FAIL", "300", "&lt; 250", "web/1", "req.count", "Frames stored", "report?format=csv", "/dashboards/run/" + run.UUID + "/",
 			"/run/" + run.UUID + "/logs?step=web&amp;machine=1", "<rect", "DB_PASSWORD",
+			">5.5 %<", ">10.0 %<", "steal 2.5 %", ">100.0 %<", ">18 kB<", ">200.0 %<", ">3 MB<", "killed for want of it: 4",
+			"Lines of output read</dt><dd>154<", "malformed: ", "too many series: a.name", "generator",
 		}},
 		{"/run/" + run.UUID + "/fork", []string{"steps:"}},
 		{"/run/" + run.UUID + "/logs", []string{"No output yet."}},
@@ -252,6 +274,17 @@ func TestPagesShowWhatThereIsAndNothingBreaksOut(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAnInvalidRunSaysWhy(t *testing.T) {
+	s := mustServe(t, nil, false)
+	run := s.mustRun(s.mustPlan(), func(r *broker.Run) {
+		r.Verdict, r.Reason = broker.Invalid, "The instrument was at fault: it was asleep; it was blind."
+		r.Judgement.Instrument = []string{"it was asleep", "it was blind"}
+	})
+	a := s.get("/run/" + run.UUID)
+	s.has("the page", a, 200, "INVALID", "what was measured proves nothing", "<li>it was asleep</li><li>it was blind</li>")
+	s.hasNot("the page", a, run.Reason)
 }
 
 func TestWhatIsNotThereIsAPageThatSaysSo(t *testing.T) {
@@ -363,55 +396,6 @@ func TestImport(t *testing.T) {
 	}
 	s.has("the new plan", s.get(a.header.Get("Location")), 200, "small")
 }
-
-func TestChartsAreAnsweredByColumnsFromASecondOn(t *testing.T) {
-	s := mustServe(t, nil, false)
-	run := s.mustRun(s.mustPlan())
-	type line struct {
-		Name, Kind, Label string
-		Times             []int64
-		Values            map[string][]*float64
-	}
-	read := func(query string) (to int64, lines []line) {
-		a := s.get("/run/" + run.UUID + "/chart?" + query)
-		var d struct {
-			To    int64
-			Over  bool
-			Lines []line
-		}
-		if err := json.Unmarshal([]byte(a.body), &d); err != nil || !d.Over {
-			t.Fatalf("got %v, over %v: %s", err, d.Over, a.body)
-		}
-		return d.To, d.Lines
-	}
-	to, lines := read("")
-	if len(lines) != 2 || lines[0].Name != "req.latency" || lines[1].Name != "req.count" {
-		t.Fatalf("got lines %+v, want the timer and the counter, as the criteria are about both", lines)
-	}
-	for _, l := range lines {
-		if len(l.Times) != 10 || len(l.Values["rate"]) != 10 {
-			t.Errorf("%s: got %d seconds and %d rates, want 10", l.Name, len(l.Times), len(l.Values["rate"]))
-		}
-	}
-	if rates := lines[1].Values["rate"]; *rates[3] != 6 || *rates[4] != 0 {
-		t.Errorf("got rates %v and %v in the fourth and fifth second, want 6 and 0", *rates[3], *rates[4])
-	}
-	if p := lines[0].Values["p95"]; len(p) != 10 || *p[9] < 9 || *p[9] > 11 {
-		t.Errorf("p95 in the last second: want about 10")
-	}
-	if _, lines = read("metric=req.count&by=machine"); len(lines) != 2 || lines[1].Label != "web/1" {
-		t.Errorf("by machine: got %+v, want web/0 and web/1", lines)
-	}
-	if _, lines = read("from=" + timeText(to-3000)); len(lines) != 2 || len(lines[0].Times) != 3 {
-		t.Errorf("the last three seconds: got %+v", lines)
-	}
-	if _, lines = read("metric=req.count&from=" + timeText(to-6000)); len(lines[0].Times) != 6 || *lines[0].Values["rate"][0] != 0 {
-		t.Errorf("from the fifth second: got %+v, want six, the first of which is idle", lines)
-	}
-	s.has("a wrong time", s.get("/run/"+run.UUID+"/chart?from=x"), 400)
-}
-
-func timeText(ms int64) string { data, _ := json.Marshal(ms); return string(data) }
 
 func TestAssetsAreKeptByTheirTag(t *testing.T) {
 	s := mustServe(t, nil, false)

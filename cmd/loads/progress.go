@@ -162,7 +162,8 @@ func (p *progress) machineWords() string {
 }
 
 // busiest returns lines on the n metrics with the highest rates in the last
-// second; gauges come after the others.
+// second; gauges come after
+// counters and timers, and sets last.
 func (p *progress) busiest(n int) []string {
 	p.mu.Lock()
 	live := p.live
@@ -186,7 +187,7 @@ func (p *progress) busiest(n int) []string {
 }
 
 func kindOrder(k metrics.Kind) int {
-	return slices.Index([]metrics.Kind{metrics.Timer, metrics.Counter, metrics.Gauge}, k)
+	return slices.Index([]metrics.Kind{metrics.Timer, metrics.Counter, metrics.Gauge, metrics.Set}, k)
 }
 
 func metricLine(m metrics.MetricSummary) string {
@@ -196,6 +197,8 @@ func metricLine(m metrics.MetricSummary) string {
 			figure(m.Rate), figure(m.P50), figure(m.P95), figure(m.P99), figure(m.Max))
 	case metrics.Gauge:
 		return fmt.Sprintf("%s %s", m.Name, figure(m.Value))
+	case metrics.Set:
+		return fmt.Sprintf("%s %s distinct", m.Name, figure(m.Count))
 	}
 	return fmt.Sprintf("%s %s/s", m.Name, figure(m.Rate))
 }

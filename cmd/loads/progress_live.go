@@ -38,13 +38,16 @@ type liveDisplay struct {
 	lines []*mpb.Bar // of metrics
 	asked *mpb.Bar   // the question, while there is one
 	said  string     // the last line: a step's failure is the run's reason, too
+	// failed are criteria that have been told: those that failed early are told
+	// of again with the verdict.
+	failed map[string]bool
 }
 
 func newLiveDisplay(terminal *os.File, state *progress) *liveDisplay {
 	d := &liveDisplay{
 		bars:  mpb.New(mpb.WithOutput(terminal), mpb.WithRefreshRate(200*time.Millisecond)),
 		state: state,
-		steps: map[int]*mpb.Bar{},
+		steps: map[int]*mpb.Bar{}, failed: map[string]bool{},
 	}
 	d.stage = d.row(rowStage, state.stage)
 	return d
@@ -72,6 +75,11 @@ func (d *liveDisplay) event(e api.Event) {
 		d.showMetrics()
 	case broker.EventRun, broker.EventNote:
 		d.line(e.At.Time, e.Text)
+	case broker.EventCriterion:
+		if e.State == string(broker.CriterionFailed) && !d.failed[e.Text] {
+			d.failed[e.Text] = true
+			d.line(e.At.Time, e.Text)
+		}
 	case broker.EventMachine:
 		if e.State == string(broker.MachineLost) {
 			d.line(e.At.Time, sentence(e))

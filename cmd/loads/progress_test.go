@@ -87,6 +87,7 @@ func goByTheBrokersClock(t *testing.T) {
 func TestTheBusiestMetricsComeFirst(t *testing.T) {
 	p := newProgress(shopRun(time.Now()))
 	p.add(liveEvent(time.Now(),
+		metrics.MetricSummary{Name: "visitors", Kind: metrics.Set, Count: 3},
 		metrics.MetricSummary{Name: "users", Kind: metrics.Gauge, Value: 7},
 		metrics.MetricSummary{Name: "hits", Kind: metrics.Counter, Rate: 399.5},
 		metrics.MetricSummary{Name: "slow", Kind: metrics.Timer, Rate: 1, P50: 12.5, P95: 1500.4, P99: 0.125, Max: 3},
@@ -101,7 +102,10 @@ func TestTheBusiestMetricsComeFirst(t *testing.T) {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
 	if got := p.busiest(9)[3]; got != "users 7" {
-		t.Errorf("the last line is %q, want the gauge", got)
+		t.Errorf("the line after counters is %q, want the gauge", got)
+	}
+	if got := p.busiest(9)[4]; got != "visitors 3 distinct" {
+		t.Errorf("the last line is %q, want the set", got)
 	}
 }
 
@@ -121,6 +125,29 @@ func TestPlainLines(t *testing.T) {
 	want := "12:00:00 generator/1: The machine is lost.\n12:00:01 Step web is started.\n12:00:00 hits 5/s\n12:00:05 hits 5/s\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheLiveDisplayKeepsWhatWentWrong(t *testing.T) {
+	pty := openPTY(t, 100, 10)
+	d := newLiveDisplay(pty.tty, newProgress(shopRun(time.Now())))
+	for _, e := range []api.Event{
+		{Kind: broker.EventCriterion, State: string(broker.CriterionHeld), Text: "slow: held"},
+		{Kind: broker.EventCriterion, State: string(broker.CriterionFailed), Text: "fast: failed"},
+		{Kind: broker.EventNote, Text: "The instrument was at fault: it was asleep."},
+		{Kind: broker.EventCriterion, State: string(broker.CriterionFailed), Text: "fast: failed"}, // with the verdict
+	} {
+		d.event(e)
+	}
+	d.close()
+	for _, text := range []string{"fast: failed", "it was asleep"} {
+		eventually(t, text+" is shown", 10*time.Second, func() bool { return strings.Contains(pty.output.String(), text) })
+	}
+	if n := strings.Count(pty.output.String(), "fast: failed"); n != 1 {
+		t.Errorf("the failed criterion is told %d times, want once", n)
+	}
+	if strings.Contains(pty.output.String(), "slow: held") {
+		t.Error("a criterion that held is shown, which the summary has")
 	}
 }
 

@@ -74,6 +74,8 @@ func metricRow(m metrics.MetricSummary) []string {
 		}
 	case metrics.Gauge:
 		return []string{m.Name + " (gauge, last value " + figure(m.Value) + ")", figure(m.Count)}
+	case metrics.Set:
+		return []string{m.Name + " (distinct values)", figure(m.Count)}
 	}
 	return []string{m.Name, figure(m.Count), figure(m.Rate)}
 }

@@ -37,3 +37,32 @@ func TestLedgerSaysWhatWasLostAndShowsExamples(t *testing.T) {
 		}
 	}
 }
+
+func TestTheBusiestMachinesAreListed(t *testing.T) {
+	var r api.Report
+	for i := range 12 {
+		r.Hosts = append(r.Hosts, metrics.HostSummary{
+			Step: "users", Machine: i, CPU: &metrics.Level{Mean: 1, Max: float64(10 + i)}, Memory: &metrics.Level{Max: 50},
+		})
+	}
+	r.Hosts = append(r.Hosts, metrics.HostSummary{Step: "web", Steal: &metrics.Level{Max: 5}}) // told nothing of its processors
+	r.Hosts[3].CPU.Max, r.Hosts[3].Steal = 99.96, &metrics.Level{Max: 2.25}
+	var out strings.Builder
+	if err := writeHosts(&out, r); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 12 || !strings.HasPrefix(lines[1], "users/3 ") || !strings.HasPrefix(lines[2], "users/11 ") || !strings.HasPrefix(lines[10], "users/2 ") {
+		t.Errorf("got %s, want a head, the ten with the highest maximum from users/3 to users/2, and how many are left out", out.String())
+	}
+	if got, want := strings.Join(strings.Fields(lines[1]), " "), "users/3 1.0 % 100.0 % 2.2 % 50.0 %"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := lines[len(lines)-1], "2 more machines were less busy"; got != want {
+		t.Errorf("got %q at the end, want %q", got, want)
+	}
+	out.Reset()
+	if err := writeHosts(&out, api.Report{}); err != nil || out.String() != "The machines told nothing of themselves.\n" {
+		t.Errorf("without machines: got %q, %v", out.String(), err)
+	}
+}

@@ -1,5 +1,5 @@
-// Charts of a run's metrics, which grow while the run goes on. Each update
-// fetches only the seconds after the last one.
+// Charts of a run's metrics or machines, which grow while the run goes on. Each
+// update fetches only the seconds after the last one.
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
@@ -8,13 +8,14 @@ const maxLegend = 8; // lines; more are told apart by pointing at them
 const percentiles = ["p50", "p95", "p99", "max"];
 
 export class Charts {
-  constructor(address) {
+  // The choices are fields of a form, by the names that the server knows them by.
+  constructor(address, box, choices, none) {
     this.address = address;
-    this.box = document.getElementById("plots");
-    this.metric = document.getElementById("metric");
-    this.by = document.getElementById("by");
+    this.box = box;
+    this.choices = choices;
+    this.none = none;
     this.clear();
-    for (const choice of [this.metric, this.by]) {
+    for (const choice of Object.values(choices)) {
       choice.addEventListener("change", () => this.restart());
     }
     new ResizeObserver(() => this.resize()).observe(this.box);
@@ -46,9 +47,12 @@ export class Charts {
     }
     this.busy = true;
     const round = this.round;
-    const chosen = { metric: this.metric.value, by: this.by.value, from: this.from };
+    const chosen = new URLSearchParams({ from: this.from });
+    for (const [name, choice] of Object.entries(this.choices)) {
+      chosen.set(name, choice.value);
+    }
     // What can't be had now, the next second may bring.
-    const data = await fetch(`${this.address}?${new URLSearchParams(chosen)}`)
+    const data = await fetch(`${this.address}?${chosen}`)
       .then((response) => (response.ok ? response.json() : null), () => null);
     if (round !== this.round) {
       return;
@@ -91,11 +95,11 @@ export class Charts {
 
   // offer puts new metrics into the chooser.
   offer(metrics) {
-    const known = new Set([...this.metric.options].map((option) => option.value));
+    const known = new Set([...this.choices.metric?.options ?? []].map((option) => option.value));
     for (const { name } of metrics) {
       if (!known.has(name)) {
         known.add(name);
-        this.metric.add(new Option(name, name));
+        this.choices.metric.add(new Option(name, name));
       }
     }
   }
@@ -111,7 +115,7 @@ export class Charts {
       }
     }
     if (this.plots.size === 0) {
-      this.box.textContent = "No metric has come yet.";
+      this.box.textContent = this.none;
     }
   }
 
@@ -135,7 +139,9 @@ export class Charts {
       if (rate) {
         add(`${line.name} a second`, line.label || "rate", line, rate);
       }
-      if (value) {
+      if (line.kind === "host") {
+        add(line.name, line.label, line, value);
+      } else if (value) {
         add(`${line.name}, value`, line.label || "value", line, value);
       }
       if (count) {

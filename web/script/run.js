@@ -10,8 +10,13 @@ export function followRun(page) {
   const id = encodeURIComponent(page.dataset.run);
   const address = `/run/${id}`;
   const news = document.getElementById("news");
-  const charts = new Charts(`${address}/chart`);
-  charts.update();
+  const charts = [
+    new Charts(`${address}/chart`, document.getElementById("plots"),
+      { metric: document.getElementById("metric"), by: document.getElementById("by") }, "No metric has come yet."),
+    new Charts(`${address}/hosts`, document.getElementById("hostplots"), {}, "The machines have told nothing of themselves yet."),
+  ];
+  const draw = () => charts.forEach((chart) => chart.update());
+  draw();
   if ("over" in page.dataset) {
     return;
   }
@@ -19,7 +24,11 @@ export function followRun(page) {
   const now = paced(nowEvery, () => refresh(`${address}?part=now`));
   const rest = paced(restEvery, () => refresh(`${address}?part=rest`));
   const stream = new EventSource(`/api/run/${id}/events?after=${page.dataset.after}`);
-  const heartbeat = setInterval(now, restEvery); // also when nothing is told
+  const heartbeat = setInterval(() => { // also when nothing is told
+    draw();
+    now();
+    rest();
+  }, restEvery);
   stream.onopen = () => { news.textContent = "Live."; };
   stream.onerror = () => {
     news.textContent = stream.readyState === EventSource.CLOSED
@@ -27,7 +36,7 @@ export function followRun(page) {
       : "The broker does not answer; trying again.";
   };
   stream.addEventListener("metrics", () => {
-    charts.update();
+    draw();
     now();
     rest();
   });
@@ -44,7 +53,7 @@ export function followRun(page) {
     news.textContent = "The run is over.";
     now();
     rest();
-    charts.update();
+    draw();
   });
 }
 
