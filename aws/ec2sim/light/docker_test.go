@@ -251,8 +251,8 @@ func TestRelay_WritesFramesToTheFinalOne(t *testing.T) {
 			if f.Seq != uint64(i+1) || f.Final != (i == len(frames)-1) || len(f.Host) == 0 {
 				t.Errorf("line %d: got frame %d, final %v, with %d host points", i, f.Seq, f.Final, len(f.Host))
 			}
-			if i > 1 && !f.Final && f.Time != frames[i-1].Time+1000 && f.Time%1000 != 0 {
-				t.Errorf("frame %d is of %d, after %d; want full seconds", f.Seq, f.Time, frames[i-1].Time)
+			if i > 0 && !f.Final && f.Time%1000 != 0 {
+				t.Errorf("frame %d is of %d, want a full second", f.Seq, f.Time)
 			}
 		}
 		if c := b.inspect(id); c.ExitCode != 0 {

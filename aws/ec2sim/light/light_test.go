@@ -36,7 +36,7 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	node = filepath.Join(dir, "loads-node")
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", node, "github.com/loads/loads/cmd/loads-node")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", node, "github.com/loads/loads/cmd/loads-node")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the node program: %v\n%s", err, out)
@@ -75,7 +75,7 @@ func mustCloud(tb testing.TB) *cloud {
 	return c
 }
 
-// node is a machine, and what its owner knows of it.
+// machine is a machine, and what its owner knows of it.
 type machine struct {
 	ec2sim.Machine
 	endpoint broker.Endpoint
