@@ -31,16 +31,18 @@ var mayImport = map[string][]string{
 	"api":        {"broker", "strategies", "metrics"},
 	"aws":        {"broker", "strategies", "metrics"},
 	"aws/ec2sim": {}, // a cloud, which nothing but the program and tests may know
-	"db":         {"broker", "strategies", "metrics"},
-	"dockerctl":  {"broker", "strategies", "metrics"},
-	"grafana":    {"broker", "strategies", "metrics"},
-	"hosts":      {"broker", "strategies", "metrics", "internal/waittest"},
-	"influx":     {"broker", "strategies", "metrics"},
-	"report":     {"broker", "strategies", "metrics"},
-	"web":        {"broker", "strategies", "metrics"},
+	// Its light machines read what real ones run: user data, leases, and frames.
+	"aws/ec2sim/light": {"aws", "aws/ec2sim", "metrics"},
+	"db":               {"broker", "strategies", "metrics"},
+	"dockerctl":        {"broker", "strategies", "metrics"},
+	"grafana":          {"broker", "strategies", "metrics"},
+	"hosts":            {"broker", "strategies", "metrics", "internal/waittest"},
+	"influx":           {"broker", "strategies", "metrics"},
+	"report":           {"broker", "strategies", "metrics"},
+	"web":              {"broker", "strategies", "metrics"},
 
 	"cmd/loads": {
-		"api", "aws", "aws/ec2sim", "db", "dockerctl", "grafana", "hosts", "influx", "report", "web",
+		"api", "aws", "aws/ec2sim", "aws/ec2sim/light", "db", "dockerctl", "grafana", "hosts", "influx", "report", "web",
 		"broker", "strategies", "metrics",
 	},
 	"cmd/loads-node": {"relay", "loadgen", "metrics"},

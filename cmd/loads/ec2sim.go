@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/loads/loads/aws/ec2sim"
+	"github.com/loads/loads/aws/ec2sim/light"
 	"github.com/loads/loads/aws/ec2sim/nshost"
 	"github.com/loads/loads/broker"
 )
@@ -27,17 +28,29 @@ type ec2simCommand struct {
 	faults    string
 	seed      uint64
 	machines  string
+	metrics   int
 	envFile   string
 	logFormat string
 }
 
 // machineHosts are the kinds of machines a simulator can have behind its API.
-var machineHosts = map[string]func(context.Context, *slog.Logger) (ec2sim.Host, error){
-	"none": func(context.Context, *slog.Logger) (ec2sim.Host, error) { return ec2sim.NewNoMachines(), nil },
-	"real": realMachines,
+var machineHosts = map[string]func(*ec2simCommand, context.Context, *slog.Logger) (ec2sim.Host, error){
+	"none": func(*ec2simCommand, context.Context, *slog.Logger) (ec2sim.Host, error) {
+		return ec2sim.NewNoMachines(), nil
+	},
+	"light": (*ec2simCommand).lightMachines,
+	"real":  (*ec2simCommand).realMachines,
 }
 
-func realMachines(ctx context.Context, log *slog.Logger) (ec2sim.Host, error) {
+func (c *ec2simCommand) lightMachines(context.Context, *slog.Logger) (ec2sim.Host, error) {
+	host, err := light.New(light.Options{Metrics: c.metrics})
+	if err != nil {
+		return nil, broker.Errorf(broker.EUnavailable, "There can be no light machines: %v.", err)
+	}
+	return host, nil
+}
+
+func (*ec2simCommand) realMachines(ctx context.Context, log *slog.Logger) (ec2sim.Host, error) {
 	host, err := nshost.New(ctx, nshost.Options{Log: log})
 	if err != nil {
 		return nil, broker.Errorf(broker.EUnavailable, "There can be no real machines: %v.", err)
@@ -60,12 +73,14 @@ the format, and the calls under /_sim/ that add faults and tell what was made an
 is left.
 
 Behind the API there are machines of one kind: none, which answers for machines that are
-not there, or real, where each is a Docker host in namespaces of this computer's that
-runs the user data it was given; that needs root and Linux. docs/ec2sim-machines.md says
-what they are.`,
+not there; light, where each is a Docker API that answers and runs nothing, thousands in
+this one process, which needs Linux; or real, where each is a Docker host in namespaces
+of this computer's that runs the user data it was given; that needs root and Linux.
+docs/ec2sim-light.md and docs/ec2sim-machines.md say what they are.`,
 		Example: `  loads ec2sim --env /tmp/cloud.env &
   . /tmp/cloud.env; aws ec2 describe-regions
-  loads ec2sim --faults drill.yaml --seed 7`,
+  loads ec2sim --faults drill.yaml --seed 7
+  loads ec2sim --machines light --light-metrics 100`,
 		Args: between(0, 0, ""),
 		RunE: c.run,
 	}
@@ -74,6 +89,7 @@ what they are.`,
 	f.StringVar(&c.faults, "faults", "", "file that says how the cloud behaves and what goes wrong")
 	f.Uint64Var(&c.seed, "seed", 0, "seed of all that is drawn (default: the file's, or 1)")
 	f.StringVar(&c.machines, "machines", "none", "kind of machines: "+strings.Join(machineKinds(), ", "))
+	f.IntVar(&c.metrics, "light-metrics", light.DefaultMetrics, "`number` of metrics that each light machine tells of in a second")
 	f.StringVar(&c.envFile, "env", "", "file to write the settings for clients to, for a shell to read")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	return cmd
@@ -116,7 +132,7 @@ func (c *ec2simCommand) run(cmd *cobra.Command, _ []string) (err error) {
 		return broker.Errorf(broker.EUnavailable, "%s can't be listened on; give another address with --listen.", c.listen)
 	}
 	clean.add("listener", func(context.Context) error { _ = ln.Close(); return nil }) // the server may have closed it
-	host, err := makeHost(cmd.Context(), log)
+	host, err := makeHost(c, cmd.Context(), log)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,9 @@ func TestEC2SimServesUntilItIsTold(t *testing.T) {
 	env := filepath.Join(t.TempDir(), "cloud.env")
 	drill := writeFile(t, "drill.yaml", "delays: {pending: 3s}\nfaults: [{fault: throttled, rate: 0.1}]\n")
 	code := make(chan int, 1)
-	go func() { code <- i.run(t, "ec2sim", "--env", env, "--faults", drill, "--seed", "7") }()
+	go func() {
+		code <- i.run(t, "ec2sim", "--env", env, "--faults", drill, "--seed", "7", "--machines", "light")
+	}()
 	settings := map[string]string{}
 	eventually(t, "the settings are written", 20*time.Second, func() bool {
 		data, err := os.ReadFile(env)
