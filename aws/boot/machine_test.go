@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/loads/loads/aws/boot"
+	"github.com/loads/loads/internal/waittest"
 )
 
 // limit is how long a condition may take to come true.
@@ -227,11 +228,7 @@ func (m *machine) controlGroup() string {
 
 func (m *machine) await(what string, done func() bool) {
 	m.t.Helper()
-	for end := time.Now().Add(limit); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			m.t.Fatalf("waited %v for %s", limit, what)
-		}
-	}
+	waittest.Until(m.t, what, limit, done)
 }
 
 func (m *machine) read(path string) string {
