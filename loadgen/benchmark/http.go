@@ -312,6 +312,8 @@ type (
 	}
 )
 
+func (j *JSONQuery) defaults() { j.Unquote = true }
+
 // EmbeddedResource says what is done with addresses in a page.
 type EmbeddedResource struct {
 	IgnoreExternal bool           `json:"ignoreExternal" doc:"Leave out those of servers that are no endpoints."`

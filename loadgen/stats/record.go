@@ -143,7 +143,7 @@ func (c *Cell) reset() {
 	c.Blocked.Reset()
 }
 
-func (c *Cell) isEmpty() bool { return c.Requests == 0 && c.Latency.Count() == 0 }
+func (c *Cell) isEmpty() bool { return c.Requests == 0 && c.BytesIn == 0 && c.BytesOut == 0 }
 
 // Class is how many answers had a status of the class, such as 2 for 200 to 299.
 func (c *Cell) Class(class int) (n int64) {

@@ -165,15 +165,46 @@ func NewTotals(phases []string) *Totals {
 	return t
 }
 
-// Add adds the report of a period.
-func (t *Totals) Add(r *Report) {
-	for _, m := range r.Metrics {
-		t.Cell(m.Key).Merge(m.Cell)
+// AddBatch adds a loop's batch.
+func (t *Totals) AddBatch(b *Batch) {
+	for i, key := range b.Keys {
+		if !b.Cells[i].isEmpty() {
+			t.Cell(key).Merge(&b.Cells[i])
+		}
 	}
+	for i := range b.Users {
+		if !b.Users[i].isEmpty() {
+			t.Users(t.phases[i]).add(&b.Users[i])
+		}
+	}
+}
+
+// EndPeriod notes how many users were busy at the end of a period.
+func (t *Totals) EndPeriod(r *Report) {
 	for i := range r.Phases {
 		users := t.Users(r.Phases[i].Phase)
-		users.add(&r.Phases[i].Users)
 		users.Busy = max(users.Busy, r.Phases[i].Busy)
 	}
 	t.Sort(t.phases)
+}
+
+// Find returns what is counted of a key, nil if nothing is.
+func (r *Report) Find(key Key) *Cell {
+	for _, m := range r.Metrics {
+		if m.Key == key {
+			return m.Cell
+		}
+	}
+	return nil
+}
+
+// Sum adds up all metrics of the phases that are wanted.
+func (r *Report) Sum(wanted func(phase string) bool) *Cell {
+	sum := &Cell{}
+	for _, m := range r.Metrics {
+		if wanted(m.Phase) {
+			sum.Merge(m.Cell)
+		}
+	}
+	return sum
 }
