@@ -58,21 +58,32 @@ type Exchange struct {
 	Hold    *Hold         // keep the connection for the user; nil is to share them
 
 	asked, sent loop.Instant
-	waiting     bool
-	conn        *conn
-	next, prev  *Exchange // among those that wait for a connection
+	conn        *conn     // that carries it
+	queue       *queue    // in which it waits: for a connection, or to be told that it failed
+	next, prev  *Exchange // in queue
+	err         *Error    // of which it is to be told
 }
 
 // Blocked returns how long the exchange waited for a connection; it is known
 // from OnSent, or OnEnd, on.
 func (x *Exchange) Blocked() time.Duration { return x.sent.Sub(x.asked) }
 
-// A Hold keeps connections for one user: an exchange with it takes one that the
-// hold has, else one of the pool, and leaves it to the hold afterwards. The zero
-// value is ready. It must not be copied.
-type Hold struct {
-	pool *Pool
-	idle *conn
+// A Hold keeps connections of one pool for one user: an exchange with it takes
+// one that the hold has, else one of the pool, and leaves it to the hold
+// afterwards, until Pool.Release. The zero value is ready. It must not be copied.
+type Hold struct{ conns []*conn }
+
+// free returns a connection of the hold that carries nothing, nil for none.
+func (h *Hold) free() *conn {
+	if h == nil {
+		return nil
+	}
+	for _, c := range h.conns {
+		if c.x == nil {
+			return c
+		}
+	}
+	return nil
 }
 
 // Kind is why an exchange failed.
@@ -108,6 +119,17 @@ type Error struct {
 func (e *Error) Error() string { return e.Err.Error() }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// Failures that are the same each time.
+var (
+	errStale     = &Error{Stale, errors.New("the server closed the connection, which had been used before, and did not answer")}
+	errNoAnswer  = &Error{Reset, errors.New("the server closed the connection and did not answer")}
+	errCut       = &Error{Reset, errors.New("the server closed the connection within its answer")}
+	errNoConnect = &Error{Unreachable, errors.New("the server did not answer to the attempt to connect")}
+	errTimeout   = &Error{Timeout, errors.New("the answer was not complete in time")}
+	errCancelled = &Error{Cancelled, errors.New("the request was cancelled")}
+	errClosed    = &Error{Cancelled, errors.New("the connections were closed")}
+)
 
 // KindOf returns the kind of an exchange's error: None for nil.
 func KindOf(err error) Kind {

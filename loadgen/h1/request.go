@@ -3,7 +3,6 @@
 package h1
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -23,6 +22,7 @@ type Request struct {
 	noBody  bool   // the answer has none, whatever its headers say
 	length  bool   // a header has told the length of the body
 	needLen bool   // the method means that a body is expected
+	connect bool   // the method is CONNECT
 	fault   error
 }
 
@@ -31,13 +31,13 @@ type Request struct {
 // those who send the header Host themselves.
 func (r *Request) Begin(method string, target []byte, host string) {
 	*r = Request{head: r.head[:0]}
-	r.noBody = method == "HEAD"
+	r.noBody, r.connect = method == "HEAD", method == "CONNECT"
 	r.needLen = method == "POST" || method == "PUT" || method == "PATCH"
 	if !isToken(method) {
 		r.fail("a method can't be %q", method)
 	}
-	if bytes.ContainsFunc(target, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
-		r.fail("the target %q has white space or control characters", target)
+	if !isTarget(target) {
+		r.fail("the target %q has white space or control characters; they have to be encoded, as %%20", target)
 	}
 	r.head = append(append(r.head, method...), ' ')
 	if len(target) == 0 {
@@ -45,19 +45,20 @@ func (r *Request) Begin(method string, target []byte, host string) {
 	}
 	r.head = append(append(r.head, target...), " HTTP/1.1\r\n"...)
 	if host != "" {
-		r.header("Host", host)
+		if !isLine(host) {
+			r.fail("the host %q has more than one line", host)
+		}
+		r.head = append(append(append(r.head, "Host: "...), host...), "\r\n"...)
 	}
 }
 
 // Header adds a header.
-func (r *Request) Header(name string, value []byte) { r.header(name, string(value)) }
-
-func (r *Request) header(name, value string) {
+func (r *Request) Header(name string, value []byte) {
 	if !isToken(name) {
 		r.fail("a header can't have the name %q", name)
 	}
-	if strings.ContainsAny(value, "\r\n\x00") {
-		r.fail("the header %s would hold more than one line: %q", name, value)
+	if !isLine(value) {
+		r.fail("the header %s would have more than one line: %q", name, value)
 	}
 	r.length = r.length || strings.EqualFold(name, "Content-Length") || strings.EqualFold(name, "Transfer-Encoding")
 	r.head = append(append(append(append(r.head, name...), ": "...), value...), "\r\n"...)
@@ -86,6 +87,24 @@ func (r *Request) Size() int { return len(r.head) + len(r.body) }
 
 func (r *Request) fail(format string, args ...any) {
 	r.fault = errors.Join(r.fault, fmt.Errorf(format, args...))
+}
+
+func isTarget(s []byte) bool {
+	for _, c := range s {
+		if c <= ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+func isLine[S string | []byte](s S) bool {
+	for i := range len(s) {
+		if c := s[i]; c == '\r' || c == '\n' || c == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // isToken reports whether s can be a method or the name of a header.

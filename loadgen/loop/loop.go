@@ -56,6 +56,7 @@ type watch struct {
 type Loop struct {
 	epoll, wake int
 	now         Instant
+	ticked      bool    // now has passed
 	watches     []watch // by descriptor
 	numbers     uint32
 	timers      timers
@@ -116,23 +117,25 @@ func (l *Loop) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("wait for events: %w", err)
 		}
-		l.now = Now()
+		l.Tick()
 		l.runPosts()
 		l.runReady(n)
-		l.timers.run(l.now)
+		l.timers.run(l.Now())
 	}
 	return nil
 }
 
-// Now returns the time of the last event: it is read once for each, not
-// for each call. Refresh reads the clock.
-func (l *Loop) Now() Instant { return l.now }
-
-// Refresh reads the clock, and returns what Now returns from then on.
-func (l *Loop) Refresh() Instant {
-	l.now = Now()
+// Now returns the time. The clock is read once in a turn, and once more after
+// each Tick, so that asking often costs nothing.
+func (l *Loop) Now() Instant {
+	if l.ticked {
+		l.now, l.ticked = Now(), false
+	}
 	return l.now
 }
+
+// Tick says that time has passed, as it does in a system call.
+func (l *Loop) Tick() { l.ticked = true }
 
 // Add watches a file, which must not block, for reading and writing. The
 // caller removes it before it closes it.
