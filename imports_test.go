@@ -73,7 +73,7 @@ var onlyIn = map[string][]string{
 	"github.com/invopop/jsonschema":           {"strategies", "loadgen"},
 	"github.com/expr-lang/expr":               {"strategies"},
 	"github.com/DataDog/sketches-go":          {"metrics"},
-	"github.com/HdrHistogram/hdrhistogram-go": {"metrics"},
+	"github.com/HdrHistogram/hdrhistogram-go": {"metrics", "loadgen"},
 	"github.com/axiomhq/hyperloglog":          {"metrics"},
 	"github.com/shirou/gopsutil":              {"relay"},
 	"github.com/chromedp/":                    {"e2e"},

@@ -30,8 +30,8 @@ type message struct {
 	status phases.Status
 	period int
 	batch  *stats.Batch
-	cpu    time.Duration // that the loop's thread has had in the period
-	ports  int64         // that it lacked in the period
+	busy   float64 // share of the period in which the loop's thread had a processor
+	ports  int64   // that it lacked in the period
 	err    error
 }
 

@@ -43,8 +43,8 @@ type watcher struct {
 	warmup  map[string]bool
 	last    sample
 	first   sample
-	cores   []time.Duration // CPU time of each loop's thread, since the period before
-	ports   int64           // in this period
+	core    float64 // share of the period in which the busiest loop had a processor
+	ports   int64   // in this period
 	sum     stats.SelfReport
 	collect uint32 // collections of garbage until now
 }
@@ -57,7 +57,7 @@ type sample struct {
 }
 
 func newWatcher(e *engine) *watcher {
-	w := &watcher{limits: e.cfg.Limits.filled(), warmup: map[string]bool{}, cores: make([]time.Duration, e.loops)}
+	w := &watcher{limits: e.cfg.Limits.filled(), warmup: map[string]bool{}}
 	for _, p := range e.list {
 		w.warmup[p.Name] = p.Warmup
 	}
@@ -71,7 +71,7 @@ func newWatcher(e *engine) *watcher {
 
 // note takes what a loop tells of itself at the end of a period.
 func (w *watcher) note(m message) {
-	w.cores[m.loop] = m.cpu
+	w.core = max(w.core, m.busy)
 	w.ports += m.ports
 }
 
@@ -82,10 +82,7 @@ func (w *watcher) period(r *stats.Report) stats.SelfReport {
 	s.Pause = w.longestPause()
 	s.Ports, w.ports = w.ports, 0
 	s.LagMS = r.Lag()
-	for _, cpu := range w.cores {
-		s.Core = max(s.Core, float64(cpu)/float64(max(1, now.at.Sub(w.last.at))))
-	}
-	s.Core = min(s.Core, 1)
+	s.Core, w.core = min(w.core, 1), 0
 	w.last = now
 	w.sum.Pause = max(w.sum.Pause, s.Pause)
 	w.sum.Core = max(w.sum.Core, s.Core)

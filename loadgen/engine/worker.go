@@ -32,7 +32,8 @@ type worker struct {
 	began   loop.Instant
 	periods int
 	cpu     time.Duration // of the thread, at the end of the last period
-	ports   int64         // that were lacking since then
+	cpuAt   loop.Instant
+	ports   int64 // that were lacking since then
 
 	scratch value  // of pseudo-variables
 	buffer  []byte // for texts that are needed for a moment
@@ -89,6 +90,7 @@ func (w *worker) open(answer chan<- error) {
 // begin starts the periods of statistics.
 func (w *worker) begin(at loop.Instant) {
 	w.began = at
+	w.cpu, w.cpuAt = cpuTime(unix.RUSAGE_THREAD), loop.Now()
 	w.loop.Set(&w.ticks, at.Add(w.period))
 }
 
@@ -96,9 +98,10 @@ func (w *worker) begin(at loop.Instant) {
 func (w *worker) tick() {
 	w.handOver()
 	w.periods = int(w.loop.Now().Sub(w.began)/w.period) + 1
-	cpu := cpuTime(unix.RUSAGE_THREAD)
-	w.e.tell(message{kind: periodEnded, loop: w.index, period: w.periods - 1, cpu: cpu - w.cpu, ports: w.ports})
-	w.cpu, w.ports = cpu, 0
+	cpu, now := cpuTime(unix.RUSAGE_THREAD), loop.Now()
+	busy := float64(cpu-w.cpu) / float64(max(1, now.Sub(w.cpuAt)))
+	w.e.tell(message{kind: periodEnded, loop: w.index, period: w.periods - 1, busy: busy, ports: w.ports})
+	w.cpu, w.cpuAt, w.ports = cpu, now, 0
 	w.loop.Set(&w.ticks, w.began.Add(time.Duration(w.periods)*w.period))
 }
 
