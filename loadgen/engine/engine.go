@@ -177,16 +177,21 @@ func prepare(ctx context.Context, cfg Config) (*engine, error) {
 	return e, nil
 }
 
-// countLoops returns how many loops there can be, so that each has a connection
-// to every endpoint, and a session of every phase.
+// leastOfLoop is how many connections, and sessions where they are limited, a
+// loop has at least, if there is more than one: one loop may have none left
+// while others have, so a small pool is not divided. One loop is enough to keep a
+// small pool busy.
+const leastOfLoop = 8
+
+// countLoops returns how many loops there are to be.
 func (e *engine) countLoops(shares []phases.Share) int {
 	loops := max(1, e.cfg.Threads)
 	for i := range e.endpoints {
-		loops = min(loops, e.endpoints[i].most)
+		loops = min(loops, max(1, e.endpoints[i].most/leastOfLoop))
 	}
 	for _, s := range shares {
 		if s.MaxSessions > 0 {
-			loops = min(loops, s.MaxSessions)
+			loops = min(loops, max(1, s.MaxSessions/leastOfLoop))
 		}
 	}
 	return loops

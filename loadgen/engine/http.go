@@ -217,8 +217,8 @@ func (c *compiler) body(r *requestStep, b *benchmark.Body) {
 	r.body = text{fixed: true}
 	switch {
 	case b == nil:
-	case !b.Text.IsEmpty():
-		r.body = c.patternText(b.Text)
+	case b.Text != "":
+		r.body = text{fixed: true, literal: []byte(b.Text)}
 	case !b.Pattern.IsEmpty():
 		r.body = c.patternText(b.Pattern)
 	case b.FromVar.Name != "":
