@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -106,12 +105,7 @@ func (c *compiler) fault(what, want string) {
 
 // refuse is for what the language has and the engine has not.
 func (c *compiler) refuse(what any) {
-	name := fmt.Sprint(what)
-	if t := reflect.TypeOf(what); t != nil && t.Kind() == reflect.Pointer {
-		name = t.Elem().Name()
-		name = strings.ToLower(name[:1]) + name[1:]
-	}
-	c.fault("has "+name+", which the generator can't run yet", "leave it out")
+	c.fault("has "+benchmark.NameOf(what)+", which the generator can't run yet", "leave it out")
 }
 
 // steps appends compiled steps to a program's. Steps within steps become part
@@ -230,11 +224,11 @@ func (c *compiler) delay(key string) int {
 	return i
 }
 
-// file reads a file that a step names.
-func (c *compiler) file(name benchmark.File) []byte {
+// file reads a file that a step names; ok is false after a fault.
+func (c *compiler) file(name benchmark.File) (data []byte, ok bool) {
 	if c.cfg.Read == nil {
 		c.fault("reads the file "+string(name)+", and there are no files", "leave it out")
-		return nil
+		return nil, false
 	}
 	data, err := c.cfg.Read(string(name))
 	if err != nil {
@@ -244,7 +238,7 @@ func (c *compiler) file(name benchmark.File) []byte {
 		}
 		c.fault(what, "names of files are relative to the benchmark's folder")
 	}
-	return data
+	return data, err == nil
 }
 
 // lines returns the lines of a file that are not empty.

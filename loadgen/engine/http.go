@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -102,7 +103,7 @@ func (c *compiler) httpRequest(s *benchmark.HTTPRequest) []step {
 		r.fixed = r.fixed && h.value.fixed
 	}
 	if s.Compensation != nil {
-		c.refuse("compensation")
+		c.fault("has compensation, which the generator can't do yet", "use constantRate, whose latencies count from a timetable")
 	}
 	c.handlers(r, s.Handler)
 	steps := []step{r.send}
@@ -224,7 +225,8 @@ func (c *compiler) body(r *requestStep, b *benchmark.Body) {
 	case b.FromVar.Name != "":
 		r.body = text{from: c.reads(b.FromVar)}
 	case b.FromFile != "":
-		r.body = text{fixed: true, literal: c.file(b.FromFile)}
+		data, _ := c.file(b.FromFile)
+		r.body = text{fixed: true, literal: data}
 	case len(b.Form) > 0:
 		r.isForm = true
 		for i := range b.Form {
@@ -308,11 +310,10 @@ func (s *Session) userAgent(dst []byte) []byte {
 
 // splitURL takes a full address apart; ok is false for a path.
 func splitURL(target []byte) (authority string, path []byte, ok bool, err error) {
-	text := string(target)
-	if !strings.HasPrefix(text, "http://") && !strings.HasPrefix(text, "https://") {
+	if !bytes.HasPrefix(target, []byte("http://")) && !bytes.HasPrefix(target, []byte("https://")) {
 		return "", target, false, nil
 	}
-	u, err := url.Parse(text)
+	u, err := url.Parse(string(target))
 	if err != nil {
 		return "", nil, true, fmt.Errorf("the address %q is not one: %w", cut(target), err)
 	}

@@ -103,7 +103,8 @@ func (c *compiler) randomItem(s *benchmark.RandomItem) action {
 	var items [][]byte
 	var chances weights
 	if s.File != "" {
-		if items = lines(c.file(s.File)); len(items) == 0 {
+		data, ok := c.file(s.File)
+		if items = lines(data); ok && len(items) == 0 {
 			c.fault("draws from "+string(s.File)+", which has no lines", "put an item on each line")
 		}
 	} else {
@@ -124,7 +125,8 @@ func (c *compiler) randomItem(s *benchmark.RandomItem) action {
 }
 
 func (c *compiler) randomRow(s *benchmark.RandomCSVRow) action {
-	r := csv.NewReader(bytes.NewReader(c.file(s.File)))
+	data, ok := c.file(s.File)
+	r := csv.NewReader(bytes.NewReader(data))
 	r.FieldsPerRecord, r.ReuseRecord = -1, true
 	if s.Separator != "" {
 		separator := []rune(s.Separator)
@@ -161,7 +163,7 @@ func (c *compiler) randomRow(s *benchmark.RandomCSVRow) action {
 		}
 		rows = append(rows, row)
 	}
-	if len(rows) == 0 {
+	if ok && len(rows) == 0 {
 		c.fault("draws from "+string(s.File)+", which has no rows", "put a row on each line")
 	}
 	return func(in *instance) {
@@ -177,7 +179,8 @@ func (c *compiler) randomFile(s *benchmark.RandomFile) action {
 	chances := newWeights(s.Files)
 	var contents, names [][]byte
 	for _, item := range s.Files {
-		contents, names = append(contents, c.file(benchmark.File(item.Item))), append(names, []byte(item.Item))
+		data, _ := c.file(benchmark.File(item.Item))
+		contents, names = append(contents, data), append(names, []byte(item.Item))
 	}
 	if len(contents) == 0 {
 		c.fault("draws from no files", "give one")
