@@ -13,26 +13,35 @@ func (s *Sketch) Reset() {
 }
 
 // Each calls f with the values that the sketch tells apart, in their order, and
-// the weight of each. The first and the last are the least and the greatest
-// value that were added; the others are the middles of their bins.
+// the weight of each: the middles of its bins, but the least value for the first
+// bin and the greatest for the last.
 func (s *Sketch) Each(f func(value, weight float64)) {
 	if s.count == 0 {
 		return
 	}
 	opened := s.opened()
-	within := func(value, weight float64) { f(min(max(value, s.min), s.max), weight) }
+	value, weight := 0.0, 0.0 // of the bin before
+	step := func(v, w float64) {
+		if weight > 0 {
+			f(value, weight)
+			value, weight = min(max(v, s.min), s.max), w
+		} else {
+			value, weight = s.min, w
+		}
+	}
 	if opened.neg != nil {
 		first, end := opened.neg.used()
 		for bin := end - 1; bin >= first; bin-- {
 			if w := opened.neg.weights[bin-opened.neg.first]; w != 0 {
-				within(-bins.Value(bin), w)
+				step(-bins.Value(bin), w)
 			}
 		}
 	}
 	if opened.zero > 0 {
-		within(0, opened.zero)
+		step(0, opened.zero)
 	}
 	if opened.pos != nil {
-		opened.pos.each(func(bin int, w float64) { within(bins.Value(bin), w) })
+		opened.pos.each(func(bin int, w float64) { step(bins.Value(bin), w) })
 	}
+	f(s.max, weight)
 }
