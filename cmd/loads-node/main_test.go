@@ -312,7 +312,7 @@ func TestProgramRefusesBadUsage(t *testing.T) {
 		{"service with a bad rate", []string{"serve", "--error-rate", "2"}, "error rate 2"},
 		{"generator without a url", []string{"gen"}, `url is ""`},
 		{"generator with a bad rate", []string{"gen", "--url", "http://127.0.0.1:1", "--rate", "many"}, `"many"`},
-		{"generator without a service", []string{"gen", "--url", "http://127.0.0.1:1", "--duration", "100ms"}, "connection refused"},
+		{"generator without a service", []string{"gen", "--url", "http://127.0.0.1:1", "--duration", "100ms"}, "all requests failed"},
 		{"sleep without a duration", []string{"sleep"}, "want 1"},
 		{"sleep with a bad duration", []string{"sleep", "long"}, `duration is "long"`},
 	} {
@@ -322,8 +322,8 @@ func TestProgramRefusesBadUsage(t *testing.T) {
 				want = 2 // 1 says that the load was generated, and a limit not kept
 			}
 			p := start(t, nil, c.args...)
-			if status := p.end(); status != want || !strings.Contains(p.stderr.String(), c.want) {
-				t.Errorf("got exit status %d, %q, want %d and %q", status, p.stderr, want, c.want)
+			if status := p.end(); status != want || !strings.Contains(p.stderr.String()+p.stdout.String(), c.want) {
+				t.Errorf("got exit status %d, %q%q, want %d and %q", status, p.stderr, p.stdout, want, c.want)
 			}
 		})
 	}

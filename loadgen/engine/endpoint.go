@@ -115,13 +115,61 @@ func (e *engine) prepareEndpoints(ctx context.Context) error {
 			ep.core = 0
 		case benchmark.SharedPool:
 		}
+		if e.cfg.Patient {
+			ep.core = 0
+		}
 		var err error
-		if ep.addresses, err = lookup(ctx, spec); err != nil {
+		if ep.addresses, err = lookup(ctx, spec); err != nil && e.cfg.Patient {
+			ep.addresses = []netip.AddrPort{nowhere}
+		} else if err != nil {
 			errs = append(errs, err)
 		}
 		e.endpoints = append(e.endpoints, ep)
 	}
 	return errors.Join(errs...)
+}
+
+// nowhere refuses all connections.
+var nowhere = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
+
+// How often names are looked up again: new connections go to where they lead
+// then.
+const (
+	lookUpEvery   = 10 * time.Second
+	lookUpUnknown = time.Second // while one leads nowhere
+	lookUpAttempt = 5 * time.Second
+)
+
+// lookAgain looks names up from time to time until ctx is done, and tells the
+// loops where they lead.
+func (e *engine) lookAgain(ctx context.Context) {
+	known := make([][]netip.AddrPort, len(e.endpoints))
+	for i := range e.endpoints {
+		known[i] = e.endpoints[i].addresses
+	}
+	for {
+		pause := lookUpEvery
+		if slices.ContainsFunc(known, func(list []netip.AddrPort) bool { return slices.Contains(list, nowhere) }) {
+			pause = lookUpUnknown
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		for i := range e.endpoints {
+			attempt, cancel := context.WithTimeout(ctx, lookUpAttempt)
+			found, err := lookup(attempt, e.endpoints[i].spec)
+			cancel()
+			if err != nil || len(found) == 0 || slices.Equal(found, known[i]) {
+				continue // what was known stays
+			}
+			known[i] = found
+			for _, w := range e.workers {
+				w.loop.Post(func() { w.transports[i].SetAddresses(found) })
+			}
+		}
+	}
 }
 
 // hostHeader is the value of the header Host: without a port that goes without saying.

@@ -33,6 +33,7 @@ type Config struct {
 	Seed     uint64
 	RunID    string
 	Start    time.Time // of the first phase; the past is now
+	Patient  bool      // servers that can't be reached at the start may come later: until then requests fail
 
 	Sinks  []stats.Sink // get the reports of all periods
 	Live   func(*Progress)
@@ -125,6 +126,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 			}
 		})
 	}
+	running.Go(func() { e.lookAgain(loopsCtx) })
 	defer running.Wait()
 	defer stopLoops()
 	result, err := e.lead(ctx)

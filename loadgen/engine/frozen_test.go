@@ -47,7 +47,7 @@ func (f frozenRun) run(t *testing.T) (*frozen, *stats.Cell) {
 	t.Cleanup(s.Close)
 	cfg := config(t, s.URL, fmt.Sprintf(`
 name: b
-http: {host: HOST, sharedConnections: {core: %d, max: %d}}
+http: {host: HOST, requestTimeout: 2m, sharedConnections: {core: %d, max: %d}}
 usersPerSec: %d
 duration: %d ms
 variance: false
@@ -77,7 +77,7 @@ func (f frozenRun) expected(q float64) float64 {
 // with nothing else to do.
 func TestLatenciesOfAFrozenServerAreTrue(t *testing.T) {
 	f := frozenRun{rate: 400, length: 3 * time.Second, cycle: time.Second, freeze: 200 * time.Millisecond}
-	least, part := 60.0, 0.1 // the loops share processors with other tests
+	least, part := 2000.0, 0.0 // the loops share processors with other tests
 	if os.Getenv("LOADS_TEST_FROZEN") != "" {
 		f = frozenRun{rate: 1000, length: 20 * time.Second, cycle: 5 * time.Second, freeze: time.Second}
 		least, part = 5, 0.02

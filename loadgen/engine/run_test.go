@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -28,7 +29,7 @@ func (k *kept) Report(r *stats.Report) error {
 // phase wraps properties of phase main into a benchmark.
 func phase(kind, properties string) string {
 	return "name: b\nhttp: {host: HOST, sharedConnections: 20}\nphases:\n- main: {" + kind + ": {" + properties +
-		", scenario: [{s: [{httpRequest: {GET: /, timeout: 200ms, sla: {blockedRatio: 1}}}]}]}}\n"
+		", scenario: [{s: [{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}}}]}]}}\n"
 }
 
 func slow(d time.Duration) http.HandlerFunc {
@@ -41,7 +42,7 @@ func slow(d time.Duration) http.HandlerFunc {
 }
 
 func TestTimeoutsCountOnce(t *testing.T) {
-	_, cell := run(t, phase("atOnce", "users: 5"), slow(time.Minute))
+	_, cell := run(t, strings.Replace(phase("atOnce", "users: 5"), "timeout: 2m", "timeout: 200ms", 1), slow(5*time.Minute))
 	if cell.Timeouts != 5 || cell.Connections != 0 || cell.Requests != 5 || cell.Errors() != 5 {
 		t.Errorf("got %+v, want five timeouts and nothing else", cell.Counts)
 	}
@@ -107,27 +108,27 @@ func TestUsersWhoWaitForOthersKeepTheirTime(t *testing.T) {
 
 func TestUsersWhoNeverStartAreCounted(t *testing.T) {
 	file := phase("constantRate", "usersPerSec: 100, duration: 200ms, maxDuration: 300ms, variance: false, maxSessions: 1")
-	r, cell := run(t, strings.Replace(file, "timeout: 200ms", "timeout: 1m", 1), slow(time.Minute))
+	r, cell := run(t, file, slow(5*time.Minute))
 	users := r.Totals.Users("main")
 	if users.Started != 1 || users.Unstarted != 19 || cell.Cancelled != 1 || cell.Requests != 1 || !r.Failed() {
 		t.Errorf("got %+v, %+v, want one user, cancelled, and 19 who never started", users, cell.Counts)
 	}
-	if r.Elapsed > 20*time.Second {
+	if r.Elapsed > time.Minute {
 		t.Errorf("it took %v, want 300 ms", r.Elapsed)
 	}
 }
 
 func TestLimitsFailAPhase(t *testing.T) {
 	for _, c := range []struct{ sla, want string }{
-		{"{limits: {0.9: 5ms}}", "the latency at 0.9"},
-		{"{meanResponseTime: 5ms}", "the mean latency"},
-		{"{invalidRatio: 0.1}", "answers were invalid"},
-		{"{limits: {0.9: 1m}, blockedRatio: 1}", ""},
-		{"{window: 100ms, meanResponseTime: 5ms}", "within 100ms"},
+		{"{limits: {0.9: 5ms}, blockedRatio: 1}", "the latency at 0.9"},
+		{"{meanResponseTime: 5ms, blockedRatio: 1}", "the mean latency"},
+		{"{invalidRatio: 0.1, blockedRatio: 1}", "answers were invalid"},
+		{"{limits: {0.9: 5m}, blockedRatio: 1}", ""},
+		{"{window: 100ms, meanResponseTime: 5ms, blockedRatio: 1}", "within 100ms"},
 	} {
 		t.Run(c.sla, func(t *testing.T) {
 			file := strings.Replace(phase("constantRate", "usersPerSec: 50, duration: 600ms"), "sla: {blockedRatio: 1}", "sla: "+c.sla, 1)
-			file += "- after: {atOnce: {users: 1, startAfterStrict: main, scenario: [{s: [{httpRequest: {GET: /}}]}]}}\nstatisticsCollectionPeriod: 100\n"
+			file += "- after: {atOnce: {users: 1, startAfterStrict: main, scenario: [{s: [{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}}}]}]}}\nstatisticsCollectionPeriod: 100\n"
 			r, _ := run(t, file, func(w http.ResponseWriter, _ *http.Request) {
 				<-time.After(20 * time.Millisecond)
 				w.WriteHeader(http.StatusNotFound)
@@ -167,7 +168,7 @@ phases:
 	cfg.Start = time.Now().Add(200 * time.Millisecond)
 	r := mustRun(t, t.Context(), cfg)
 	for path, want := range map[string]time.Duration{"/a": 50 * time.Millisecond, "/b": 300 * time.Millisecond, "/x": 500 * time.Millisecond, "/d": 400 * time.Millisecond} {
-		if got := at[path].Sub(cfg.Start); got < want || got > want+10*time.Second {
+		if got := at[path].Sub(cfg.Start); got < want || got > want+time.Minute {
 			t.Errorf("%s came after %v, want %v", path, got, want)
 		}
 	}
@@ -181,10 +182,10 @@ phases:
 }
 
 func TestRunEndsEarly(t *testing.T) {
-	server := httptest.NewServer(slow(time.Minute))
+	server := httptest.NewServer(slow(5 * time.Minute))
 	defer server.Close()
 	ctx, cancel := context.WithCancel(t.Context())
-	cfg := config(t, server.URL, strings.Replace(phase("always", "users: 5, duration: 1h"), "timeout: 200ms", "timeout: 1m", 1))
+	cfg := config(t, server.URL, phase("always", "users: 5, duration: 1h"))
 	cfg.Live = func(*engine.Progress) { cancel() }
 	cfg.Benchmark.Period = 50
 	r := mustRun(t, ctx, cfg)
@@ -277,7 +278,7 @@ func TestServerThatIsNotThereEndsTheRun(t *testing.T) {
 
 func TestLargeBodiesAreCountedAndNotKept(t *testing.T) {
 	const size = 50 << 20
-	_, cell := run(t, strings.Replace(phase("atOnce", "users: 1"), "timeout: 200ms", "timeout: 1m", 1), func(w http.ResponseWriter, _ *http.Request) {
+	_, cell := run(t, phase("atOnce", "users: 1"), func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.CopyN(w, zeros{}, size)
 	})
 	if cell.BytesIn < size || cell.Responses != 1 {
@@ -298,5 +299,44 @@ func TestALateGeneratorIsInvalid(t *testing.T) {
 	r := mustRun(t, t.Context(), cfg)
 	if len(r.Invalid) != 1 || !strings.Contains(r.Invalid[0], "late") {
 		t.Errorf("got %q, want that users were started late", r.Invalid)
+	}
+}
+
+// A patient run begins with a server that is not there yet.
+func TestServerMayComeLater(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_ = l.Close()
+	cfg := config(t, "http://"+address, phase("constantRate", "usersPerSec: 50, duration: 1m"))
+	cfg.Patient, cfg.Benchmark.Period = true, 50
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var server *http.Server
+	cfg.Live = func(p *engine.Progress) {
+		cell := p.Totals.Find(stats.Key{Phase: "main", Metric: "s"})
+		switch {
+		case cell == nil:
+		case cell.Responses > 0:
+			cancel()
+		case cell.Connections > 0 && server == nil:
+			l, err := net.Listen("tcp", address)
+			if err != nil {
+				t.Error(err)
+				cancel()
+				return
+			}
+			server = &http.Server{Handler: http.HandlerFunc(ok), ReadHeaderTimeout: time.Minute}
+			go func() { _ = server.Serve(l) }()
+		}
+	}
+	r := mustRun(t, ctx, cfg)
+	if server != nil {
+		_ = server.Close()
+	}
+	if cell := r.Totals.Find(stats.Key{Phase: "main", Metric: "s"}); cell == nil || cell.Responses == 0 || cell.Connections == 0 {
+		t.Errorf("got %+v, want refused connections, and answers then", cell)
 	}
 }

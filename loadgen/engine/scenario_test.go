@@ -60,7 +60,7 @@ func once(t *testing.T, scenario string) (seen []string, failure string) {
 	rec := &recorder{}
 	server := httptest.NewServer(rec)
 	t.Cleanup(server.Close)
-	cfg := config(t, server.URL, "name: b\nhttp: {host: HOST, sharedConnections: 4}\nergonomics: {stopOnInvalid: false}\nphases:\n- main: {atOnce: {users: 1, maxDuration: 20s, scenario: "+scenario+"}}\n")
+	cfg := config(t, server.URL, "name: b\nhttp: {host: HOST, sharedConnections: 4, requestTimeout: 2m}\nergonomics: {stopOnInvalid: false}\nphases:\n- main: {atOnce: {users: 1, maxDuration: 5m, scenario: "+scenario+"}}\n")
 	cfg.Read = func(name string) ([]byte, error) {
 		return []byte(map[string]string{"rows.csv": "# id,name\n1,\"a, b\"\n", "items.txt": "one\n", "body.txt": "from a file"}[name]), nil
 	}

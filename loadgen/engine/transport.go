@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/loads/loads/loadgen/h1"
@@ -49,6 +50,7 @@ type Transport interface {
 	NewMessage() Message
 	NewExchange(h h1.Handler) Exchange
 	NewHold() Hold
+	SetAddresses(a []netip.AddrPort) // where new connections go
 	Stats() h1.Stats
 	Close() // ends all exchanges
 }
@@ -64,6 +66,8 @@ func (t http1) NewMessage() Message    { return &h1.Request{} }
 func (t http1) NewHold() Hold          { return &hold1{pool: t.pool} }
 func (t http1) Stats() h1.Stats        { return t.pool.Stats() }
 func (t http1) Close()                 { t.pool.Close() }
+
+func (t http1) SetAddresses(a []netip.AddrPort) { t.pool.SetAddresses(a) }
 
 func (t http1) NewExchange(h h1.Handler) Exchange {
 	return &exchange1{pool: t.pool, Exchange: h1.Exchange{Handler: h}}

@@ -142,6 +142,9 @@ func (w *watcher) verdict(t *stats.Totals) (invalid, notes []string) {
 		invalid = append(invalid, fmt.Sprintf("%d connections could not be made since this machine had no port or socket left: "+
 			"keep connections open, or use more machines", s.Ports))
 	}
+	if lag := ms(Limits{}.filled().Lag); len(invalid) == 0 && s.LagMS > lag {
+		notes = append(notes, fmt.Sprintf("the generator started users late: by %.4g ms at p99", s.LagMS))
+	}
 	if s.Core > 0.95 {
 		notes = append(notes, "a loop of the generator used a whole processor for a while: it may have been the bottleneck")
 	}
