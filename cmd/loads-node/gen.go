@@ -188,18 +188,13 @@ func readerBeside(file string) func(string) ([]byte, error) {
 
 // generate runs the benchmark, shows how it goes, and prints the summary.
 func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (err error) {
-	statsd, err := p.statsd()
+	sink, receiver, err := p.statistics()
 	if err != nil {
 		return err
 	}
-	if statsd != nil {
-		cfg.Sinks = append(cfg.Sinks, stats.NewStatsd(statsd))
+	if sink != nil {
+		cfg.Sinks = append(cfg.Sinks, sink)
 	}
-	defer func() {
-		if closeErr := statsd.Close(); closeErr != nil {
-			fmt.Fprintf(p.stderr, "loads-node gen: metrics are incomplete: %v\n", closeErr)
-		}
-	}()
 	files, err := f.openSinks(&cfg)
 	if err != nil {
 		return err
@@ -211,6 +206,11 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 	live.end()
 	for _, file := range files {
 		err = errors.Join(err, file.Close())
+	}
+	if receiver != nil {
+		if lost := receiver.Close(); lost != nil && result != nil {
+			result.Invalid = append(result.Invalid, fmt.Sprintf("metrics are incomplete: %v", lost))
+		}
 	}
 	if err != nil {
 		return err
