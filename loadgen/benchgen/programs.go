@@ -45,12 +45,12 @@ func (p program) path(dir string) (string, error) {
 	return exec.LookPath(p.binary)
 }
 
-// threads is how many may run Go code.
-func (p program) threads() string {
+// procs is how many threads may run Go code: event loops need one beside them.
+func (p program) procs(at load) string {
 	if p.loops {
-		return "3"
+		return strconv.Itoa(at.threads + 1)
 	}
-	return "2"
+	return strconv.Itoa(at.threads)
 }
 
 // allPrograms returns what can be measured: first the ways of decision 42.
@@ -80,7 +80,7 @@ func wayArgs(name string, open bool) func(load, string) []string {
 		}
 		return []string{
 			"way", name, "-address", at.address.String(), "-connections", at.count(),
-			"-rate", fmt.Sprint(at.rate), "-duration", at.length(),
+			"-threads", strconv.Itoa(at.threads), "-rate", fmt.Sprint(at.rate), "-duration", at.length(),
 		}
 	}
 }
@@ -94,14 +94,14 @@ func wrk(at load, _ string) []string {
 	if at.rate > 0 {
 		return nil
 	}
-	return []string{"-t", "2", "-c", at.count(), "-d", at.length(), "--latency", at.url()}
+	return []string{"-t", strconv.Itoa(at.threads), "-c", at.count(), "-d", at.length(), "--latency", at.url()}
 }
 
 func wrk2(at load, _ string) []string {
 	if at.rate == 0 {
 		return nil
 	}
-	return []string{"-t", "2", "-c", at.count(), "-d", at.length(), "-R", fmt.Sprint(at.rate), "--latency", at.url()}
+	return []string{"-t", strconv.Itoa(at.threads), "-c", at.count(), "-d", at.length(), "-R", fmt.Sprint(at.rate), "--latency", at.url()}
 }
 
 var (
@@ -189,7 +189,7 @@ func readFortio(r result, o *outcome) error {
 }
 
 func hey(at load, _ string) []string {
-	args := []string{"-cpus", "2", "-c", at.count(), "-z", at.length()}
+	args := []string{"-cpus", strconv.Itoa(at.threads), "-c", at.count(), "-z", at.length()}
 	if at.rate > 0 {
 		args = append(args, "-q", fmt.Sprint(at.rate/float64(at.connections)))
 	}
