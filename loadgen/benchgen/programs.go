@@ -57,6 +57,7 @@ func (p program) procs(at load) string {
 func allPrograms() []program {
 	return []program{
 		{name: "wrk", binary: "wrk", args: wrk, read: readWrk},
+		{name: "loads", binary: "loads-node", args: loads, read: readLoads, loops: true},
 		{name: "loads-h1", args: wayArgs("epoll", true), read: readWay, loops: true},
 		{name: "net.Conn", args: wayArgs("conn", false), read: readWay},
 		{name: "SyscallConn", args: wayArgs("raw", false), read: readWay},
@@ -88,6 +89,42 @@ func wayArgs(name string, open bool) func(load, string) []string {
 func readWay(r result, o *outcome) error {
 	_, err := fmt.Sscan(string(r.output), &o.requests, &o.failed, &o.p50, &o.p99)
 	return err
+}
+
+func loads(at load, _ string) []string {
+	args := []string{
+		"gen", "--json", "--quiet", "--url", at.url(), "--connections", at.count(), "--duration", at.length(),
+		"--threads", strconv.Itoa(at.threads),
+	}
+	if at.rate > 0 {
+		args = append(args, "--rate", fmt.Sprint(at.rate))
+	}
+	return args
+}
+
+// readLoads adds up what there is of metrics, which is one.
+func readLoads(r result, o *outcome) error {
+	var of struct {
+		Metrics []struct {
+			Requests float64
+			Statuses []struct{ Status, Count float64 }
+			Latency  struct{ P50, P99 float64 }
+		}
+	}
+	if err := json.Unmarshal(r.output, &of); err != nil {
+		return err
+	}
+	for _, m := range of.Metrics {
+		o.p50, o.p99 = m.Latency.P50, m.Latency.P99
+		o.failed += m.Requests
+		for _, s := range m.Statuses {
+			if s.Status == 200 {
+				o.requests += s.Count
+				o.failed -= s.Count
+			}
+		}
+	}
+	return nil
 }
 
 func wrk(at load, _ string) []string {
