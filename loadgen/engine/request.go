@@ -429,6 +429,7 @@ func (q *request) OnEnd(end h1.End) {
 // failed counts what became of a request without an answer.
 func (q *request) failed(err error) {
 	c := &q.counts
+	q.s.w.noteFailure(err)
 	switch h1.KindOf(err) {
 	case h1.Timeout:
 		c.Failure = stats.Timeout

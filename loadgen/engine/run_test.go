@@ -53,7 +53,7 @@ func TestTimeoutsCountOnce(t *testing.T) {
 
 func TestFailuresAreToldApart(t *testing.T) {
 	var n atomic.Int64
-	_, cell := run(t, phase("atOnce", "users: 8"), func(w http.ResponseWriter, _ *http.Request) {
+	r, cell := run(t, phase("atOnce", "users: 8"), func(w http.ResponseWriter, _ *http.Request) {
 		switch n.Add(1) % 4 {
 		case 0:
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -63,6 +63,9 @@ func TestFailuresAreToldApart(t *testing.T) {
 			w.WriteHeader(http.StatusFound)
 		}
 	})
+	if len(r.Failures) != 1 || r.Failures[0].Count != 2 {
+		t.Errorf("got failures %+v, want one reason for two", r.Failures)
+	}
 	want := stats.Counts{Requests: 8, Responses: 6, Invalid: 2, Connections: 2, BytesIn: cell.BytesIn, BytesOut: cell.BytesOut}
 	if cell.Counts != want || cell.Class(5) != 2 || cell.Class(3) != 2 || cell.Class(2) != 2 {
 		t.Errorf("got %+v, %v, want %+v", cell.Counts, cell.Statuses, want)
