@@ -12,6 +12,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -27,7 +28,7 @@ type settings struct {
 	dir            string // of the programs
 	only           string
 	repeat         int
-	seconds        float64
+	seconds        int
 	connections    string
 	rates          string
 	generatorCores string
@@ -55,11 +56,11 @@ func parse() settings {
 	flag.StringVar(&s.dir, "dir", ".build/peers", "`folder` of the installed programs")
 	flag.StringVar(&s.only, "only", "", "`names` of the programs to measure, with commas between; empty for all")
 	flag.IntVar(&s.repeat, "repeat", 3, "measurements of each, of which the median is taken")
-	flag.Float64Var(&s.seconds, "seconds", 3, "length of a measurement")
+	flag.IntVar(&s.seconds, "seconds", 3, "length of a measurement, at least 1")
 	flag.StringVar(&s.connections, "connections", "64,256", "numbers of connections for the closed loop; empty for no closed loop")
 	flag.StringVar(&s.rates, "rates", "5000,20000,40000", "requests a second on a timetable, by 64 connections; empty for none")
-	flag.StringVar(&s.generatorCores, "generator-cores", "0,1", "`list` of two cores for generators")
-	flag.StringVar(&s.serverCores, "server-cores", "2,3", "`list` of two cores for the server")
+	flag.StringVar(&s.generatorCores, "generator-cores", "0,1", "`list` of cores for generators, which have as many threads")
+	flag.StringVar(&s.serverCores, "server-cores", "2,3", "`list` of cores for the server, which has as many workers")
 	flag.BoolVar(&s.realtime, "realtime", false, "give generators and server real-time priority, against what else the machine does")
 	flag.Parse()
 	return s
@@ -67,6 +68,9 @@ func parse() settings {
 
 // run measures all programs under each load.
 func (s settings) run(ctx context.Context) error {
+	if s.seconds < 1 || s.repeat < 1 {
+		return errors.New("-seconds and -repeat are at least 1")
+	}
 	connections, err := numbers(s.connections)
 	if err != nil {
 		return err
@@ -82,13 +86,13 @@ func (s settings) run(ctx context.Context) error {
 	}
 	defer server.stop()
 	for _, n := range connections {
-		at := load{address: server.address, connections: int(n), seconds: s.seconds}
+		at := load{address: server.address, connections: int(n), seconds: s.seconds, threads: count(s.generatorCores)}
 		if err := s.compare(ctx, programs, at); err != nil {
 			return err
 		}
 	}
 	for _, rate := range rates {
-		at := load{address: server.address, connections: 64, rate: rate, seconds: s.seconds}
+		at := load{address: server.address, connections: 64, rate: rate, seconds: s.seconds, threads: count(s.generatorCores)}
 		if err := s.compare(ctx, programs, at); err != nil {
 			return err
 		}
@@ -136,7 +140,7 @@ func (s settings) compare(ctx context.Context, programs []program, at load) erro
 		of := func(f func(outcome) float64) float64 { return median(found[i], f) }
 		p50, p99 := of(func(o outcome) float64 { return o.p50 }), of(func(o outcome) float64 { return o.p99 })
 		failed := of(func(o outcome) float64 { return o.failed })
-		perSecond := of(func(o outcome) float64 { return o.requests / at.seconds })
+		perSecond := of(func(o outcome) float64 { return o.requests / float64(at.seconds) })
 		if at.rate > 0 {
 			cost := of(func(o outcome) float64 { return o.cpu / o.requests * 1e6 })
 			fmt.Printf("  %-12s %8.2f %% %10.2f %10.3f %10.3f %8.0f\n", p.name, 100*perSecond/at.rate, cost, p50, p99, failed)
@@ -153,6 +157,9 @@ func (s settings) compare(ctx context.Context, programs []program, at load) erro
 	}
 	return nil
 }
+
+// count returns how many cores a list such as 0,2 has.
+func count(cores string) int { return 1 + strings.Count(cores, ",") }
 
 // numbers reads a list.
 func numbers(list string) ([]float64, error) {
