@@ -4,9 +4,11 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -174,4 +176,47 @@ func TestReceipt_IsEC2sOwnAccount(t *testing.T) {
 			t.Errorf("%d %s are left", tally.Left, kind)
 		}
 	}
+}
+
+// TestAdmit_LetsMachinesOfOtherRegionsInByTheirPublicAddresses also asks again,
+// with a pool that remembers nothing of it.
+func TestAdmit_LetsMachinesOfOtherRegionsInByTheirPublicAddresses(t *testing.T) {
+	t.Parallel()
+	c := startCloud(t, quick())
+	dir := t.TempDir()
+	p := c.open(dir, nil)
+	server := c.acquire(p, requests(1, nil))
+	clients := c.acquire(p, requests(2, func(r *broker.MachineRequest) {
+		r.Step, r.Region, r.Token, r.Ports = 1, "eu-central-1", "client-"+r.Token, nil
+	}))
+	all := append(slices.Clone(server), clients...)
+	for range 2 {
+		if err := p.Admit(t.Context(), all); err != nil {
+			t.Fatal(err)
+		}
+		p = c.open(dir, nil)
+	}
+	open := func(m broker.Machine) (from []string) {
+		_, _, rules := c.host.Machine(filepath.Base(m.ProviderID)).State()
+		for _, r := range rules {
+			if !r.Egress && r.Group == "" {
+				from = append(from, fmt.Sprintf("%d to %v", r.FromPort, r.Peer))
+			}
+		}
+		slices.Sort(from)
+		return from
+	}
+	want := []string{
+		"2376 to 198.51.100.7/32", "8000 to 198.51.100.7/32",
+		"8000 to " + clients[0].PublicIP + "/32", "8000 to " + clients[1].PublicIP + "/32",
+	}
+	slices.Sort(want)
+	if got := open(server[0]); !slices.Equal(got, want) {
+		t.Errorf("the server admits %v, want %v", got, want)
+	}
+	if got := open(clients[0]); !slices.Equal(got, want[:1]) {
+		t.Errorf("a client, which publishes nothing, admits %v, want %v", got, want[:1])
+	}
+	c.release(p, all...)
+	c.clean(p, 3)
 }

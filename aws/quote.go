@@ -42,7 +42,11 @@ func (p *Pool) Quote(ctx context.Context, reqs []broker.MachineRequest) (broker.
 		}
 		q.Lines = append(q.Lines, line)
 	}
-	return q, p.quotas(ctx, needs, &q)
+	if err := p.quotas(ctx, needs, &q); err != nil {
+		return broker.Quote{}, err
+	}
+	p.ruleQuotas(ctx, reqs, &q)
+	return q, nil
 }
 
 func bySteps(reqs []broker.MachineRequest) [][]broker.MachineRequest {
@@ -160,7 +164,11 @@ func (p *Pool) quotas(ctx context.Context, needs map[need]float64, q *broker.Quo
 	})
 	for _, n := range all {
 		r := p.in(n.region)
-		quota, err := r.quota(ctx, n.spot)
+		code := quotaOnDemand
+		if n.spot {
+			code = quotaSpot
+		}
+		quota, err := r.quota(ctx, "ec2", code)
 		if err != nil {
 			q.Notes = append(q.Notes, fmt.Sprintf("The quota of vCPUs in %s is not known: %v", n.region, err))
 			continue
@@ -179,12 +187,8 @@ func (p *Pool) quotas(ctx context.Context, needs map[need]float64, q *broker.Quo
 	return nil
 }
 
-func (r *region) quota(ctx context.Context, spot bool) (broker.Quota, error) {
-	code := quotaOnDemand
-	if spot {
-		code = quotaSpot
-	}
-	out, err := r.quotasAPI.GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: sdk.String("ec2"), QuotaCode: sdk.String(code)})
+func (r *region) quota(ctx context.Context, service, code string) (broker.Quota, error) {
+	out, err := r.quotasAPI.GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: sdk.String(service), QuotaCode: sdk.String(code)})
 	if err != nil {
 		return broker.Quota{}, failed("look up a quota of "+r.name, err)
 	}

@@ -2,9 +2,7 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/loads/loads/strategies"
@@ -64,6 +62,9 @@ func (x *execution) getLate(ctx context.Context, i int) error {
 	if err := x.acquireStep(ctx, i); err != nil {
 		return err
 	}
+	if err := x.admit(ctx); err != nil {
+		return err
+	}
 	if err := x.prepareThese(ctx, x.of(i)); err != nil {
 		return err
 	}
@@ -79,77 +80,4 @@ func (x *execution) isPrepared(i int) bool {
 	return !slices.ContainsFunc(x.of(i), func(m *machine) bool {
 		return m.State == MachineRequested || m.State == MachineReady
 	})
-}
-
-// tellNames gives the names file to all relays again, after machines have come:
-// to those that were there for the new names, and to the new ones for what came
-// while they were made. A relay that does not answer is noticed by what needs its
-// machine.
-func (x *execution) tellNames(ctx context.Context) error {
-	if !x.hasNames() {
-		return nil
-	}
-	x.names.telling.Lock() // so that no relay is left with an earlier file
-	defer x.names.telling.Unlock()
-	names, err := x.dnsNames()
-	if err != nil {
-		return fmt.Errorf("write the names: %w", err)
-	}
-	machines, err := x.b.cfg.Store.Machines(ctx, x.ref.UUID)
-	if err != nil {
-		return fmt.Errorf("read machines: %w", err)
-	}
-	var wg sync.WaitGroup
-	for _, m := range machines {
-		if m.State != MachinePrepared {
-			continue
-		}
-		wg.Go(func() {
-			engine, err := x.engines.get(m.Endpoint)
-			if err == nil {
-				err = patiently(ctx, x.b.cfg.LostAfter, func() error {
-					return engine.PutFiles(ctx, m.RelayID, map[string][]byte{namesFile: names})
-				})
-			}
-			if err != nil && ctx.Err() == nil {
-				x.log.Warn("tell a relay of new names", "machine", m.ProviderID, "error", err)
-			}
-		})
-	}
-	wg.Wait()
-	return ctx.Err()
-}
-
-// names are the addresses of the machines of each dns_name, as far as they are
-// known.
-type names struct {
-	telling sync.Mutex // held while relays are told
-
-	mu        sync.Mutex
-	addresses map[string][]string
-}
-
-func (n *names) add(name, address string) {
-	if name == "" || address == "" {
-		return
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.addresses == nil {
-		n.addresses = map[string][]string{}
-	}
-	if !slices.Contains(n.addresses[name], address) {
-		n.addresses[name] = append(n.addresses[name], address)
-	}
-}
-
-// all returns a copy.
-func (n *names) all() map[string][]string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	all := map[string][]string{}
-	for name, addresses := range n.addresses {
-		all[name] = slices.Clone(addresses)
-	}
-	return all
 }

@@ -34,7 +34,8 @@ type MachineRequest struct {
 	// VolumeGB is the size of the machine's disk, in GiB; 0 is the pool's choice.
 	VolumeGB int
 	// Ports are those that the step publishes: the run's own machines must
-	// reach them, and nobody else.
+	// reach them, and the broker, which looks whether the step is ready; nobody
+	// else.
 	Ports []strategies.Port
 	// Life is how long the machine may live for this use, however often its
 	// lease is renewed, from when it is up: until the run must be over, and some
@@ -105,6 +106,11 @@ type Renter interface {
 	// leaves the end where it was. EUnavailable says that the engine does not
 	// answer; renewing may be tried again after any error.
 	Renew(ctx context.Context, m Machine, e Engine, life time.Duration) error
+	// Admit has the machines, which are all that a run has, reach the ports that
+	// their steps publish, wherever the others are: a pool can know who they are
+	// only when they are there. It is called again when more have come, and after
+	// a restart.
+	Admit(ctx context.Context, machines []Machine) error
 	// Quote says what machines for the requests, which are of all steps of one
 	// run, would cost, and whether they can be had. It makes nothing. What is
 	// wrong with the requests is in Quote.Faults; an error says that the provider

@@ -40,6 +40,7 @@ type rental struct {
 	faults   []string
 	sold     string // the step whose machines can't be had, but the first few
 	has      int
+	admitted int  // machines, at the last call
 	idle     bool // the pool keeps all that it has
 }
 
@@ -93,6 +94,13 @@ func (r *rental) Renew(ctx context.Context, m broker.Machine, e broker.Engine, l
 		return r.refuse
 	}
 	r.renewals[m.ProviderID] = append(r.renewals[m.ProviderID], life)
+	return nil
+}
+
+func (r *rental) Admit(_ context.Context, machines []broker.Machine) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.admitted = len(machines)
 	return nil
 }
 

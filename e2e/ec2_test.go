@@ -155,6 +155,44 @@ func TestEC2_RunsThePlanOfTheLaptop(t *testing.T) {
 	}
 }
 
+// TestEC2_RunsAcrossRegions runs one file on the local engine and on machines in
+// two regions, whose private addresses don't reach each other. The generators find
+// the service by the same name from both.
+func TestEC2_RunsAcrossRegions(t *testing.T) {
+	t.Parallel()
+	plan, err := os.ReadFile("../examples/two-regions.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(plan), "    criteria:\n", "    max_cpu_percent: 100\n    criteria:\n", 1)
+	c := startEC2(t)
+	for where, d := range map[string]*daemon{"here": startBroker(t), "on EC2": c.broker()} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			d.t = t
+			r := d.await(d.trigger(text))
+			d.pass(r)
+			if r.Summary.Metrics == nil {
+				t.Error("the run has no metrics")
+			}
+			if where == "here" {
+				return
+			}
+			c.nothing(3)
+			regions := map[string]int{}
+			for _, m := range r.Machines {
+				regions[m.Region]++
+			}
+			if regions["eu-central-1"] != 2 || regions["us-east-1"] != 1 {
+				t.Errorf("machines by region %v, want 2 in eu-central-1 and 1 in us-east-1", regions)
+			}
+			if len(r.Run.Receipts) != 1 || r.Run.Receipts[0].Launched != 3 || r.Run.Receipts[0].Terminated != 3 || len(r.Run.Receipts[0].Left) != 0 {
+				t.Errorf("receipts %+v, want one of 3 machines, all ended", r.Run.Receipts)
+			}
+		})
+	}
+}
+
 // TestEC2_MachinesEndWithoutTheBroker kills the broker for good in the midst of
 // a run.
 func TestEC2_MachinesEndWithoutTheBroker(t *testing.T) {
