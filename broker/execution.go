@@ -39,6 +39,7 @@ type execution struct {
 	leads []time.Duration
 
 	leases   leases
+	notices  notices
 	names    names
 	machines []*machine // set by loadMachines; the slice does not change after
 	engines  engines
@@ -105,6 +106,7 @@ func (x *execution) drive(ctx context.Context) {
 	x.work.Go(func() { x.storeFrames(storing) })
 	x.work.Go(func() { x.condense(storing) })
 	x.work.Go(func() { x.renewLeases(storing) })
+	x.work.Go(func() { x.watchNotices(storing) })
 
 	pause := time.Second
 	for ctx.Err() == nil {

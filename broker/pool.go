@@ -111,6 +111,8 @@ type Renter interface {
 	// only when they are there. It is called again when more have come, and after
 	// a restart.
 	Admit(ctx context.Context, machines []Machine) error
+	// Notices says which of the machines the provider takes back, or has taken.
+	Notices(ctx context.Context, machines []Machine) ([]Notice, error)
 	// Quote says what machines for the requests, which are of all steps of one
 	// run, would cost, and whether they can be had. It makes nothing. What is
 	// wrong with the requests is in Quote.Faults; an error says that the provider
@@ -119,6 +121,12 @@ type Renter interface {
 	// Receipt asks the provider what became of all that was made for the run,
 	// and what is left of it. It may be asked again at any time later.
 	Receipt(ctx context.Context, runUUID string) (Receipt, error)
+}
+
+// A Notice says that the provider takes a machine back.
+type Notice struct {
+	ProviderID string
+	At         time.Time // when, as far as is known
 }
 
 // A Quote is what the machines of a run would cost, before any exists.

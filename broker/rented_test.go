@@ -40,6 +40,7 @@ type rental struct {
 	faults   []string
 	sold     string // the step whose machines can't be had, but the first few
 	has      int
+	notices  []broker.Notice
 	admitted int  // machines, at the last call
 	idle     bool // the pool keeps all that it has
 }
@@ -59,7 +60,7 @@ func (r *rental) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]b
 	now := time.Now()
 	for i, req := range reqs {
 		m := &machines[i]
-		m.Region, m.Type, m.HourUSD, m.LaunchedAt = req.Region, req.Type, r.hour, &now
+		m.Region, m.Type, m.HourUSD, m.LaunchedAt, m.Spot = req.Region, req.Type, r.hour, &now, req.Spot != strategies.SpotNever
 		r.launched[m.ProviderID] = true
 	}
 	return machines, err
@@ -102,6 +103,12 @@ func (r *rental) Admit(_ context.Context, machines []broker.Machine) error {
 	defer r.mu.Unlock()
 	r.admitted = len(machines)
 	return nil
+}
+
+func (r *rental) Notices(context.Context, []broker.Machine) ([]broker.Notice, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.notices, nil
 }
 
 func (r *rental) Quote(_ context.Context, reqs []broker.MachineRequest) (broker.Quote, error) {
