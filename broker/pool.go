@@ -52,7 +52,7 @@ type Pool interface {
 	// Acquire gets machines for the requests, which are all of one step. Asked
 	// again with the same token it gives the same machine, also after a restart.
 	// It fills the fields from Pool to Endpoint of each Machine, and if it rents
-	// them those from Region to LaunchedAt, in the order of the requests. When
+	// them those from Region to HourUSD and LaunchedAt, in the order of the requests. When
 	// some can't be had, their Machine has an empty ProviderID, and the error
 	// says why in a sentence for users.
 	Acquire(ctx context.Context, reqs []MachineRequest) ([]Machine, error)

@@ -175,6 +175,7 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 	if err != nil {
 		return x.fail(ctx, "Step %s: %v", step.Name, err)
 	}
+	asked := utcNow()
 	got, acquireErr := pool.Acquire(ctx, reqs)
 	for k, m := range wanted {
 		if k >= len(got) || got[k].ProviderID == "" {
@@ -186,6 +187,7 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 			m.Pool, m.ProviderID, m.Address, m.PublicIP = g.Pool, g.ProviderID, g.Address, g.PublicIP
 			m.Network, m.Endpoint, m.State = g.Network, g.Endpoint, MachineReady
 			m.Region, m.Type, m.Spot, m.HourUSD, m.LaunchedAt = g.Region, g.Type, g.Spot, g.HourUSD, g.LaunchedAt
+			m.RequestedAt = asked
 		})
 		if err != nil {
 			return err
@@ -474,7 +476,8 @@ func (x *execution) startRelay(ctx context.Context, m *machine, spec ContainerSp
 		return nil // by an earlier broker
 	}
 	const text = "The machine is prepared: images are loaded, its relay runs."
-	return x.updateMachine(ctx, m, text, func(m *Machine) { m.State = MachinePrepared })
+	now := utcNow()
+	return x.updateMachine(ctx, m, text, func(m *Machine) { m.State, m.PreparedAt = MachinePrepared, now })
 }
 
 // socketVolume is where the machine's containers find the relay's Unix socket.

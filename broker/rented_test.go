@@ -416,7 +416,7 @@ func TestTheBillCountsMachinesFromWhenTheyAreAskedFor(t *testing.T) {
 		step := strategies.Step{
 			Name: "s", InstanceCount: 1, RunDelay: delay, Lead: lead, RunMaxTime: 3600, InstanceType: "t3.micro", InstanceRegion: "us-west-2",
 		}
-		c, err := broker.Estimate(t.Context(), r, strategies.Plan{Name: "p", Steps: []strategies.Step{step}}, 0)
+		c, err := broker.Estimate(t.Context(), r, strategies.Plan{Name: "p", Steps: []strategies.Step{step}}, broker.Terms{})
 		ok(t, err)
 		return c.WorstUSD * 60 // minutes, at a dollar an hour
 	}
