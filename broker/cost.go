@@ -196,6 +196,12 @@ func perHour(machines []Machine) float64 {
 	return rate
 }
 
+// Rents reports whether new machines are rented.
+func (b *Broker) Rents() bool {
+	_, ok := b.cfg.Pools[0].(Renter)
+	return ok
+}
+
 // EstimatePlan asks what a run of a plan would cost; nil when the broker rents
 // no machines. It gives ENotFound for an unknown plan.
 func (b *Broker) EstimatePlan(ctx context.Context, planUUID string) (*Cost, error) {
