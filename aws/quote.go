@@ -42,6 +42,13 @@ func (p *Pool) Quote(ctx context.Context, reqs []broker.MachineRequest) (broker.
 		}
 		q.Lines = append(q.Lines, line)
 	}
+	asked := map[string]int{} // machines, by region: those of all steps wait for each other
+	for _, line := range q.Lines {
+		asked[line.Region] += line.Count
+	}
+	for i := range q.Lines {
+		q.Lines[i].Up += asking(asked[q.Lines[i].Region])
+	}
 	if err := p.quotas(ctx, needs, &q); err != nil {
 		return broker.Quote{}, err
 	}
@@ -73,7 +80,7 @@ func (p *Pool) line(ctx context.Context, step []broker.MachineRequest, q *broker
 	req := step[0]
 	r := p.in(req.Region)
 	line := broker.QuoteLine{
-		Step: req.Step, Name: req.StepName, Region: r.name, Type: req.Type, Count: len(step), Spot: req.Spot,
+		Step: req.Step, Name: req.StepName, Region: r.name, Type: req.Type, Count: len(step), Spot: req.Spot, Alternatives: req.Alternatives,
 		// Its own launch, and those that come to nothing before it.
 		Beyond: (bootTries+1)*p.cfg.BootLimit + boot.Overrun, Up: r.up(),
 	}
@@ -106,6 +113,9 @@ func (p *Pool) line(ctx context.Context, step []broker.MachineRequest, q *broker
 		}
 		if i == 0 {
 			line.Image, line.Architecture, line.Zones = img.id, dockerArch(t.arch), t.zones
+		} else if arch := dockerArch(t.arch); line.Architecture != "" && arch != line.Architecture {
+			q.Notes = append(q.Notes, fmt.Sprintf("Step %s: machines of type %s are %s, and those of type %s are %s; its container's image must be for both.",
+				req.StepName, req.Type, line.Architecture, name, arch))
 		}
 		if strings.ContainsRune(standard, rune(name[0])) {
 			vcpus, counted = max(vcpus, t.vcpus), true
@@ -216,6 +226,11 @@ func (r *region) used(ctx context.Context, spot bool) (float64, error) {
 		used += t.vcpus
 	}
 	return float64(used), nil
+}
+
+// asking is how long it takes until EC2 has been asked for so many machines.
+func asking(n int) time.Duration {
+	return time.Duration(max(n-launchBurst, 0)) * time.Second / launchPerSecond
 }
 
 // up is how long the last machine took from its launch until it was up.

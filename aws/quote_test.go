@@ -3,6 +3,7 @@ package aws_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/strategies"
@@ -17,6 +18,7 @@ func TestQuote_SaysWhatMachinesCostAndWhetherTheyFit(t *testing.T) {
 	taken := c.acquire(p, requests(1, nil))
 	reqs := append(requests(2, nil), requests(3, func(r *broker.MachineRequest) {
 		r.Step, r.StepName, r.Type, r.Region, r.Spot = 1, "users", "m6g.large", "eu-central-1", strategies.SpotPrefer
+		r.Alternatives = []string{"m5.large"}
 	})...)
 	q, err := p.Quote(t.Context(), reqs)
 	if err != nil {
@@ -35,6 +37,9 @@ func TestQuote_SaysWhatMachinesCostAndWhetherTheyFit(t *testing.T) {
 	}
 	if second.Architecture != "arm64" || second.LowUSD >= second.HighUSD || second.LowUSD <= 0 {
 		t.Errorf("second line %+v, want a range of prices", second)
+	}
+	if notes := strings.Join(q.Notes, "\n"); !strings.Contains(notes, "m6g.large are arm64, and those of type m5.large are amd64") {
+		t.Errorf("notes %q, want one on the two architectures", notes)
 	}
 	if quota := q.Quotas[1]; quota.Region != virginia || quota.Limit != 10 || quota.Used != 2 || quota.Needed != 4 {
 		t.Errorf("quota %+v, want 2 of 10 vCPUs used, and 4 needed", quota)
@@ -64,6 +69,10 @@ func TestQuote_NamesAllFaults(t *testing.T) {
 	q, err := p.Quote(t.Context(), reqs)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// 60 machines are asked for by 5 calls at once, and then by 2 a second.
+	if up := q.Lines[2].Up - q.Lines[0].Up; up != 27500*time.Millisecond {
+		t.Errorf("the 60 machines are up %v after the others, want 27.5 s", up)
 	}
 	faults := strings.Join(q.Faults, "\n")
 	for _, want := range []string{"no machine type t1.gigantic", "need 4 vCPUs in us-east-1", "there are 3 left", "The 60 machines in other regions need 63 rules in a security group of us-east-1"} {

@@ -145,9 +145,11 @@ type QuoteLine struct {
 	Step   int    `json:"-"`    // index of the step
 	Name   string `json:"step"` // name of the step
 	Region string `json:"region"`
-	Type   string `json:"type"`  // the first one tried
-	Count  int    `json:"count"` // of machines
-	Image  string `json:"image"` // what they boot
+	Type   string `json:"type"` // the first one tried
+	// Alternatives are the types tried after it, in their order.
+	Alternatives []string `json:"alternatives,omitempty"`
+	Count        int      `json:"count"` // of machines
+	Image        string   `json:"image"` // what they boot
 	// Architecture is that of the type, as Docker calls it: amd64 or arm64.
 	Architecture string          `json:"architecture"`
 	Spot         strategies.Spot `json:"spot"`
@@ -161,7 +163,8 @@ type QuoteLine struct {
 	// Beyond is how much longer than MachineRequest.Life a machine can be paid
 	// for, whatever fails: until it is up or given up, and while it ends.
 	Beyond time.Duration `json:"-"`
-	// Up is how long a machine takes to be up, as measured or by experience.
+	// Up is how long it takes until all of the machines are up, as measured or by
+	// experience.
 	Up time.Duration `json:"-"`
 }
 
