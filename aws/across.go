@@ -16,7 +16,8 @@ const quotaRules = "L-0EA8095F"
 
 // Admit has the machines' security groups admit those of the run that are in
 // other regions, by their public addresses: nothing connects the networks of two
-// regions, and a group means nothing in another.
+// regions, and a group means nothing in another. They admit the broker by the
+// address that it has now; what they admitted before stays so.
 func (p *Pool) Admit(ctx context.Context, machines []broker.Machine) error {
 	requests, addresses := map[string][]broker.MachineRequest{}, map[string][]netip.Prefix{} // by region
 	for _, m := range machines {
@@ -29,20 +30,24 @@ func (p *Pool) Admit(ctx context.Context, machines []broker.Machine) error {
 			requests[m.Region] = append(requests[m.Region], e.read().Request)
 		}
 	}
+	p.ownFroms.forget(ctx)
 	for name, reqs := range requests {
-		var rules []rule
-		for from, addrs := range addresses {
-			if from != name {
-				rules = append(rules, rulesAcross(portsOf(reqs), addrs)...)
-			}
-		}
-		if len(rules) == 0 {
-			continue
-		}
 		r := p.in(name)
 		subnets, err := r.subnets(ctx, p.cfg.Subnets)
 		if err != nil {
 			return err
+		}
+		ports := portsOf(reqs)
+		var rules []rule
+		if froms, err := p.froms(ctx, subnets[0]); err == nil {
+			rules = rulesFor(ports, froms)
+		} else { // the machines may still admit it as it was
+			p.log.Warn("find out where machines see the broker come from", "error", err)
+		}
+		for from, addrs := range addresses {
+			if from != name {
+				rules = append(rules, rulesAcross(ports, addrs)...)
+			}
 		}
 		if _, err := r.admitting(ctx, reqs[0], subnets, rules); err != nil {
 			return err

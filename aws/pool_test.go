@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/loads/loads/aws"
 	"github.com/loads/loads/aws/boot"
 	"github.com/loads/loads/aws/trust"
 	"github.com/loads/loads/broker"
@@ -179,7 +181,7 @@ func TestReceipt_IsEC2sOwnAccount(t *testing.T) {
 }
 
 // TestAdmit_LetsMachinesOfOtherRegionsInByTheirPublicAddresses also asks again,
-// with a pool that remembers nothing of it.
+// with a pool that remembers nothing of it, and whose broker has moved.
 func TestAdmit_LetsMachinesOfOtherRegionsInByTheirPublicAddresses(t *testing.T) {
 	t.Parallel()
 	c := startCloud(t, quick())
@@ -194,7 +196,7 @@ func TestAdmit_LetsMachinesOfOtherRegionsInByTheirPublicAddresses(t *testing.T) 
 		if err := p.Admit(t.Context(), all); err != nil {
 			t.Fatal(err)
 		}
-		p = c.open(dir, nil)
+		p = c.open(dir, func(cfg *aws.Config) { cfg.From = []netip.Prefix{netip.MustParsePrefix("198.51.100.9/32")} })
 	}
 	open := func(m broker.Machine) (from []string) {
 		_, _, rules := c.host.Machine(filepath.Base(m.ProviderID)).State()
@@ -207,15 +209,15 @@ func TestAdmit_LetsMachinesOfOtherRegionsInByTheirPublicAddresses(t *testing.T) 
 		return from
 	}
 	want := []string{
-		"2376 to 198.51.100.7/32", "8000 to 198.51.100.7/32",
+		"2376 to 198.51.100.7/32", "8000 to 198.51.100.7/32", "2376 to 198.51.100.9/32", "8000 to 198.51.100.9/32",
 		"8000 to " + clients[0].PublicIP + "/32", "8000 to " + clients[1].PublicIP + "/32",
 	}
 	slices.Sort(want)
 	if got := open(server[0]); !slices.Equal(got, want) {
 		t.Errorf("the server admits %v, want %v", got, want)
 	}
-	if got := open(clients[0]); !slices.Equal(got, want[:1]) {
-		t.Errorf("a client, which publishes nothing, admits %v, want %v", got, want[:1])
+	if got := open(clients[0]); !slices.Equal(got, want[:2]) {
+		t.Errorf("a client, which publishes nothing, admits %v, want %v", got, want[:2])
 	}
 	c.release(p, all...)
 	c.clean(p, 3)

@@ -38,8 +38,12 @@ type execution struct {
 	// its step's goroutine.
 	leads []time.Duration
 
-	leases   leases
-	notices  notices
+	leases  leases
+	notices notices
+
+	lettingIn sync.Mutex // guards letInAt
+	letInAt   time.Time
+
 	names    names
 	machines []*machine // set by loadMachines; the slice does not change after
 	engines  engines

@@ -145,6 +145,9 @@ func (x *execution) renew(ctx context.Context, le *lease) {
 	if err != nil {
 		le.due = time.Now().Add(every / 4)
 	}
+	if CodeOf(err) == EUnavailable {
+		x.letIn(ctx)
+	}
 	if (err != nil) == le.failing {
 		return
 	}

@@ -6,14 +6,42 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // admit has the run's machines reach each other where they are of a pool that
 // asks for it.
 func (x *execution) admit(ctx context.Context) error {
+	err := x.admitAll(ctx)
+	if err == nil || isStoreError(err) {
+		return err
+	}
+	return x.fail(ctx, "The run's machines can't be made to reach each other: %v", err)
+}
+
+// letInEvery is the least time between two calls of letIn that do something.
+const letInEvery = 10 * time.Second
+
+// letIn has the machines admit the broker as it is now, when one of them does not
+// answer: the broker's address may have changed, as a laptop's does.
+func (x *execution) letIn(ctx context.Context) {
+	if !x.lettingIn.TryLock() {
+		return // another does
+	}
+	defer x.lettingIn.Unlock()
+	if time.Since(x.letInAt) < letInEvery {
+		return
+	}
+	x.letInAt = time.Now()
+	if err := x.admitAll(ctx); err != nil && ctx.Err() == nil {
+		x.log.Warn("have machines admit the broker", "error", err)
+	}
+}
+
+func (x *execution) admitAll(ctx context.Context) error {
 	machines, err := x.b.cfg.Store.Machines(ctx, x.ref.UUID)
 	if err != nil {
-		return fmt.Errorf("read machines: %w", err)
+		return &storeError{fmt.Errorf("read machines: %w", err)}
 	}
 	there := map[string][]Machine{} // by pool
 	for _, m := range machines {
@@ -27,7 +55,7 @@ func (x *execution) admit(ctx context.Context) error {
 			continue
 		}
 		if err := r.Admit(ctx, machines); err != nil {
-			return x.fail(ctx, "The run's machines can't be made to reach each other: %v", err)
+			return err
 		}
 	}
 	return nil

@@ -108,8 +108,9 @@ type Renter interface {
 	Renew(ctx context.Context, m Machine, e Engine, life time.Duration) error
 	// Admit has the machines, which are all that a run has, reach the ports that
 	// their steps publish, wherever the others are: a pool can know who they are
-	// only when they are there. It is called again when more have come, and after
-	// a restart.
+	// only when they are there. It is called again when more have come, after a
+	// restart, and when a machine does not answer: then the broker may have another
+	// address than before, and is to be admitted, too.
 	Admit(ctx context.Context, machines []Machine) error
 	// Notices says which of the machines the provider takes back, or has taken.
 	Notices(ctx context.Context, machines []Machine) ([]Notice, error)

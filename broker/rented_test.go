@@ -41,8 +41,8 @@ type rental struct {
 	sold     string // the step whose machines can't be had, but the first few
 	has      int
 	notices  []broker.Notice
-	admitted int  // machines, at the last call
-	idle     bool // the pool keeps all that it has
+	admitted []int // machines, by call
+	idle     bool  // the pool keeps all that it has
 }
 
 func (r *rental) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]broker.Machine, error) {
@@ -101,7 +101,7 @@ func (r *rental) Renew(ctx context.Context, m broker.Machine, e broker.Engine, l
 func (r *rental) Admit(_ context.Context, machines []broker.Machine) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.admitted = len(machines)
+	r.admitted = append(r.admitted, len(machines))
 	return nil
 }
 
@@ -316,6 +316,28 @@ func TestARenewalThatFailsIsToldOnceAndTriedAgain(t *testing.T) {
 	if run = d.await(run); run.Verdict != broker.Aborted || strings.Count(d.story(run), "no way in") != 2 {
 		t.Errorf("verdict %s; want ABORTED, and each failure told once in:\n%s", run.Verdict, d.story(run))
 	}
+}
+
+// TestMachinesThatDoNotAnswerAreToLetTheBrokerIn is about a broker whose address
+// has changed.
+func TestMachinesThatDoNotAnswerAreToLetTheBrokerIn(t *testing.T) {
+	t.Parallel()
+	d := openDesk(t, nil)
+	run := d.run("30s")
+	admits := func() (n int) {
+		d.set(func() { n = len(d.admitted) })
+		return n
+	}
+	waittest.Until(t, "the leases are renewed", time.Minute, func() bool { return d.renewed() > 2 })
+	if n := admits(); n != 1 || d.admitted[0] != 2 {
+		t.Errorf("admitted %v, want both machines, once", d.admitted)
+	}
+	d.set(func() { d.refuse = broker.Errorf(broker.EUnavailable, "nobody answers") })
+	waittest.Until(t, "they are to admit the broker", time.Minute, func() bool { return admits() > 1 })
+	d.set(func() { d.refuse = nil })
+	_, err := d.Abort(t.Context(), run.UUID)
+	ok(t, err)
+	d.await(run)
 }
 
 func TestRunsThatCanCostTooMuchDoNotStart(t *testing.T) {

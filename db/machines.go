@@ -96,13 +96,14 @@ const preparedOf = 20
 
 // PreparedIn returns how long the slowest of the last machines of the region and
 // type took from when it was asked for until it was prepared; 0 when there was
-// none. Machines that were there already don't count.
+// none. Machines that were there already, for another run, don't count.
 func (d *DB) PreparedIn(ctx context.Context, region, kind string) (took time.Duration, err error) {
 	var longest int64
 	err = d.read(ctx, "read how long machines take", func(ctx context.Context, t *tx) error {
 		return t.GetContext(ctx, &longest, `SELECT coalesce(max(took), 0) FROM (
 			SELECT prepared_at - requested_at AS took FROM machine
 			WHERE region = ? AND type = ? AND prepared_at IS NOT NULL AND launched_at >= requested_at
+			AND NOT EXISTS (SELECT 1 FROM machine AS before WHERE before.provider_id = machine.provider_id AND before.id < machine.id)
 			ORDER BY id DESC LIMIT ?)`, region, kind, preparedOf)
 	})
 	return time.Duration(longest) * time.Microsecond, err

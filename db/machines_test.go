@@ -117,7 +117,7 @@ func TestPreparedIn_IsTheSlowestOfTheLastMachines(t *testing.T) {
 		n++
 		l, p := began.Add(launched), began.Add(prepared)
 		m := broker.Machine{
-			Index: n, Token: strconv.Itoa(n), State: broker.MachinePrepared, Region: "r", Type: kind,
+			Index: n, Token: strconv.Itoa(n), State: broker.MachinePrepared, Region: "r", Type: kind, ProviderID: kind + strconv.Itoa(min(n, 23)),
 			RequestedAt: &began, LaunchedAt: &l, PreparedAt: &p,
 		}
 		ok(t, d.SaveMachine(ctx, &run, &m))
@@ -138,6 +138,7 @@ func TestPreparedIn_IsTheSlowestOfTheLastMachines(t *testing.T) {
 	}
 	add("a", -time.Hour, 5*time.Minute) // was there already
 	add("b", time.Second, 3*time.Minute)
+	add("b", time.Second, 4*time.Minute) // again, by another run
 	want("a", 59*time.Second)
 	want("b", 3*time.Minute)
 }

@@ -7,6 +7,7 @@ ALTER TABLE machine ADD COLUMN requested_at INTEGER;
 ALTER TABLE machine ADD COLUMN prepared_at INTEGER;
 
 CREATE INDEX machine_prepared ON machine (region, type, id) WHERE prepared_at IS NOT NULL;
+CREATE INDEX machine_provider ON machine (provider_id);
 
 -- What all runs of a project may cost together within 30 days, in USD; 0 is no limit.
 
