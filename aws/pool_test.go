@@ -15,8 +15,11 @@ import (
 
 	"github.com/loads/loads/aws"
 	"github.com/loads/loads/aws/boot"
+	"github.com/loads/loads/aws/ec2sim"
 	"github.com/loads/loads/aws/trust"
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/internal/waittest"
+	"github.com/loads/loads/strategies"
 )
 
 // verify checks the machine's certificate as the broker's client does.
@@ -221,4 +224,39 @@ func TestAdmit_LetsMachinesOfOtherRegionsInByTheirPublicAddresses(t *testing.T) 
 	}
 	c.release(p, all...)
 	c.clean(p, 3)
+}
+
+func TestNotices_AreOfSpotMachinesThatAreTaken(t *testing.T) {
+	t.Parallel()
+	drill := quick()
+	drill.Delays.Notice = ec2sim.Fixed(time.Hour)
+	c := startCloud(t, drill)
+	p := c.open(t.TempDir(), nil)
+	spot := c.acquire(p, requests(2, func(r *broker.MachineRequest) { r.Spot = strategies.SpotOnly }))
+	notices := func() []broker.Notice {
+		t.Helper()
+		list, err := p.Notices(t.Context(), spot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	if list := notices(); len(list) != 0 {
+		t.Errorf("notices %+v, want none while none is taken", list)
+	}
+	before := time.Now()
+	if err := c.sim.Strike(filepath.Base(spot[1].ProviderID), ec2sim.Fault{Name: ec2sim.SpotTaken}); err != nil {
+		t.Fatal(err)
+	}
+	var list []broker.Notice
+	waittest.Until(t, "there is a notice", time.Minute, func() bool {
+		list = notices()
+		return len(list) > 0
+	})
+	// EC2 says when it marked the machine, in whole seconds, which is two minutes ahead.
+	if n := list[0]; len(list) != 1 || n.ProviderID != spot[1].ProviderID || n.At.Before(before.Add(2*time.Minute-time.Second)) {
+		t.Errorf("notices %+v, want one of %s, two minutes ahead of %v", list, spot[1].ProviderID, before)
+	}
+	c.release(p, spot...)
+	c.clean(p, 2)
 }
