@@ -43,7 +43,7 @@ var mayImport = map[string][]string{
 
 	"cmd/loads": {
 		"api", "aws", "aws/ec2sim", "aws/ec2sim/light", "db", "dockerctl", "grafana", "hosts", "influx", "report", "web",
-		"broker", "strategies", "metrics",
+		"broker", "strategies", "metrics", "loadgen",
 	},
 	"cmd/loads-node": {"relay", "loadgen", "metrics"},
 

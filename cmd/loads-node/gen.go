@@ -41,6 +41,7 @@ type genFlags struct {
 	machine int
 	of      int
 	maxLag  time.Duration
+	lenient bool
 	hgrm    string
 	hlog    string
 	series  string
@@ -104,6 +105,7 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 	fs.IntVar(&f.threads, "threads", 0, "loops that generate load; 0 is as the file says, or one for each processor")
 	fs.Uint64Var(&f.seed, "seed", 0, "of random arrivals, to repeat them; 0 is another each time")
 	fs.DurationVar(&f.maxLag, "max-lag", 0, "how late the generator itself may start users at p99 before the run is invalid; 0 is 100ms with a file and no limit without, negative no limit")
+	fs.BoolVar(&f.lenient, "tolerant", false, "tell how late and busy the generator itself was, and judge it only by --max-lag")
 	fs.StringVar(&f.hgrm, "hgrm", "", "write the distribution of each metric to `PREFIX`phase.metric.hgrm, in HdrHistogram's format")
 	fs.StringVar(&f.hlog, "hlog", "", "write a log of HdrHistogram to `FILE`, a histogram for each metric and second")
 	fs.StringVar(&f.series, "series", "", "write what was counted in each second to `FILE`, a line of JSON each")
@@ -157,6 +159,13 @@ func (f *genFlags) config() (engine.Config, error) {
 		Machine: f.machine, Machines: f.of, Threads: f.threads, Seed: f.seed, Start: f.start,
 		Limits: engine.Limits{Lag: f.maxLag}, Name: f.file, Patient: f.patient,
 	}
+	// A first try on a busy computer is no fault of the generator's, so how late
+	// it was is told, and judged only when asked for.
+	if (f.file == "" || f.lenient) && f.maxLag == 0 {
+		cfg.Limits = engine.Limits{Lag: -1, Pause: -1, Steal: -1}
+	} else if f.lenient {
+		cfg.Limits.Pause, cfg.Limits.Steal = -1, -1
+	}
 	if cfg.Seed == 0 {
 		cfg.Seed = rand.Uint64()
 	}
@@ -167,12 +176,7 @@ func (f *genFlags) config() (engine.Config, error) {
 			return cfg, fmt.Errorf("read the benchmark: %w", err)
 		}
 	} else {
-		// A first try on a busy computer is no fault of the generator's, so
-		// how late it was is told, and judged only when asked for.
 		cfg.Name, cfg.Patient = "gen", true
-		if f.maxLag == 0 {
-			cfg.Limits = engine.Limits{Lag: -1, Pause: -1, Steal: -1}
-		}
 		if data, err = f.url.benchmark(); err != nil {
 			return cfg, err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -109,7 +110,8 @@ func (c *checkCommand) check(ctx context.Context, file string, env strategies.En
 	if err != nil {
 		return result, err
 	}
-	project, err := readPlans(file, data, env)
+	plans, err := readPlans(file, data, env)
+	project := plans.project
 	if errors.As(err, &result.Faults) {
 		return result, nil
 	}
@@ -152,11 +154,31 @@ func (c *checkCommand) show(r checkResult) error {
 }
 
 // readPlans parses the file and finds all its faults, which are its error.
-func readPlans(file string, data []byte, env strategies.Environment) (strategies.Project, error) {
+func readPlans(file string, data []byte, env strategies.Environment) (planFile, error) {
 	if err := strategies.Check(file, data, env); err != nil {
-		return strategies.Project{}, err
+		return planFile{}, err
 	}
-	return strategies.ParseFile(file, data)
+	p, err := readWhole(file, data)
+	if err != nil {
+		return planFile{}, err
+	}
+	var faults strategies.Faults
+	for _, plan := range p.project.Plans {
+		var more strategies.Faults
+		if err := checkBenchmarks(filepath.ToSlash(filepath.Dir(file)), plan, env); errors.As(err, &more) {
+			faults = append(faults, more...)
+		}
+	}
+	return p, faults.Err()
+}
+
+// readWhole parses the file, and puts its benchmarks into it.
+func readWhole(file string, data []byte) (planFile, error) {
+	project, err := strategies.ParseFile(file, data)
+	if err != nil {
+		return planFile{}, err
+	}
+	return embedBenchmarks(file, data, project)
 }
 
 // readFile reads a file named on the command line; - is standard input.

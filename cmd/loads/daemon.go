@@ -194,6 +194,7 @@ func (d *daemon) startBroker(ctx context.Context, o daemonOptions, store *db.DB)
 	d.broker = broker.New(broker.Config{
 		Store: store, Pools: pools, Dial: dial,
 		Dir: o.dir, Log: o.log, Version: o.version, MaxCost: o.maxCost,
+		CheckBenchmarks: func(p strategies.Plan, env strategies.Environment) error { return checkBenchmarks("", p, env) },
 	})
 	d.clean.add("broker", func(context.Context) error { return d.broker.Close() })
 	if err := d.broker.Start(ctx); err != nil {

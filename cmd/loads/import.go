@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/loads/loads/strategies"
 )
 
 // importCommand brings plan files to the broker.
@@ -38,6 +40,12 @@ func (c *importCommand) run(cmd *cobra.Command, args []string) error {
 		data, err := c.readFile(file)
 		if err != nil {
 			return err
+		}
+		// A file with faults goes as it is: the broker names them.
+		if plans, err := readWhole(file, data); err == nil {
+			data = plans.data
+		} else if _, parseErr := strategies.ParseFile(file, data); parseErr == nil {
+			return err // a benchmark can't be read
 		}
 		project, err := client.Import(ctx, file, data, !c.keep)
 		if err != nil {
