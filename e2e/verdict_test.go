@@ -87,6 +87,17 @@ const (
 	ticks   = `criteria: ['count("sleep.ticks") == 6']`
 )
 
+// benchmarking is a step whose benchmark asks a server that is not there.
+func benchmarking(flags string) string {
+	const file = `name: nobody
+http: {host: http://127.0.0.1:9}
+usersPerSec: 20
+duration: 1s
+scenario: [{get: [{httpRequest: {GET: /, sla: {errorRatio: 0.5, blockedRatio: 1}}}]}]
+`
+	return fmt.Sprintf("{name: load, container_name: loads/node, additional_command_args: --patient %s, benchmark: {file: a.yaml, files: {a.yaml: %q}}}", flags, file)
+}
+
 func breakages(t *testing.T) []breakage {
 	service := func(more string) string {
 		return "\n  - {name: web, container_name: loads/node, additional_command_args: serve" + more + ", dns_name: web.test, port_mapping: '8000:8000', " +
@@ -122,6 +133,8 @@ func breakages(t *testing.T) []breakage {
 		{name: "socket can't be removed, which would silence the rest", step: probing(t, "unlink $STATSD_SOCKET"), verdict: broker.Errored, reason: "code 1"},
 		{name: "program for another processor", step: foreign(t), verdict: broker.Errored, reason: "code 1"},
 		{name: "step is skipped, as a criterion ends the run", terms: `criteria: [{expr: 'count("sleep.ticks") < 2', stop: true}]`, step: "- " + ticking + "\n  - {name: late, run_delay: 30, container_name: loads/node, additional_command_args: sleep 1s}", verdict: broker.Fail, reason: "limit < 2"},
+		{name: "benchmark fails", step: benchmarking("--tolerant"), verdict: broker.Fail, reason: "phase main: "},
+		{name: "generator of a benchmark is late", step: benchmarking("--max-lag 1ns"), verdict: broker.Invalid, reason: "load/0: the generator started users late"},
 		{name: "aborted", terms: ticks, step: ticking, act: abort, verdict: broker.Aborted, reason: "aborted"},
 		{name: "relay is killed", terms: ticks, step: ticking, act: signal(broker.RoleRelay, "KILL"), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
 		{name: "relay is stopped to the end", terms: ticks, step: ticking, act: signal(broker.RoleRelay, "STOP"), verdict: broker.Invalid, reason: "relay of load/0 ended before"},

@@ -220,9 +220,16 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 	for _, file := range files {
 		err = errors.Join(err, file.Close())
 	}
+	var s *summary
+	if result != nil {
+		s = summarize(cfg, result)
+		if points, ok := sink.(*stats.Points); ok {
+			_ = points.Verdict(s.Invalid, s.whyFailed()) // that it was lost is told by Close
+		}
+	}
 	if receiver != nil {
-		if lost := receiver.Close(); lost != nil && result != nil {
-			result.Invalid = append(result.Invalid, fmt.Sprintf("metrics are incomplete: %v", lost))
+		if lost := receiver.Close(); lost != nil && s != nil {
+			s.spoil(fmt.Sprintf("metrics are incomplete: %v", lost))
 		}
 	}
 	if err != nil {
@@ -233,7 +240,6 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 			return err
 		}
 	}
-	s := summarize(cfg, result)
 	if f.json {
 		err = writeJSON(p.stdout, s)
 	} else {

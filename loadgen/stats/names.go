@@ -24,7 +24,10 @@ const (
 	nameStarted = "gen.started" // counter of users
 	nameDelayed = "gen.delayed" // counter of users who started late, as too many were busy
 	nameLongest = "gen.longest" // gauge of the longest such delay, ms
-	nameLag     = "gen.lag"     // timer of how late the generator itself started users, ms
+	// Counters with the tag reason, at the end of a run.
+	nameWhyInvalid = "gen.invalid" // why the numbers must not be trusted
+	nameWhyFailed  = "gen.failed"  // why a phase failed
+	nameLag        = "gen.lag"     // timer of how late the generator itself started users, ms
 )
 
 // eachPoint calls add for what is told of a metric.

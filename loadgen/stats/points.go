@@ -3,6 +3,8 @@ package stats
 import (
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
 
 	"github.com/loads/loads/metrics"
 )
@@ -40,6 +42,45 @@ func (s *Points) Report(r *Report) error {
 		return fmt.Errorf("send statistics: %w", err)
 	}
 	return nil
+}
+
+// Verdict sends, once the run is over, why its numbers must not be trusted, and
+// why it failed. The broker tells people.
+func (s *Points) Verdict(invalid, failed []string) error {
+	s.lines, s.err = s.lines[:0], nil
+	for name, reasons := range map[string][]string{nameWhyInvalid: invalid, nameWhyFailed: failed} {
+		for _, reason := range reasons {
+			tags := []metrics.Tag{{Name: "reason", Value: reasonText(reason)}}
+			s.add(metrics.Point{Kind: metrics.Counter, Name: name, Tags: tags, Value: 1})
+		}
+	}
+	if s.err != nil || len(s.lines) == 0 {
+		return s.err
+	}
+	if _, err := s.w.Write(s.lines); err != nil {
+		return fmt.Errorf("send the verdict: %w", err)
+	}
+	return nil
+}
+
+// longestReason is what a tag may be long, in characters.
+const longestReason = 300
+
+// reasonText makes a tag's value of a sentence.
+func reasonText(text string) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case r == ',':
+			return ';'
+		case r == '|' || !unicode.IsPrint(r):
+			return ' '
+		}
+		return r
+	}, text)
+	if runes := []rune(text); len(runes) > longestReason {
+		text = string(runes[:longestReason-1]) + "…"
+	}
+	return strings.TrimSpace(text)
 }
 
 func (s *Points) add(p metrics.Point) {
