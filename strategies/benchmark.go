@@ -117,20 +117,22 @@ func (x *expander) benchmark(s Step, r *Resolved) error {
 	return nil
 }
 
-func (x *expander) params(s Step) ([]Variable, error) {
-	var params []Variable
+// params returns those that have values, and what is wrong with the first other.
+func (x *expander) params(s Step) (params []Variable, err error) {
 	for _, p := range s.Benchmark.Params {
-		value, err := x.expand(p.Value)
-		if err != nil {
-			return nil, fmt.Errorf("interpolate benchmark.params.%s: %w", p.Name, err)
+		value, wrong := x.expand(p.Value)
+		if wrong == nil {
+			params = append(params, Variable{p.Name, value})
+		} else if err == nil {
+			err = fmt.Errorf("interpolate benchmark.params.%s: %w", p.Name, wrong)
 		}
-		params = append(params, Variable{p.Name, value})
 	}
-	return params, nil
+	return params, err
 }
 
 // SampleParams returns the values of the benchmark's parameters as they could
-// be on the step's first machine, to check the benchmark with before there is one.
+// be on the step's first machine, to check the benchmark before there is one. The
+// error is about the first that has no value; for such the value is 1.
 func (s Step) SampleParams(run Environment) (map[string]string, error) {
 	x := newExpander(s.EnvironmentData, run)
 	x.builtin = func(name string) (string, bool) {
@@ -145,8 +147,11 @@ func (s Step) SampleParams(run Environment) (map[string]string, error) {
 		return "0", isBuiltin(name)
 	}
 	params, err := x.params(s)
-	if err != nil {
-		return nil, err
+	values := Environment(params).Map()
+	for _, p := range s.Benchmark.Params {
+		if _, ok := values[p.Name]; !ok {
+			values[p.Name] = "1"
+		}
 	}
-	return Environment(params).Map(), nil
+	return values, err
 }

@@ -54,8 +54,7 @@ func embedBenchmarks(file string, data []byte, project strategies.Project) (plan
 }
 
 // embedBenchmark reads the files of a step's benchmark that the plan does not
-// have. Those that the benchmark reads can only be known when it is right; what
-// is missing in the end is a fault of it.
+// have. What is missing of those that the benchmark reads is a fault of it.
 func embedBenchmark(folder string, step *strategies.Step) error {
 	b := *step.Benchmark
 	files := map[string]string{}
@@ -84,18 +83,11 @@ func embedBenchmark(folder string, step *strategies.Step) error {
 	if err := read(b.File); err != nil {
 		return err
 	}
-	params, err := step.SampleParams(nil)
-	if err != nil {
-		params = nil // some come with the run
-	}
+	params, _ := step.SampleParams(nil) // some may come with the run
 	text, _ := b.Text(b.File)
-	parsed, err := benchmark.Parse(b.File, []byte(text), params)
-	if err != nil {
-		return nil // its faults are told when it is checked
-	}
-	for _, use := range parsed.Files {
+	for _, use := range benchmark.FilesOf([]byte(text), params) {
 		if isInside(use.Name) {
-			_ = read(path.Join(path.Dir(b.File), use.Name)) // likewise
+			_ = read(path.Join(path.Dir(b.File), use.Name)) // what is missing is told when it is checked
 		}
 	}
 	return nil
