@@ -107,3 +107,13 @@ func TestPlansAreBroughtWithTheirBenchmarks(t *testing.T) {
 		t.Errorf("without its file: got %v, want a fault", err)
 	}
 }
+
+func TestBenchmarksOfExamplesAreRight(t *testing.T) {
+	examples, err := filepath.Glob("../../examples/*.yaml")
+	if err != nil || len(examples) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	if code, stdout, stderr := invoke(t, append([]string{"check"}, examples...)...); code != 0 {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+}
