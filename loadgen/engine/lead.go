@@ -32,8 +32,9 @@ type message struct {
 	period   int
 	batch    *stats.Batch
 	failures map[string]int64
-	busy     float64 // share of the period in which the loop's thread had a processor
-	ports    int64   // that it lacked in the period
+	busy     float64             // share of the period in which the loop's thread had a processor
+	ports    int64               // that it lacked in the period
+	hosts    []stats.Connections // by endpoint
 	err      error
 }
 
@@ -79,6 +80,7 @@ type leader struct {
 	result *Result
 	out    *outlet
 	watch  *watcher
+	hosts  [][]stats.Connections // by loop, as told last
 	err    error
 }
 
@@ -90,7 +92,7 @@ func (e *engine) lead(ctx context.Context) (*Result, error) {
 	l := &leader{
 		engine: e, start: e.startAt(), course: phases.NewCourse(e.list, e.loops), judge: stats.NewJudge(e.period),
 		totals: stats.NewTotals(e.names), report: stats.NewReport(0), ends: make([]int, e.loops), failed: map[int][]string{}, gone: map[int][]bool{},
-		out: newOutlet(e.cfg.Sinks), watch: newWatcher(e),
+		out: newOutlet(e.cfg.Sinks), watch: newWatcher(e), hosts: make([][]stats.Connections, e.loops),
 	}
 	for i := range l.ends {
 		l.ends[i] = -1
@@ -212,6 +214,7 @@ func (l *leader) heed(m message) {
 	case periodEnded:
 		l.ends[m.loop] = max(l.ends[m.loop], m.period)
 		l.watch.note(m)
+		l.hosts[m.loop] = m.hosts
 		if slices.Min(l.ends) >= l.period {
 			l.endPeriod()
 		}

@@ -376,3 +376,13 @@ func TestConnectionsAreClosedWhenAskedTo(t *testing.T) {
 		}
 	}
 }
+
+// What a handler starts is due since the answer, not since the request before.
+func TestSequencesOfHandlersAreDueSinceTheAnswer(t *testing.T) {
+	file := strings.Replace(phase("atOnce", "users: 1"), "[{s: [{httpRequest: {GET: /,", "{initialSequences: [{a: [{httpRequest: {GET: /, handler: {onCompletion: [{newSequence: s}]},", 1)
+	file = strings.Replace(file, "}}}]}]}}", "}}}]}], sequences: [{s: [{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}}}]}]}}}", 1)
+	_, cell := run(t, file, slow(2*time.Second))
+	if before := cell.Latency.Min() - cell.Service.Min(); cell.Responses != 1 || before > 1900 {
+		t.Errorf("the second request counts from %v ms before it was sent, want from the first answer", before)
+	}
+}
