@@ -31,6 +31,7 @@ type genFlags struct {
 	check   checkFlags
 	url     urlFlags
 	file    string
+	text    string // of a benchmark, in the environment
 	runID   string
 	json    bool
 	quiet   bool
@@ -117,7 +118,7 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.check.json, f.runID = f.json, p.getenv("RUN_ID")
+	f.check.json, f.runID, f.text = f.json, p.getenv("RUN_ID"), p.getenv("LOADS_BENCHMARK")
 	if len(rest) > 0 {
 		f.file = rest[0]
 	}
@@ -162,11 +163,14 @@ func (f *genFlags) config() (engine.Config, error) {
 	}
 	var data []byte
 	var err error
-	if f.file != "" {
+	switch {
+	case f.file != "":
 		if data, err = os.ReadFile(f.file); err != nil {
 			return cfg, fmt.Errorf("read the benchmark: %w", err)
 		}
-	} else {
+	case f.text != "" && f.url.url == "":
+		cfg.Name, data = "LOADS_BENCHMARK", []byte(f.text)
+	default:
 		// A first try on a busy computer is no fault of the generator's, so
 		// how late it was is told, and judged only when asked for.
 		cfg.Name, cfg.Patient = "gen", true

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -92,5 +93,17 @@ func TestGenOfOneRequestKeepsItsUsersBusy(t *testing.T) {
 	}
 	if m := s.Metrics[0]; m.Requests < 3 || m.Responses < 3 || s.Users[0].MostBusy > 3 {
 		t.Errorf("got %+v, %+v, want requests of three users", m, s.Users)
+	}
+}
+
+func TestGenRunsWhatTheEnvironmentHolds(t *testing.T) {
+	text, err := os.ReadFile(benchmarkFile(t, "{blockedRatio: 1}", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	p := program{&out, &errs, func(name string) string { return map[string]string{"LOADS_BENCHMARK": string(text)}[name] }}
+	if status := p.main(t.Context(), []string{"gen", "--max-lag=-1s"}); status != 0 || !strings.Contains(out.String(), "look") {
+		t.Errorf("got exit status %d, %s%s, want 0 and the metric", status, out.String(), errs.String())
 	}
 }
