@@ -217,7 +217,7 @@ func (l *leader) heed(m message) {
 		l.ends[m.loop] = max(l.ends[m.loop], m.period)
 		l.watch.note(m)
 		l.hosts[m.loop] = m.hosts
-		if slices.Min(l.ends) >= l.period {
+		for slices.Min(l.ends) >= l.period {
 			l.endPeriod()
 		}
 	case phaseFailed:
