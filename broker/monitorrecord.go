@@ -16,6 +16,8 @@ type Monitor struct {
 	// as long as they don't answer, or when there is none.
 	InfluxURL  string `db:"influx_url"`
 	GrafanaURL string `db:"grafana_url"`
+	// SourceURL is where that Grafana finds InfluxDB.
+	SourceURL string `db:"source_url"`
 	// DashboardURL is the run's dashboard in that Grafana; empty before it is
 	// published.
 	DashboardURL string `db:"dashboard_url"`

@@ -6,7 +6,7 @@ import (
 	"github.com/loads/loads/broker"
 )
 
-const monitorColumns = "user, secret, cert, key, influx_url, grafana_url, dashboard_url"
+const monitorColumns = "user, secret, cert, key, influx_url, grafana_url, source_url, dashboard_url"
 
 // Monitor returns the run's monitor; ENotFound when it has none.
 func (d *DB) Monitor(ctx context.Context, runUUID string) (m broker.Monitor, err error) {
@@ -30,8 +30,8 @@ func (d *DB) SaveMonitor(ctx context.Context, run *broker.Run, m broker.Monitor)
 		if err != nil {
 			return err
 		}
-		_, err = t.ExecContext(ctx, `INSERT OR REPLACE INTO monitor (run_id, `+monitorColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			run.ID, m.User, m.Secret, m.Cert, m.Key, m.InfluxURL, m.GrafanaURL, m.DashboardURL)
+		_, err = t.ExecContext(ctx, `INSERT OR REPLACE INTO monitor (run_id, `+monitorColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			run.ID, m.User, m.Secret, m.Cert, m.Key, m.InfluxURL, m.GrafanaURL, m.SourceURL, m.DashboardURL)
 		return err
 	})
 }

@@ -11,6 +11,7 @@ CREATE TABLE monitor (
     key           TEXT NOT NULL,
     influx_url    TEXT NOT NULL,
     grafana_url   TEXT NOT NULL,
+    source_url    TEXT NOT NULL,
     dashboard_url TEXT NOT NULL
 ) STRICT;
 
