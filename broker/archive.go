@@ -120,6 +120,15 @@ func (b *Broker) Archive(ctx context.Context, runUUID string) (Archive, error) {
 	return b.cfg.Store.Archive(ctx, runUUID)
 }
 
+// Archiving reports whether a run is being archived, without trouble.
+func (b *Broker) Archiving(ctx context.Context) (bool, error) {
+	if b.cfg.Archiver == nil {
+		return false, nil
+	}
+	list, err := b.cfg.Store.Archives(ctx)
+	return slices.ContainsFunc(list, func(a Archive) bool { return a.Trouble == "" }), err
+}
+
 // Monitor returns the run's own InfluxDB and Grafana; ENotFound when it has none.
 func (b *Broker) Monitor(ctx context.Context, runUUID string) (Monitor, error) {
 	return b.cfg.Store.Monitor(ctx, runUUID)

@@ -71,6 +71,11 @@ func (c *Client) Trust(certificates *tls.Config) {
 	c.http.Transport = &http.Transport{TLSClientConfig: certificates}
 }
 
+// Answers reports whether Grafana says that it is well.
+func (c *Client) Answers(ctx context.Context) bool {
+	return c.call(ctx, http.MethodGet, "/api/health", nil, nil) == nil
+}
+
 // A statusError is an answer that is no success.
 type statusError struct {
 	status  int

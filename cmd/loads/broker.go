@@ -153,7 +153,10 @@ func waitIdle(ctx context.Context, b *broker.Broker, idle chan<- struct{}) {
 func busy(ctx context.Context, b *broker.Broker) (bool, error) {
 	active := []broker.RunState{broker.Initializing, broker.Running, broker.Terminating}
 	runs, err := b.Runs(ctx, broker.RunFilter{States: active, Limit: 1})
-	return len(runs) > 0, err
+	if len(runs) > 0 || err != nil {
+		return len(runs) > 0, err
+	}
+	return b.Archiving(ctx)
 }
 
 // newLogger makes the process's logger.
