@@ -5,8 +5,6 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/loads/loads/broker"
 )
 
 // Monitor is a run's own InfluxDB and Grafana.
@@ -43,13 +41,4 @@ func (c *Client) Monitor(ctx context.Context, run string) (Monitor, error) {
 	var a monitorAnswer
 	err := c.call(ctx, get(runPath(run)+"/monitor", nil), &a)
 	return a.Monitor, err
-}
-
-// archived returns nil when the run is not archived.
-func (s *Server) archived(ctx context.Context, runUUID string) (*broker.Archive, error) {
-	a, err := s.broker.Archive(ctx, runUUID)
-	if broker.CodeOf(err) == broker.ENotFound {
-		return nil, nil
-	}
-	return &a, err
 }

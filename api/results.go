@@ -59,14 +59,10 @@ func (s *Server) summary(ctx context.Context, in *uuidInput) (reportAnswer, erro
 		r.Summary.Metrics = []metrics.MetricSummary{}
 	}
 	influx, err := s.exported(ctx, in.UUID)
-	if err != nil {
-		return reportAnswer{}, err
-	}
-	archive, err := s.archived(ctx, in.UUID)
 	return reportAnswer{done(), Report{
 		SpentUSD: broker.Spent(r.Machines, time.Now()),
 		Run:      runWithPlan(r.Run), Machines: machinesOf(r.Run, r.Machines), Summary: r.Summary, Hosts: r.Hosts, Ledger: r.Ledger,
-		Influx: influx, Archive: archive,
+		Influx: influx, Archive: r.Archive,
 	}}, err
 }
 

@@ -104,6 +104,7 @@ type Report struct {
 	Summary  metrics.Summary
 	Hosts    []metrics.HostSummary // what the machines told of themselves
 	Ledger   metrics.Ledger
+	Archive  *Archive // nil when the run is not archived
 }
 
 // New makes a Broker. Start begins its work.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -292,6 +294,9 @@ func (x *execution) feedMonitor(ctx context.Context, at Monitor) error {
 	file := ""
 	if url, _ := x.archiveURL(); url != "" && x.b.cfg.Archiver != nil {
 		file = x.b.pointsFile(x.ref.UUID)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			return fmt.Errorf("make the run's folder: %w", err)
+		}
 	}
 	err := x.b.cfg.Monitor.Feeder.Feed(feeding, x.ref.UUID, at, file, x.monitor.ending)
 	if ctx.Err() != nil {

@@ -1,6 +1,9 @@
 package broker
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // A Monitor is the InfluxDB and the Grafana that a run has to itself, on the
 // machine of its monitor step.
@@ -38,6 +41,17 @@ type Archive struct {
 	// Trouble says why it could not be stored the last time.
 	Trouble string `db:"trouble" json:"trouble,omitempty"`
 	Done    bool   `db:"done" json:"done"`
+}
+
+// String says in a few words how far the archive is.
+func (a Archive) String() string {
+	switch {
+	case a.Done:
+		return fmt.Sprintf("%s, %d bytes, SHA-256 %s", a.URL, a.Size, a.SHA256)
+	case a.Trouble != "":
+		return fmt.Sprintf("%s, not yet: %s", a.URL, a.Trouble)
+	}
+	return a.URL + ", not yet"
 }
 
 // MonitorStore keeps what runs have of their own elsewhere.

@@ -37,6 +37,8 @@ const (
 const (
 	influxImageVariable  = "INFLUXDB_IMAGE"
 	grafanaImageVariable = "GRAFANA_IMAGE"
+	// With this at its end, the variable says where the image's tarball is.
+	tarballSuffix = "_URL"
 )
 
 // Files of the monitor's containers.
@@ -66,8 +68,8 @@ func (x *execution) startMonitor(ctx context.Context, m *machine) (Monitor, erro
 		return Monitor{}, err
 	}
 	spec := x.monitorSpec(m, "influxdb", influxPort, at)
-	spec.Image, spec.Env = influx, influxEnv()
-	image, err := x.b.startMonitorPart(ctx, m, &spec)
+	spec.Env = influxEnv()
+	image, err := x.b.startMonitorPart(ctx, m, influx, &spec)
 	if err != nil {
 		return Monitor{}, err
 	}
@@ -79,7 +81,7 @@ func (x *execution) startMonitor(ctx context.Context, m *machine) (Monitor, erro
 		return Monitor{}, err
 	}
 	at.SourceURL = sourceURL(m, spec, at)
-	if grafana != "" {
+	if grafana.ref != "" {
 		if at.GrafanaURL, err = x.startGrafana(ctx, m, at, grafana); err != nil {
 			if ctx.Err() != nil {
 				return Monitor{}, ctx.Err()
@@ -121,14 +123,20 @@ func (x *execution) monitorIsReady(ctx context.Context, m *machine, at Monitor, 
 }
 
 // monitorImages are those that the step's variables name, or else the broker's.
-func (x *execution) monitorImages(m *machine) (influx, grafana string, err error) {
+func (x *execution) monitorImages(m *machine) (influx, grafana monitorImage, err error) {
 	env, err := x.monitorEnv(m)
 	if err != nil {
-		return "", "", err
+		return monitorImage{}, monitorImage{}, err
+	}
+	named := func(variable, otherwise string) monitorImage {
+		return monitorImage{ref: cmp.Or(env[variable], otherwise), url: env[variable+tarballSuffix]}
 	}
 	cfg := x.b.cfg.Monitor
-	return cmp.Or(env[influxImageVariable], cfg.InfluxImage), cmp.Or(env[grafanaImageVariable], cfg.GrafanaImage), nil
+	return named(influxImageVariable, cfg.InfluxImage), named(grafanaImageVariable, cfg.GrafanaImage), nil
 }
+
+// A monitorImage is an image, from a registry or from a tarball.
+type monitorImage struct{ ref, url string }
 
 // monitorEnv is the environment of the monitor step.
 func (x *execution) monitorEnv(m *machine) (map[string]string, error) {
@@ -215,15 +223,14 @@ func influxEnv() []string {
 	}
 }
 
-func (x *execution) startGrafana(ctx context.Context, m *machine, at Monitor, image string) (string, error) {
+func (x *execution) startGrafana(ctx context.Context, m *machine, at Monitor, image monitorImage) (string, error) {
 	spec := x.monitorSpec(m, "grafana", grafanaPort, at)
-	spec.Image = image
 	spec.Env = []string{
 		"GF_SERVER_PROTOCOL=https", "GF_SERVER_CERT_FILE=" + monitorCert, "GF_SERVER_CERT_KEY=" + monitorKey,
 		"GF_SECURITY_ADMIN_USER=" + at.User, "GF_SECURITY_ADMIN_PASSWORD__FILE=" + monitorSecret,
 		"GF_USERS_ALLOW_SIGN_UP=false", "GF_ANALYTICS_REPORTING_ENABLED=false", "GF_ANALYTICS_CHECK_FOR_UPDATES=false",
 	}
-	if _, err := x.b.startMonitorPart(ctx, m, &spec); err != nil {
+	if _, err := x.b.startMonitorPart(ctx, m, image, &spec); err != nil {
 		return "", err
 	}
 	return monitorURL(ctx, m, spec, grafanaPort)
@@ -231,8 +238,8 @@ func (x *execution) startGrafana(ctx context.Context, m *machine, at Monitor, im
 
 // startMonitorPart starts a container of a monitor, or finds it, and returns
 // its image.
-func (b *Broker) startMonitorPart(ctx context.Context, m *machine, spec *ContainerSpec) (image string, err error) {
-	if image, err = m.engine.EnsureImage(ctx, spec.Image, ""); err != nil {
+func (b *Broker) startMonitorPart(ctx context.Context, m *machine, from monitorImage, spec *ContainerSpec) (image string, err error) {
+	if image, err = m.engine.EnsureImage(ctx, from.ref, from.url); err != nil {
 		return "", err
 	}
 	spec.Image = image

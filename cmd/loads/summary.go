@@ -248,16 +248,7 @@ func writeArchive(w io.Writer, a *broker.Archive) error {
 	if a == nil {
 		return nil
 	}
-	line := "archive: " + a.URL
-	switch {
-	case a.Done:
-		line += fmt.Sprintf(", %d bytes, SHA-256 %s", a.Size, a.SHA256)
-	case a.Trouble != "":
-		line += ", not yet: " + a.Trouble
-	default:
-		line += ", to be made once the run is over"
-	}
-	_, err := fmt.Fprintln(w, line)
+	_, err := fmt.Fprintln(w, "archive:", a)
 	return err
 }
 
