@@ -233,15 +233,12 @@ func (b *Broker) storeArchive(ctx context.Context, run *Run, a *Archive) error {
 		return err
 	}
 	b.hub.notify(run.UUID)
-	// What is left of them is deleted with the run.
-	return errors.Join(os.Remove(f.Name()), ignoreMissing(os.Remove(b.pointsFile(run.UUID))))
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	for _, name := range []string{f.Name(), b.pointsFile(run.UUID)} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			b.cfg.Log.Warn("remove what is archived", "run", run.UUID, "error", err)
+		}
 	}
-	return err
+	return nil
 }
 
 // archiveFile opens the file that is to be stored. It is made once, so that an

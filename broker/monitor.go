@@ -152,9 +152,12 @@ func (x *execution) runMonitor(ctx context.Context) {
 // driveMonitor returns nil when the monitor has come to its end in order.
 func (x *execution) driveMonitor(ctx context.Context) error {
 	mo := x.monitor
+	if err := x.loadMonitor(ctx, false); err != nil { // at once, as its lease is to be renewed
+		return err
+	}
 	if x.step(mo.index).State.Over() {
 		closeOnce(mo.settled)
-		return x.loadMonitor(ctx, false)
+		return nil
 	}
 	if x.b.cfg.Monitor.InfluxImage == "" {
 		return Errorf(EInvalid, "this broker makes no monitors, and keeps the metrics itself")

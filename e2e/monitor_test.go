@@ -322,6 +322,7 @@ func TestARunHasAnInfluxDBOfItsOwnAndIsArchived(t *testing.T) {
 		}
 	}
 	d.notShown(run, m.at.Password)
+	d.saysHowToSignIn(run, m.at)
 	d.kill()
 	d.start()
 	before := m.ticks(run)
@@ -450,6 +451,33 @@ func (d *daemon) notShown(run, secret string) {
 		if text == "" || strings.Contains(text, secret) {
 			d.t.Errorf("%s shows the monitor's password, or nothing", name)
 		}
+	}
+}
+
+// saysHowToSignIn wants the command line to tell what the call tells, and the
+// run's page where to look.
+func (d *daemon) saysHowToSignIn(run string, at api.Monitor) {
+	d.t.Helper()
+	out, err := exec.Command(filepath.Join(binDir, "loads"), "monitor", run, "--broker", d.BaseURL).CombinedOutput()
+	if err != nil {
+		d.t.Fatalf("loads monitor: %v\n%s", err, out)
+	}
+	res, err := http.Get(d.BaseURL + "/run/" + run)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	page, err := io.ReadAll(res.Body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, want := range []string{at.InfluxURL, at.GrafanaURL} {
+		if !strings.Contains(string(out), want) || !strings.Contains(string(page), want) {
+			d.t.Errorf("%s is not on the run's page, or loads monitor does not say it:\n%s", want, out)
+		}
+	}
+	if !strings.Contains(string(out), at.Password) || strings.Contains(string(page), at.Password) {
+		d.t.Error("the password is on the run's page, or loads monitor does not say it")
 	}
 }
 

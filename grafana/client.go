@@ -68,7 +68,7 @@ func NewClient(base, public, token string) (*Client, error) {
 // Trust says by which certificates an https address is known. It is for before
 // the client is used.
 func (c *Client) Trust(certificates *tls.Config) {
-	c.http.Transport = &http.Transport{TLSClientConfig: certificates}
+	c.http.Transport = &http.Transport{TLSClientConfig: certificates, IdleConnTimeout: time.Minute}
 }
 
 // Answers reports whether Grafana says that it is well.
