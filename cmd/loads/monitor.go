@@ -66,8 +66,10 @@ func (o *daemonOptions) monitors(ctx context.Context, cfg *broker.Config, f *fee
 	}
 	cfg.Archiver = archiver
 	cfg.Archive = broker.ArchiveConfig{URL: o.monitor.archive, Documents: []broker.Document{
-		{Name: "report.html", Write: report.HTML}, {Name: "report.json", Write: report.JSON},
-		{Name: "report.md", Write: report.Markdown}, {Name: "metrics.csv", Write: report.CSV},
+		{Name: "report.html", Write: report.HTML},
+		{Name: "report.json", Write: report.JSON},
+		{Name: "report.md", Write: report.Markdown},
+		{Name: "metrics.csv", Write: report.CSV},
 	}}
 	return nil
 }
