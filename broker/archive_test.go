@@ -248,8 +248,11 @@ func TestAnArchiveGoesOnAfterARestartAndEndsWithItsRun(t *testing.T) {
 	t.Parallel()
 	l := openLibrary(t)
 	l.shelf.held = make(chan struct{})
-	begun := func() bool { _, _, passed := l.shelf.state(); return len(passed) > 0 }
 	run := l.run(aStep)
+	begun := func() bool {
+		a, err := l.store.Archive(t.Context(), run.UUID)
+		return err == nil && a.Upload != ""
+	}
 	waittest.Until(t, "it is begun", time.Minute, begun)
 	if err := l.broker.Close(); err != nil {
 		t.Fatal(err)
