@@ -221,9 +221,10 @@ func TestAnArchiveIsTriedUntilItIsStored(t *testing.T) {
 	if _, _, passed := l.shelf.state(); !slices.Equal(passed, []string{"", "upload-1", "upload-1", "upload-1"}) {
 		t.Errorf("gone on with %q, want with the upload that was noted", passed)
 	}
-	if files, _ := filepath.Glob(filepath.Join(l.cfg.Dir, "runs", run.UUID, "*")); len(files) != 0 {
-		t.Errorf("files are left: %v", files)
-	}
+	waittest.Until(t, "no file is left", time.Minute, func() bool {
+		files, err := filepath.Glob(filepath.Join(l.cfg.Dir, "runs", run.UUID, "*"))
+		return err == nil && len(files) == 0
+	})
 }
 
 func TestABucketOfTheMonitorStepComesFirst(t *testing.T) {
