@@ -231,7 +231,11 @@ func (x *execution) prepareMonitor(ctx context.Context) (Monitor, error) {
 		return Monitor{}, err
 	}
 	if m.State == MachinePrepared {
-		return x.b.cfg.Store.Monitor(ctx, x.ref.UUID)
+		at, err := x.b.cfg.Store.Monitor(ctx, x.ref.UUID)
+		if err != nil {
+			return Monitor{}, &storeError{err}
+		}
+		return at, x.tellMonitor(ctx, at, "") // unless that was done before a restart
 	}
 	if _, err := x.answer(ctx, m); err != nil {
 		return Monitor{}, err

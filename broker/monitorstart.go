@@ -111,12 +111,21 @@ func (x *execution) monitorIsReady(ctx context.Context, m *machine, at Monitor, 
 	if err := x.updateMachine(ctx, m, "", func(m *Machine) { m.State = MachinePrepared }); err != nil {
 		return err
 	}
+	return x.tellMonitor(ctx, at, image)
+}
+
+// tellMonitor says that the monitor is ready, and where it is, unless that was
+// said.
+func (x *execution) tellMonitor(ctx context.Context, at Monitor, image string) error {
+	if x.step(x.monitor.index).ReadyAt != nil {
+		return nil
+	}
 	where := "InfluxDB is at " + at.InfluxURL
 	if at.GrafanaURL != "" {
 		where += ", its Grafana at " + at.GrafanaURL
 	}
 	text := fmt.Sprintf("The run's %s; loads monitor %.8s says how to sign in.", where, x.ref.UUID)
-	return x.updateStep(ctx, m.Step, text, func(rec *StepRecord) {
+	return x.updateStep(ctx, x.monitor.index, text, func(rec *StepRecord) {
 		now := utcNow()
 		rec.State, rec.StartAt, rec.StartedAt, rec.ReadyAt, rec.ImageDigest = StepReady, now, now, now, image
 	})

@@ -333,7 +333,11 @@ func TestARunHasAnInfluxDBOfItsOwnAndIsArchived(t *testing.T) {
 	stopLoad(t, run)
 	r := d.await(run)
 	d.pass(r)
-	<-begun
+	select {
+	case <-begun:
+	case <-time.After(time.Minute):
+		t.Fatal("no upload was begun within a minute of the run's end")
+	}
 	d.kill()
 	release()
 	d.start()
