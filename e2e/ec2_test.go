@@ -14,7 +14,7 @@ import (
 	"github.com/loads/loads/broker"
 )
 
-// An ec2 is a simulated EC2 with real machines, as a process.
+// An ec2 is a simulated EC2 as a process.
 type ec2 struct {
 	t   *testing.T
 	env []string // for whoever uses it
@@ -22,12 +22,15 @@ type ec2 struct {
 	key string // of the admin calls
 }
 
-// startEC2 starts a simulated EC2 that ends with the test.
-func startEC2(t *testing.T) *ec2 {
+// startEC2 starts a simulated EC2 with real machines that ends with the test.
+func startEC2(t *testing.T) *ec2 { return startCloud(t, "real") }
+
+// startCloud starts a simulated EC2 with machines of the kind.
+func startCloud(t *testing.T, machines string, args ...string) *ec2 {
 	t.Helper()
 	dir := t.TempDir()
 	settings := filepath.Join(dir, "env")
-	cmd := exec.Command(filepath.Join(binDir, "loads"), "ec2sim", "--machines", "real", "--env", settings)
+	cmd := exec.Command(filepath.Join(binDir, "loads"), append([]string{"ec2sim", "--machines", machines, "--env", settings}, args...)...)
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		t.Fatal(err)
