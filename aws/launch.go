@@ -153,7 +153,8 @@ func (p *Pool) launch(ctx context.Context, r *region, e *entry) (again bool, err
 		if err == nil {
 			id := sdk.ToString(out.Instances[0].InstanceId)
 			p.log.Info("launched a machine", "machine", id, "at", rec.At, "region", rec.Region, "run", rec.Request.RunUUID)
-			if err := e.update(func(rec *record) { rec.Instance = id }); err != nil {
+			// The call has the machine's key, and is of no use any more.
+			if err := e.update(func(rec *record) { rec.Instance, rec.Launch = id, nil }); err != nil {
 				return false, err
 			}
 			return false, p.journal.note(rec.Request.RunUUID, r.name, id)
