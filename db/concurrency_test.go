@@ -153,7 +153,8 @@ func checkIntegrity(t *testing.T, path string) {
 func TestChangesAtOnce_StandOrFallAlone(t *testing.T) {
 	d, path := mustOpen(t)
 	run := mustRun(t, d)
-	taken := mustMachine(t, d, &run, 0, 0)
+	taken := broker.Machine{RunID: run.ID, State: broker.MachineRequested, Token: "taken"}
+	ok(t, d.SaveMachine(t.Context(), &run, &taken))
 	given, giveUp := context.WithCancel(context.Background())
 	giveUp()
 	other, err := mustOpenRaw(t, path).Conn(t.Context())
