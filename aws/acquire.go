@@ -63,7 +63,7 @@ func (p *Pool) acquire(ctx context.Context, req broker.MachineRequest) (broker.M
 		if err := ctx.Err(); err != nil {
 			return broker.Machine{}, &broker.Error{Code: broker.EUnavailable, Message: "asking EC2 for machines was given up", Err: err}
 		}
-		if rec := e.read(); rec.Launch == nil && rec.Instance == "" {
+		if e.read().Launch == nil {
 			if err := p.plan(ctx, r, e); err != nil {
 				return broker.Machine{}, err
 			}

@@ -22,8 +22,8 @@ type record struct {
 	Request broker.MachineRequest
 	Region  string
 	// Launch is the call that makes the machine, as it is or will be made; nil
-	// when none is under way. Until EC2 has answered, this is the only place
-	// where the machine's key is.
+	// when none is under way. It has the machine's key, which is nowhere else but
+	// on the machine. Once EC2 has answered, only its client token is kept.
 	Launch *ec2.RunInstancesInput `json:",omitempty"`
 	At     choice                 // where Launch is to
 	// Asked is when Launch was first written.

@@ -56,6 +56,7 @@ type machine struct {
 	Machine
 	engine Engine
 	reader *frameReader
+	asked  bool // its relay has been asked for the final frame, and has ended
 }
 
 func newExecution(b *Broker, run Run) *execution {
