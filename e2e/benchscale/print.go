@@ -76,13 +76,8 @@ func (m *measurement) printTimes(line func(string, string, ...any), report api.R
 	}
 	slices.SortFunc(starts, time.Time.Compare)
 	took := starts[len(starts)-1].Sub(report.Run.CreatedAt.Time)
-	launches := 0
-	for _, c := range state.Calls {
-		if c.Action == "RunInstances" && c.Code == "OK" {
-			launches += c.N
-		}
-	}
-	limits := max(0, float64(launches-callBurst)/callRate) // to which the broker keeps by itself
+	// The broker keeps to one call a machine by itself.
+	limits := max(0, float64(state.Launched-callBurst)/callRate)
 	if m.throttle {
 		limits = max(limits, float64(m.n-machineBurst)/machineRate)
 	}
