@@ -34,10 +34,15 @@ func (p *Pool) Release(ctx context.Context, m broker.Machine) error {
 	if rec := e.read(); !rec.Idle.IsZero() && p.isKept(rec) {
 		return nil // it was given back before
 	}
-	if !p.ledger.hold(e) {
-		return broker.Errorf(broker.EConflict, "machine %s is being given back already", m.ProviderID)
+	for !p.ledger.hold(e) { // it is being ended
+		if !sleep(ctx, 100*time.Millisecond) {
+			return ctx.Err()
+		}
 	}
 	defer p.ledger.free(e)
+	if p.ledger.get(m.Token) != e {
+		return nil
+	}
 	if rec := e.read(); p.isWorthKeeping(rec, m) {
 		err := p.keep(ctx, e)
 		if err == nil {

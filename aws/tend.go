@@ -8,7 +8,7 @@ import (
 )
 
 // tendEvery is the time between two looks at idle machines.
-const tendEvery = time.Second
+const tendEvery = 5 * time.Second
 
 // Tend sees to the machines that no run has, until ctx is done: it renews their
 // leases, ends those whose time is over or that do not answer, and launches what
