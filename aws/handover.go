@@ -95,4 +95,3 @@ func (l *ledger) pass(e *entry, req broker.MachineRequest, change func(*record))
 	l.entries[req.Token] = e
 	return nil
 }
-
