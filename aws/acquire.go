@@ -92,6 +92,7 @@ func (p *Pool) acquire(ctx context.Context, req broker.MachineRequest) (broker.M
 		}
 		why := getReady(ctx, r, e)
 		if why == nil {
+			p.images.note(p.cfg.Standby, e.read())
 			return p.machine(ctx, e.read())
 		}
 		if ctx.Err() != nil {

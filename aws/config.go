@@ -93,6 +93,8 @@ type Pool struct {
 	// broker runs.
 	ownFroms known[[]netip.Prefix]
 
+	images lastImages // of runs, for machines that stand by
+
 	mu      sync.Mutex
 	regions map[string]*region
 	scanned bool // all regions have been looked at since the start

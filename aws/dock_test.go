@@ -16,6 +16,7 @@ type dock struct {
 	containers []broker.Container
 	volumes    []broker.Volume
 	networks   []broker.Network
+	images     []string      // that were asked for
 	offset     time.Duration // of its clock
 	survey     metrics.Survey
 }
@@ -77,6 +78,10 @@ func (e *engine) List(context.Context, map[string]string) (list []broker.Contain
 
 func (e *engine) Remove(_ context.Context, id string) error {
 	return e.at(func(d *dock) { d.remove(id) })
+}
+
+func (e *engine) EnsureImage(_ context.Context, ref, url string) (string, error) {
+	return ref, e.at(func(d *dock) { d.images = append(d.images, ref+" "+url) })
 }
 
 func (e *engine) Start(context.Context, string) error { return e.at(func(*dock) {}) }

@@ -493,7 +493,10 @@ func TestStandby_KeepsMachinesReady(t *testing.T) {
 			t.Fatalf("%d launched, %d alive, want two", s.Launched, s.Alive)
 		}
 		c.allKept(p) // and they are no leftovers
-		got := c.acquire(p, requests(2, func(r *broker.MachineRequest) { ofSecond(r); r.VolumeGB = 0 }))
+		got := c.acquire(p, requests(2, func(r *broker.MachineRequest) {
+			ofSecond(r)
+			r.VolumeGB, r.Container, r.ContainerURL = 0, "app:1", "file:///app.tar"
+		}))
 		if n := c.sim.State().Launched; n > 4 {
 			t.Errorf("%d launched", n)
 		}
@@ -502,6 +505,7 @@ func TestStandby_KeepsMachinesReady(t *testing.T) {
 		if s := c.sim.State(); s.Launched != 4 || s.Alive != 4 {
 			t.Errorf("%d launched, %d alive, want four", s.Launched, s.Alive)
 		}
+		c.haveImage(t, p, "app:1 file:///app.tar")
 		c.release(p, got...)
 		time.Sleep(11 * time.Minute)
 		if n := c.sim.State().Alive; n != 2 {
@@ -531,6 +535,26 @@ func (c *cloud) allKept(p *aws.Pool) {
 		if !o.Idle && o.Kind == "instance" {
 			c.t.Errorf("%s is not kept: %+v", o.ProviderID, o)
 		}
+	}
+}
+
+// haveImage checks that machines that stand by were asked for the image, once.
+func (c *cloud) haveImage(t *testing.T, p *aws.Pool, want string) {
+	t.Helper()
+	owned, err := p.Owned(t.Context(), brokerID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range c.sim.Machines() {
+		i := slices.IndexFunc(owned, func(o broker.Owned) bool { return filepath.Base(o.ProviderID) == in.ID && o.Idle })
+		if i < 0 {
+			continue
+		}
+		c.on(broker.Machine{Address: in.PrivateIP}, func(d *dock) {
+			if !slices.Equal(d.images, []string{want}) {
+				t.Errorf("machine %s was asked for the images %q, want %q", in.ID, d.images, want)
+			}
+		})
 	}
 }
 

@@ -16,7 +16,7 @@ const tendEvery = 5 * time.Second
 // machines go on living until their leases end; the next process ends them at its
 // start.
 func (p *Pool) Tend(ctx context.Context, brokerID string) {
-	t := tender{pool: p, broker: brokerID, due: map[*entry]time.Time{}, pauses: map[Standby]time.Time{}}
+	t := tender{pool: p, broker: brokerID, loaded: map[*entry][]containerImage{}, due: map[*entry]time.Time{}, pauses: map[Standby]time.Time{}}
 	defer t.busy.Wait()
 	t.sweep(ctx)
 	for {
@@ -32,6 +32,8 @@ type tender struct {
 	pool   *Pool
 	broker string
 	busy   sync.WaitGroup // what is done for machines
+
+	loaded map[*entry][]containerImage // images that machines have been told to load
 
 	mu     sync.Mutex
 	due    map[*entry]time.Time  // when leases are to be renewed; far off while they are
@@ -59,6 +61,8 @@ func (t *tender) look(ctx context.Context) {
 			t.prolong(ctx, e)
 		case t.isDue(e, now):
 			t.busy.Go(func() { t.renew(ctx, e) })
+		default:
+			t.load(ctx, e)
 		}
 	}
 	for _, s := range p.cfg.Standby {
@@ -77,6 +81,11 @@ func (t *tender) forget(idle []*entry) {
 	for e := range t.due {
 		if !is[e] {
 			delete(t.due, e)
+		}
+	}
+	for e := range t.loaded {
+		if !is[e] {
+			delete(t.loaded, e)
 		}
 	}
 }

@@ -36,6 +36,10 @@ type MachineRequest struct {
 	// Ports are those that the step publishes: the run's own machines must
 	// reach them, and nobody else.
 	Ports []strategies.Port
+	// Container is the image that the step's container is of, and ContainerURL
+	// where it is loaded from, if not from a registry: what a pool may load ahead
+	// on machines that wait. Empty where the plan alone doesn't tell.
+	Container, ContainerURL string
 	// Life is how long the machine may live for this use, however often its
 	// lease is renewed, from when it is up: until the run must be over, and some
 	// time for its end. It is the END of the lease's first term, or of the next
