@@ -59,7 +59,7 @@ func (p *Pool) keep(ctx context.Context, e *entry) error {
 	if err := p.wipe(ctx, rec, engine); err != nil {
 		return err
 	}
-	if err := p.journal.note(rec.Request.RunUUID, rec.Region, rec.Instance); err != nil {
+	if err := p.journal.noteHad(rec); err != nil {
 		return err
 	}
 	life := p.cfg.Idle + idleGrace
@@ -200,7 +200,7 @@ func (p *Pool) fitOut(ctx context.Context, r *region, e *entry) error {
 	if err := p.wipe(ctx, rec, engine); err != nil {
 		return err
 	}
-	if err := p.journal.noteReused(rec.Request.RunUUID, rec.Region, rec.Instance); err != nil {
+	if err := p.journal.noteHad(rec); err != nil {
 		return err
 	}
 	if err := p.regroup(ctx, r, rec); err != nil {

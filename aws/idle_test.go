@@ -477,6 +477,29 @@ func TestAcquire_EndsIdleMachinesForTheQuota(t *testing.T) {
 	})
 }
 
+func TestStandby_EndsNoMachineForAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		drill := quick()
+		drill.Limits.OnDemandVCPUs = 4
+		c := startCloud(t, drill)
+		p := c.open(t.TempDir(), func(cfg *aws.Config) {
+			keeping(cfg)
+			cfg.Standby = []aws.Standby{{Region: virginia, Type: "m5.large", Count: 1}, {Region: virginia, Type: "c5.large", Count: 2}}
+		})
+		defer tend(t, p)()
+		time.Sleep(time.Hour) // there is no quota for three, and there never are
+		if s := c.sim.State(); s.Launched != 2 || s.Alive != 2 {
+			t.Errorf("%d launched, %d alive, want the two that the quota allows", s.Launched, s.Alive)
+		}
+		// A run comes before what stands by.
+		got := c.acquire(p, requests(2, func(r *broker.MachineRequest) { ofSecond(r); r.Type = "m6g.large" }))
+		if len(got) != 2 {
+			t.Errorf("got %d machines", len(got))
+		}
+	})
+}
+
 func TestStandby_KeepsMachinesReady(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -122,6 +122,14 @@ func (j *journal) seeLocked(region string) error {
 	return nil
 }
 
+// noteHad keeps, on disk, that the run of a record has had its machine.
+func (j *journal) noteHad(rec record) error {
+	if rec.Taken.IsZero() {
+		return j.note(rec.Request.RunUUID, rec.Region, rec.Instance)
+	}
+	return j.noteReused(rec.Request.RunUUID, rec.Region, rec.Instance)
+}
+
 // note keeps, on disk, that the machine was launched for the run in the region;
 // without one, that something is about to be made there.
 func (j *journal) note(run, region, machine string) error {
@@ -134,6 +142,9 @@ func (j *journal) noteReused(run, region, machine string) error {
 }
 
 func (j *journal) change(run, region string, list func(*had) *[]string, machine string) error {
+	if run == standbyRun {
+		return j.see(region) // there is no receipt for it
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.seeLocked(region); err != nil {

@@ -183,7 +183,7 @@ func (p *Pool) launch(ctx context.Context, r *region, e *entry) (again bool, err
 // refused deals with a launch that was refused: nothing was made.
 func (p *Pool) refused(ctx context.Context, r *region, e *entry, k kind, cause error) (again bool, err error) {
 	rec := e.read()
-	if k == refusedQuota && p.makeRoom(ctx, r, rec.Asked) {
+	if k == refusedQuota && rec.Request.RunUUID != standbyRun && p.makeRoom(ctx, r, rec.Asked) {
 		return true, e.update(func(rec *record) { rec.Launch = nil })
 	}
 	p.log.Info("EC2 refused a machine", "at", rec.At, "region", rec.Region, "code", codeOf(cause))

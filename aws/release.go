@@ -68,7 +68,8 @@ func (p *Pool) end(ctx context.Context, e *entry) error {
 		}
 	}
 	if id != "" {
-		if err := p.journal.note(rec.Request.RunUUID, rec.Region, id); err != nil {
+		rec.Instance = id
+		if err := p.journal.noteHad(rec); err != nil {
 			return err
 		}
 		if err := r.terminate(ctx, id, rec.Asked); err != nil {
