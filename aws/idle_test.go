@@ -350,8 +350,8 @@ func TestReuse_LosesNoMachineToAKill(t *testing.T) {
 	for during, calls := range killedAt {
 		for _, goesOn := range []bool{true, false} {
 			for _, done := range []bool{true, false} {
-				if done && during == "Release" {
-					continue // it asks nothing of EC2
+				if done && during == "Release" || !done && !goesOn && during == "Acquire" {
+					continue // the former asks nothing of EC2, the latter is much like the call before, done
 				}
 				for at := 1; at <= calls+1; at++ {
 					t.Run(fmt.Sprintf("%s, call %d, done %v, the next goes on %v", during, at, done, goesOn), func(t *testing.T) {
