@@ -470,6 +470,10 @@ func TestAcquire_EndsIdleMachinesForTheQuota(t *testing.T) {
 		if err != nil || len(q.Faults) > 0 || len(q.Quotas) != 1 || q.Quotas[0].Used != 0 {
 			t.Errorf("quote %+v, %v; want idle machines not to count", q, err)
 		}
+		plain, err := c.open(t.TempDir(), nil).Quote(t.Context(), others)
+		if err != nil || q.Lines[0].Beyond-plain.Lines[0].Beyond != 11*time.Minute {
+			t.Errorf("a machine is paid for %v longer than its life, want eleven minutes more than %v, as it waits", q.Lines[0].Beyond, plain.Lines[0].Beyond)
+		}
 		got := c.acquire(p, others)
 		c.release(p, got...)
 		c.reap(p)

@@ -20,15 +20,18 @@ func TestSurvey_NamesWhatOtherContainersHaveLeft(t *testing.T) {
 	}{
 		{
 			"cgroup v1", "4:cpu:/docker/" + own + "\n",
-			map[string]string{"1": "4:cpu:/\n", "20": "4:cpu:/docker/" + own + "\n", "30": "4:cpu:/docker/" + other + "\n"}, []string{"30 stray"},
+			map[string]string{"1": "4:cpu:/\n", "20": "4:cpu:/docker/" + own + "\n", "30": "4:cpu:/docker/" + other + "\n"},
+			[]string{"30 stray"},
 		},
 		{
 			"cgroup v2, with a name space", "0::/\n",
-			map[string]string{"1": "0::/../../init.scope\n", "20": "0::/\n", "30": "0::/../docker-" + other + ".scope\n"}, []string{"30 stray"},
+			map[string]string{"1": "0::/../../init.scope\n", "20": "0::/\n", "30": "0::/../docker-" + other + ".scope\n"},
+			[]string{"30 stray"},
 		},
 		{
 			"a machine in a container", "4:cpu:/docker/" + outer + "/m/docker/" + own + "\n",
-			map[string]string{"1": "4:cpu:/docker/" + outer + "/m\n", "20": "4:cpu:/docker/" + outer + "/m/docker/" + own + "\n"}, nil,
+			map[string]string{"1": "4:cpu:/docker/" + outer + "/m\n", "20": "4:cpu:/docker/" + outer + "/m/docker/" + own + "\n"},
+			nil,
 		},
 		{"no container but this one", "0::/\n", map[string]string{"1": "0::/../../system.slice/docker.service\n", "2": "0::/\n"}, nil},
 	} {
