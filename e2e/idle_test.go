@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,7 +104,7 @@ func untilSteps(r api.Report) time.Duration {
 func TestEC2_TheNextRunHasTheMachinesOfTheLast(t *testing.T) {
 	t.Parallel()
 	c := startEC2(t)
-	d := c.broker("--ec2-idle", "45s")
+	d := c.broker("--ec2-idle", "1h")
 	run := d.trigger(onIdle)
 	until(t, "the machines are at work", 2*time.Minute, func() bool {
 		got, err := d.Run(t.Context(), run)
@@ -130,7 +131,24 @@ func TestEC2_TheNextRunHasTheMachinesOfTheLast(t *testing.T) {
 		t.Errorf("EC2 launched %d machines, want 2", n)
 	}
 	t.Logf("from a run's creation until its steps began: %v with new machines, %v with idle ones", untilSteps(first), untilSteps(second))
-	until(t, "the idle machines are ended", 45*time.Second+2*time.Minute, func() bool { return c.state().Alive == 0 })
+	d.stop()
+	if n := c.state().Alive; n != 2 {
+		t.Errorf("%d machines are alive when the broker has stopped, want 2", n)
+	}
+	d.start()
+	until(t, "the next broker has ended them", 2*time.Minute, func() bool { return c.state().Alive == 0 })
+}
+
+func TestEC2_IdleMachinesEndInTime(t *testing.T) {
+	t.Parallel()
+	c := startEC2(t)
+	d := c.broker("--ec2-idle", "10s")
+	r := d.await(d.trigger(strings.Replace(onIdle, "instance_count: 2", "instance_count: 1", 1)))
+	d.pass(r)
+	if l := r.Run.Receipts; len(l) != 1 || l[0].Kept+l[0].Terminated != 1 {
+		t.Errorf("receipt %+v, want the machine kept, or ended by now", l)
+	}
+	until(t, "the machine is ended", 2*time.Minute, func() bool { return c.state().Alive == 0 })
 }
 
 func TestEC2_IdleMachinesEndWithoutTheBroker(t *testing.T) {
