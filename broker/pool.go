@@ -41,6 +41,9 @@ type MachineRequest struct {
 	// where it is loaded from, if not from a registry: what a pool may load ahead
 	// on machines that wait. Empty where the plan alone doesn't tell.
 	Container, ContainerURL string
+	// Private are TCP ports that the broker and the users that it was told of must
+	// reach, and nobody else, not even machines of the run.
+	Private []int
 	// Life is how long the machine may live for this use, however often its
 	// lease is renewed, from when it is up: until the run must be over, and some
 	// time for its end. It is the END of the lease's first term, or of the next

@@ -24,6 +24,7 @@ type ec2Options struct {
 	image   string
 	private bool
 	from    []string
+	users   []string
 	lease   time.Duration
 	idle    time.Duration
 	standby []string
@@ -36,6 +37,7 @@ func (o *ec2Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.image, "ec2-image", "", "id of the AMI (default: the newest ECS-optimized Amazon Linux 2023)")
 	f.BoolVar(&o.private, "ec2-private", false, "talk to machines by their private addresses, from inside their network")
 	f.StringArrayVar(&o.from, "ec2-from", nil, "address, or range, that machines see this broker come from (repeatable; default: found out)")
+	f.StringArrayVar(&o.users, "monitor-from", nil, "address, or range, of people who may reach InfluxDB and Grafana of monitor steps on EC2 (repeatable; default: this broker only)")
 	f.DurationVar(&o.lease, "ec2-lease", 10*time.Minute, "how long a machine lives on without this broker")
 }
 
@@ -61,7 +63,10 @@ func (o *ec2Options) complete() error {
 	if o.on && o.idle != 0 && o.idle < leastIdle {
 		faults = append(faults, fmt.Sprintf("--ec2-idle is %v; give %v or more, or 0 to keep no machine", o.idle, leastIdle))
 	}
-	if _, err := o.prefixes(); err != nil {
+	if _, err := prefixes("--ec2-from", o.from); err != nil {
+		faults = append(faults, err.Error())
+	}
+	if _, err := prefixes("--monitor-from", o.users); err != nil {
 		faults = append(faults, err.Error())
 	}
 	if _, err := o.standbys(); err != nil {
@@ -93,15 +98,15 @@ func (o *ec2Options) standbys() ([]aws.Standby, error) {
 // mostStandby bounds what a slip of the keyboard costs.
 const mostStandby = 100
 
-func (o *ec2Options) prefixes() ([]netip.Prefix, error) {
+func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
-	for _, text := range o.from {
+	for _, text := range texts {
 		prefix, err := netip.ParsePrefix(text)
 		if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
 			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 		}
 		if err != nil {
-			return nil, broker.Errorf(broker.EInvalid, "--ec2-from is %q; give an address such as 203.0.113.7, or a range such as 203.0.113.0/24", text)
+			return nil, broker.Errorf(broker.EInvalid, "%s is %q; give an address such as 203.0.113.7, or a range such as 203.0.113.0/24", flag, text)
 		}
 		out = append(out, prefix.Masked())
 	}
@@ -110,7 +115,11 @@ func (o *ec2Options) prefixes() ([]netip.Prefix, error) {
 
 // pool opens the pool, which keeps its own in a folder of the broker's.
 func (o *ec2Options) pool(ctx context.Context, d daemonOptions, dial broker.Dialer) (*aws.Pool, error) {
-	from, err := o.prefixes()
+	from, err := prefixes("--ec2-from", o.from)
+	if err != nil {
+		return nil, err
+	}
+	users, err := prefixes("--monitor-from", o.users)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +129,7 @@ func (o *ec2Options) pool(ctx context.Context, d daemonOptions, dial broker.Dial
 	}
 	return aws.Open(ctx, aws.Config{
 		Dir: filepath.Join(d.dir, "ec2"), Dial: dial, Log: d.log,
-		Region: o.region, Subnets: o.subnets, Image: o.image, Private: o.private, From: from, Lease: o.lease,
+		Region: o.region, Subnets: o.subnets, Image: o.image, Private: o.private, From: from, Users: users, Lease: o.lease,
 		Idle: o.idle, Standby: standby,
 	})
 }
@@ -139,6 +148,9 @@ func (o *ec2Options) args() []string {
 	}
 	for _, s := range o.from {
 		args = append(args, "--ec2-from", s)
+	}
+	for _, s := range o.users {
+		args = append(args, "--monitor-from", s)
 	}
 	return args
 }
