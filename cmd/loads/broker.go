@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -55,6 +56,7 @@ by the AWS settings and credentials of the environment.`,
 	}
 	f := cmd.Flags()
 	c.options.sharedFlags(f)
+	c.options.ec2.keepFlags(f)
 	f.StringVar(&c.options.listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
 	f.StringArrayVar(&c.options.initial, "initial-db", nil, "project file to load at the start (repeatable)")
 	f.StringVar(&c.options.tokens, "tokens", "", "file of the tokens that clients need; loads token makes its lines")
@@ -69,10 +71,18 @@ func (c *brokerCommand) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return usagef(cmd, "%v", err)
 	}
+	if c.exitWhenIdle && !cmd.Flags().Changed("ec2-idle") {
+		c.options.ec2.idle = 0 // there is no next run
+	}
 	if err := c.options.complete(c.program); err != nil {
 		return err
 	}
 	c.options.log = log
+	if os.Getenv("GOGC") == "" {
+		// What is done to a thousand machines at once leaves as much garbage as
+		// their connections take. This costs a few hundredths more processor time.
+		debug.SetGCPercent(50)
+	}
 	signals, stop := c.interrupts()
 	defer stop()
 	d, err := startDaemon(ctx, c.options)
