@@ -21,6 +21,9 @@ import (
 // long enough to create them first, so that they start together.
 const startLead = time.Second
 
+// createAllowance is the time that each machine of a step adds to startLead.
+const createAllowance = 2 * time.Millisecond
+
 // loadLead is the time from the start of a container to its LOADS_START_AT:
 // long enough for the program in it to be up and waiting.
 const loadLead = time.Second
@@ -54,6 +57,9 @@ func (x *execution) initialize(ctx context.Context) error {
 	if err := x.inTime(ctx, x.getReady); err != nil {
 		return err
 	}
+	if err := x.awaitMonitor(ctx); err != nil {
+		return err
+	}
 	return x.update(ctx, func(run *Run) []Event {
 		start := time.Now().Add(startLead).UTC()
 		run.State = Running
@@ -69,6 +75,7 @@ func (x *execution) getReady(ctx context.Context) error {
 	if err := x.admit(ctx); err != nil {
 		return err
 	}
+	x.beginMonitor()
 	return x.prepareMachines(ctx)
 }
 
@@ -104,19 +111,21 @@ func (x *execution) planMachines(ctx context.Context) error {
 		}
 		x.b.hub.notify(x.ref.UUID)
 	}
+	var missing []*machine
 	for i, step := range x.ref.Plan.Steps {
 		for j := 0; j < step.InstanceCount && !step.Monitor; j++ {
 			if have[[2]int{i, j}] {
 				continue
 			}
-			m := Machine{
+			missing = append(missing, &machine{Machine: Machine{
 				RunID: x.ref.ID, RunUUID: x.ref.UUID, Step: i, Index: j, State: MachineRequested,
 				Token: uuid.NewString(), Pool: x.b.cfg.Pools[0].Name(),
-			}
-			if err := x.b.cfg.Store.SaveMachine(ctx, x.ref, &m); err != nil {
-				return err
-			}
+			}})
 		}
+	}
+	err := together(missing, func(m *machine) error { return x.b.cfg.Store.SaveMachine(ctx, x.ref, &m.Machine) })
+	if err != nil {
+		return err
 	}
 	x.machines = nil
 	return x.loadMachines(ctx)
@@ -132,6 +141,9 @@ func (x *execution) loadMachines(ctx context.Context) error {
 		return err
 	}
 	for _, m := range stored {
+		if x.ref.Plan.Steps[m.Step].Monitor {
+			continue // runMonitor reads it
+		}
 		x.machines = append(x.machines, &machine{Machine: m})
 		x.noteLease(m)
 		x.names.add(x.ref.Plan.Steps[m.Step].DNSName, m)
@@ -177,27 +189,42 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 	}
 	asked := utcNow()
 	got, acquireErr := pool.Acquire(ctx, reqs)
+	given := map[*machine]Machine{}
 	for k, m := range wanted {
-		if k >= len(got) || got[k].ProviderID == "" {
-			continue
+		if k < len(got) && got[k].ProviderID != "" {
+			given[m] = got[k]
 		}
-		g := got[k]
+	}
+	err = together(wanted, func(m *machine) error {
+		g, ok := given[m]
+		if !ok {
+			return nil
+		}
 		text := fmt.Sprintf("Machine %s is there, at %s.", g.ProviderID, g.Address)
-		err := x.updateMachine(ctx, m, text, func(m *Machine) {
-			m.Pool, m.ProviderID, m.Address, m.PublicIP = g.Pool, g.ProviderID, g.Address, g.PublicIP
-			m.Network, m.Endpoint, m.State = g.Network, g.Endpoint, MachineReady
-			m.Region, m.Type, m.Spot, m.HourUSD, m.LaunchedAt = g.Region, g.Type, g.Spot, g.HourUSD, g.LaunchedAt
+		return x.updateMachine(ctx, m, text, func(m *Machine) {
+			m.take(g)
 			m.RequestedAt = asked
 		})
-		if err != nil {
-			return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range wanted {
+		if _, ok := given[m]; ok {
+			x.names.add(step.DNSName, m.Machine)
 		}
-		x.names.add(step.DNSName, m.Machine)
 	}
 	if acquireErr != nil && ctx.Err() == nil {
 		return x.notAcquired(ctx, i, acquireErr)
 	}
 	return ctx.Err()
+}
+
+// take takes in what a pool says of the machine that it gave.
+func (m *Machine) take(g Machine) {
+	m.Pool, m.ProviderID, m.Address, m.PublicIP = g.Pool, g.ProviderID, g.Address, g.PublicIP
+	m.Network, m.Endpoint, m.State = g.Network, g.Endpoint, MachineReady
+	m.Region, m.Type, m.Spot, m.HourUSD, m.LaunchedAt = g.Region, g.Type, g.Spot, g.HourUSD, g.LaunchedAt
 }
 
 // notAcquired goes on without machines that can't be had when the step's quorum

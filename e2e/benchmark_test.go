@@ -27,7 +27,7 @@ steps:
       file: even.yaml
       params: {RATE: 100}
       files: {even.yaml: %q}
-    additional_command_args: --tolerant --quiet --json --series /dev/stdout
+    additional_command_args: --max-lag -1s --max-steal -1 --quiet --json --series /dev/stdout
     instance_count: %d
     start_after: web
 `

@@ -16,7 +16,7 @@ import (
 	"github.com/loads/loads/broker"
 )
 
-// An ec2 is a simulated EC2 with real machines, as a process.
+// An ec2 is a simulated EC2 as a process.
 type ec2 struct {
 	t   *testing.T
 	env []string // for whoever uses it
@@ -24,13 +24,16 @@ type ec2 struct {
 	key string // of the admin calls
 }
 
-// startEC2 starts a simulated EC2 that ends with the test. The drill says how it
-// behaves, if it is not to be as usual.
-func startEC2(t *testing.T, drill ...string) *ec2 {
+// startEC2 starts a simulated EC2 with real machines that ends with the test. The
+// drill says how it behaves, if it is not to be as usual.
+func startEC2(t *testing.T, drill ...string) *ec2 { return startCloud(t, "real", drill...) }
+
+// startCloud starts a simulated EC2 with machines of the kind.
+func startCloud(t *testing.T, machines string, drill ...string) *ec2 {
 	t.Helper()
 	dir := t.TempDir()
 	settings := filepath.Join(dir, "env")
-	args := []string{"ec2sim", "--machines", "real", "--env", settings}
+	args := []string{"ec2sim", "--machines", machines, "--env", settings}
 	if len(drill) > 0 {
 		file := filepath.Join(dir, "drill.yaml")
 		if err := os.WriteFile(file, []byte(strings.Join(drill, "\n")), 0o600); err != nil {
@@ -124,10 +127,11 @@ func (c *ec2) admin(method, what, body string, answer any) {
 	}
 }
 
-// broker starts a broker that rents from the simulator.
+// broker starts a broker that rents from the simulator, and keeps no machine
+// unless it is told to.
 func (c *ec2) broker(args ...string) *daemon {
 	c.t.Helper()
-	d := &daemon{t: c.t, dir: c.t.TempDir(), args: append([]string{"--ec2", "--ec2-private"}, args...), env: c.env}
+	d := &daemon{t: c.t, dir: c.t.TempDir(), args: append([]string{"--ec2", "--ec2-private", "--ec2-idle", "0"}, args...), env: c.env}
 	d.start()
 	c.t.Cleanup(func() {
 		d.kill()

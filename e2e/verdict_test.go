@@ -133,7 +133,7 @@ func breakages(t *testing.T) []breakage {
 		{name: "socket can't be removed, which would silence the rest", step: probing(t, "unlink $STATSD_SOCKET"), verdict: broker.Errored, reason: "code 1"},
 		{name: "program for another processor", step: foreign(t), verdict: broker.Errored, reason: "code 1"},
 		{name: "step is skipped, as a criterion ends the run", terms: `criteria: [{expr: 'count("sleep.ticks") < 2', stop: true}]`, step: "- " + ticking + "\n  - {name: late, run_delay: 30, container_name: loads/node, additional_command_args: sleep 1s}", verdict: broker.Fail, reason: "limit < 2"},
-		{name: "benchmark fails", step: benchmarking("--tolerant"), verdict: broker.Fail, reason: "phase main: "},
+		{name: "benchmark fails", step: benchmarking("--max-lag -1s --max-steal -1"), verdict: broker.Fail, reason: "phase main: "},
 		{name: "generator of a benchmark is late", step: benchmarking("--max-lag 1ns"), verdict: broker.Invalid, reason: "load/0: the generator started users late"},
 		{name: "aborted", terms: ticks, step: ticking, act: abort, verdict: broker.Aborted, reason: "aborted"},
 		{name: "relay is killed", terms: ticks, step: ticking, act: signal(broker.RoleRelay, "KILL"), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
