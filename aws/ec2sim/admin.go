@@ -48,12 +48,13 @@ func (s *Sim) serveAdmin(w http.ResponseWriter, r *http.Request) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_sim/state", func(w http.ResponseWriter, _ *http.Request) { adminAnswer(w, s.State()) })
 	mux.HandleFunc("GET /_sim/machines", func(w http.ResponseWriter, _ *http.Request) { adminAnswer(w, s.Machines()) })
+	mux.HandleFunc("GET /_sim/things", s.serveThings)
 	mux.HandleFunc("POST /_sim/machines/{id}/faults", s.serveStrike)
-	mux.HandleFunc("GET /_sim/faults", func(w http.ResponseWriter, _ *http.Request) { adminAnswer(w, s.armedFaults()) })
+	mux.HandleFunc("GET /_sim/faults", func(w http.ResponseWriter, _ *http.Request) { adminAnswer(w, s.Faults()) })
 	mux.HandleFunc("POST /_sim/faults", s.serveArm)
 	mux.HandleFunc("DELETE /_sim/faults", func(w http.ResponseWriter, _ *http.Request) {
 		s.Disarm()
-		adminAnswer(w, s.armedFaults())
+		adminAnswer(w, s.Faults())
 	})
 	mux.ServeHTTP(w, r)
 }
@@ -125,7 +126,8 @@ func (s *Sim) Disarm() {
 	s.faults = nil
 }
 
-func (s *Sim) armedFaults() []ArmedFault {
+// Faults are those that are armed, in the order in which they were.
+func (s *Sim) Faults() []ArmedFault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := []ArmedFault{}

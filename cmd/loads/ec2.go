@@ -21,6 +21,7 @@ type ec2Options struct {
 	private bool
 	from    []string
 	lease   time.Duration
+	boot    time.Duration
 }
 
 func (o *ec2Options) flags(f *pflag.FlagSet) {
@@ -31,15 +32,22 @@ func (o *ec2Options) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.private, "ec2-private", false, "talk to machines by their private addresses, from inside their network")
 	f.StringArrayVar(&o.from, "ec2-from", nil, "address, or range, that machines see this broker come from (repeatable; default: found out)")
 	f.DurationVar(&o.lease, "ec2-lease", 10*time.Minute, "how long a machine lives on without this broker")
+	f.DurationVar(&o.boot, "ec2-boot-limit", 5*time.Minute, "how long a machine may take until its Docker answers, before another is taken in its place")
 }
 
 // leastLease leaves time for two renewals that fail.
 const leastLease = 30 * time.Second
 
+// leastBoot is less than any machine takes that boots.
+const leastBoot = 5 * time.Second
+
 // complete checks the flags.
 func (o *ec2Options) complete() error {
 	if o.on && o.lease < leastLease {
 		return broker.Errorf(broker.EInvalid, "--ec2-lease is %v; give %v or more", o.lease, leastLease)
+	}
+	if o.on && o.boot < leastBoot {
+		return broker.Errorf(broker.EInvalid, "--ec2-boot-limit is %v; give %v or more", o.boot, leastBoot)
 	}
 	_, err := o.prefixes()
 	return err
@@ -68,7 +76,7 @@ func (o *ec2Options) pool(ctx context.Context, d daemonOptions, dial broker.Dial
 	}
 	return aws.Open(ctx, aws.Config{
 		Dir: filepath.Join(d.dir, "ec2"), Dial: dial, Log: d.log,
-		Region: o.region, Subnets: o.subnets, Image: o.image, Private: o.private, From: from, Lease: o.lease,
+		Region: o.region, Subnets: o.subnets, Image: o.image, Private: o.private, From: from, Lease: o.lease, BootLimit: o.boot,
 	})
 }
 
@@ -77,7 +85,7 @@ func (o *ec2Options) args() []string {
 	if !o.on {
 		return nil
 	}
-	args := []string{"--ec2", "--ec2-region", o.region, "--ec2-image", o.image, "--ec2-lease", o.lease.String()}
+	args := []string{"--ec2", "--ec2-region", o.region, "--ec2-image", o.image, "--ec2-lease", o.lease.String(), "--ec2-boot-limit", o.boot.String()}
 	if o.private {
 		args = append(args, "--ec2-private")
 	}
