@@ -30,6 +30,7 @@ type MachineInfo struct {
 	Spot      bool              `json:"spot,omitempty"`
 	Launched  time.Time         `json:"launched"`
 	Tags      map[string]string `json:"tags"`
+	Faults    []FaultName       `json:"faults,omitempty"` // that have come upon it, in their order
 }
 
 // serveAdmin answers what is under adminPath, to whoever is on this computer
@@ -171,7 +172,7 @@ func (s *Sim) Machines() []MachineInfo {
 			m := MachineInfo{
 				ID: in.ID, Account: r.account, Region: r.Name, Zone: in.subnet.Zone.Name, Type: in.typ.Name, State: in.state.Name,
 				Reason: in.history[len(in.history)-1].reason.Code, PrivateIP: in.privateIP.String(), PublicIP: in.publicAddress(),
-				Spot: in.spot != nil, Launched: in.launched, Tags: map[string]string{},
+				Spot: in.spot != nil, Launched: in.launched, Tags: map[string]string{}, Faults: slices.Clone(in.met),
 			}
 			setTags(m.Tags, in.tags)
 			all = append(all, m)

@@ -80,6 +80,7 @@ type instance struct {
 
 	neverBoots, noDocker, diskFull bool
 	clockOffset                    time.Duration
+	met                            []FaultName // that have come upon it so far
 
 	machine Machine // nil until booted; set by live only
 	wake    chan struct{}
@@ -246,6 +247,7 @@ func (s *Sim) strikeLater(in *instance, f Fault, after time.Duration) {
 func (s *Sim) strike(in *instance, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	in.met = append(in.met, f.Name)
 	switch f.Name {
 	case Dies:
 		s.set(in, stateShutting, reasonInternal)
