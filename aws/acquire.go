@@ -139,7 +139,7 @@ func (p *Pool) awaitUp(ctx context.Context, r *region, e *entry) error {
 			}
 		}
 		if engine != nil {
-			if last = p.greet(ctx, e, engine); last == nil {
+			if last = p.greet(ctx, e, engine, until); last == nil {
 				if fresh {
 					r.noteUp(time.Since(e.read().Asked))
 				}
@@ -212,8 +212,9 @@ func isEnding(in types.Instance) bool {
 }
 
 // greet asks the machine's engine, no more than so many at once, and renews
-// the lease, which has run since the machine's birth.
-func (p *Pool) greet(ctx context.Context, e *entry, engine broker.Engine) error {
+// the lease, which has run since the machine's birth. The renewal goes by the
+// node image, which may take long to get there: as long as a machine may take.
+func (p *Pool) greet(ctx context.Context, e *entry, engine broker.Engine, until time.Time) error {
 	select {
 	case p.dials <- struct{}{}:
 		defer func() { <-p.dials }()
@@ -221,11 +222,14 @@ func (p *Pool) greet(ctx context.Context, e *entry, engine broker.Engine) error 
 		return ctx.Err()
 	}
 	asking, cancel := context.WithTimeout(ctx, greetLimit)
-	defer cancel()
-	if _, err := engine.Info(asking); err != nil {
+	_, err := engine.Info(asking)
+	cancel()
+	if err != nil {
 		return err
 	}
-	return p.renew(ctx, e, engine, time.Until(e.read().Ends))
+	renewing, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	return p.renew(renewing, e, engine, time.Until(e.read().Ends))
 }
 
 // greetLimit is how long an engine may take over saying what it is.

@@ -282,6 +282,24 @@ func TestOpen_ForgetsMachinesThatHaveLongEnded(t *testing.T) {
 	})
 }
 
+func TestAcquire_GivesUpAMachineThatTheImageDoesNotGetTo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := startCloud(t, quick())
+		c.stuck = 2 // as when the network is cut after Docker has answered
+		p := c.open(t.TempDir(), nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		reqs := requests(3, nil)
+		got, err := p.Acquire(ctx, reqs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.release(p, withTokens(got, reqs)...)
+		c.clean(p, 5)
+	})
+}
+
 func TestAcquire_KeepsAliveWhoWaitsForOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,8 @@ package drills_test
 
 import (
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/loads/loads/aws/ec2sim"
@@ -45,6 +47,20 @@ func lightHost(t *testing.T) ec2sim.Host {
 		t.Fatal(err)
 	}
 	return host
+}
+
+// emptyNode returns a folder with a node program of no use: light machines run
+// none, and megabytes for each of them would take this computer longer than all
+// the rest.
+func emptyNode(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, arch := range []string{"amd64", "arm64"} {
+		if err := os.WriteFile(filepath.Join(dir, "loads-node-linux-"+arch), []byte("nothing"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 func realHost(t *testing.T) ec2sim.Host {

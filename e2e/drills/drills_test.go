@@ -39,10 +39,14 @@ type course struct {
 	atOnce int
 	from   []scenario
 	host   func(*testing.T) ec2sim.Host
+	node   string // folder of the node programs
 	cloud  ec2sim.Drill
-	boot   time.Duration    // that machines are given
-	lost   time.Duration    // that machines may be silent
-	kills  [2]time.Duration // least and most between two kills
+	boot   time.Duration // that machines are given
+	lost   time.Duration // that machines may be silent
+	// kills are the least and the most time between two kills. A third of them
+	// come only after a calm, so that patience can end which a kill begins anew.
+	kills [2]time.Duration
+	calm  time.Duration
 }
 
 // setting reads a number from the environment.
@@ -84,8 +88,8 @@ func TestDrills_LightMachines(t *testing.T) {
 	t.Parallel()
 	seed := setting(t, "SEED", rand.Uint64())
 	run(t, course{
-		seed: seed, drills: int(setting(t, "DRILLS", 200)), atOnce: 50, from: scenarios, host: lightHost, cloud: roughCloud(seed),
-		boot: 30 * time.Second, lost: 15 * time.Second, kills: [2]time.Duration{2 * time.Second, 12 * time.Second},
+		seed: seed, drills: int(setting(t, "DRILLS", 200)), atOnce: 50, from: scenarios, host: lightHost, node: emptyNode(t), cloud: roughCloud(seed),
+		boot: 30 * time.Second, lost: 10 * time.Second, kills: [2]time.Duration{time.Second, 8 * time.Second}, calm: 20 * time.Second,
 	})
 }
 
@@ -95,13 +99,13 @@ func run(t *testing.T, c course) {
 	t.Helper()
 	t.Logf("SEED=%d DRILLS=%d repeats these drills", c.seed, c.drills)
 	m := &mix{t: t, seed: c.seed, cloud: startCloud(t, c.cloud, c.host(t)), counts: map[string]int{}}
-	m.broker = startBroker(t, m.cloud.env, "--ec2", "--ec2-private", "--ec2-lease", "30s",
+	m.broker = startBroker(t, m.cloud.env, "--node-dir", c.node, "--ec2", "--ec2-private", "--ec2-lease", "30s",
 		"--ec2-boot-limit", c.boot.String(), "--lost-after", c.lost.String())
 	began := time.Now()
 
 	over, stop := context.WithCancel(t.Context())
 	var aside sync.WaitGroup
-	aside.Go(func() { m.killBrokers(over, c.kills) })
+	aside.Go(func() { m.killBrokers(over, c) })
 	aside.Go(func() { m.watchTags(over) })
 	var drills sync.WaitGroup
 	room := make(chan struct{}, c.atOnce)
@@ -137,9 +141,16 @@ func run(t *testing.T, c course) {
 }
 
 // killBrokers kills the broker and starts it again, until ctx ends.
-func (m *mix) killBrokers(ctx context.Context, between [2]time.Duration) {
+func (m *mix) killBrokers(ctx context.Context, c course) {
 	r := rand.New(rand.NewPCG(m.seed, 1<<32))
-	for pause(ctx, between[0]+rand0(r, between[1]-between[0])) {
+	next := func() time.Duration {
+		wait := c.kills[0] + time.Duration(r.Int64N(int64(c.kills[1]-c.kills[0])))
+		if r.IntN(3) == 0 {
+			wait += c.calm
+		}
+		return wait
+	}
+	for pause(ctx, next()) {
 		m.broker.kill()
 		m.kills.Add(1)
 		if err := m.broker.start(); err != nil {
@@ -147,10 +158,6 @@ func (m *mix) killBrokers(ctx context.Context, between [2]time.Duration) {
 			return
 		}
 	}
-}
-
-func rand0(r *rand.Rand, below time.Duration) time.Duration {
-	return time.Duration(r.Int64N(int64(below) + 1))
 }
 
 // watchTags fails the test when there is anything that nobody could tell whose
@@ -169,7 +176,7 @@ func (m *mix) watchTags(ctx context.Context) {
 
 // drill drills one run.
 func (m *mix) drill(d *drill) {
-	ctx, cancel := context.WithTimeout(m.t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
 	defer cancel()
 	report, err := m.completed(ctx, d)
 	if err != nil {

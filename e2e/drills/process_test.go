@@ -90,7 +90,7 @@ var listening = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 // start starts the process, and returns when it listens.
 func (p *process) start() error {
 	args := append([]string{
-		"broker", "--listen", "127.0.0.1:0", "--db", filepath.Join(p.dir, "loads.db"), "--node-dir", binDir,
+		"broker", "--listen", "127.0.0.1:0", "--db", filepath.Join(p.dir, "loads.db"),
 		"--docker", "unix://" + filepath.Join(p.dir, "no-local-engine"),
 	}, p.args...)
 	cmd := exec.Command(filepath.Join(binDir, "loads"), args...)

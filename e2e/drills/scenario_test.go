@@ -2,7 +2,9 @@ package drills_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,7 +47,7 @@ type scenario struct {
 }
 
 func only(faults ...ec2sim.Fault) func(*rand.Rand) []ec2sim.Fault {
-	return func(*rand.Rand) []ec2sim.Fault { return faults }
+	return func(*rand.Rand) []ec2sim.Fault { return slices.Clone(faults) }
 }
 
 // sometime draws when a fault comes upon a machine: from its birth to after its
@@ -134,9 +136,7 @@ func draw(seed uint64, n int, from []scenario) *drill {
 	}
 	for i := range d.armed {
 		tags := map[string]string{"RunId": d.run}
-		for key, value := range d.armed[i].Tags {
-			tags[key] = value
-		}
+		maps.Copy(tags, d.armed[i].Tags)
 		d.armed[i].Tags = tags
 	}
 	return d
