@@ -25,8 +25,9 @@ type record struct {
 	// when none is under way.
 	Launch *ec2.RunInstancesInput `json:",omitempty"`
 	At     choice                 // where Launch is to
-	// Asked is when Launch was first written.
-	Asked time.Time
+	// Asked is when Launch was first written, and Called when it was made last:
+	// EC2 may refuse it for long as coming too soon.
+	Asked, Called time.Time
 	// Authority signed the machine's certificate.
 	Authority string
 	// Ends is when the machine's term ends.

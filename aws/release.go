@@ -42,7 +42,7 @@ func (p *Pool) Release(ctx context.Context, m broker.Machine) error {
 		if err := p.journal.note(rec.Request.RunUUID, rec.Region, id); err != nil {
 			return err
 		}
-		if err := r.terminate(ctx, id, rec.Asked); err != nil {
+		if err := r.terminate(ctx, id, rec.Called); err != nil {
 			return err
 		}
 	}
@@ -51,8 +51,13 @@ func (p *Pool) Release(ctx context.Context, m broker.Machine) error {
 
 // launched finds out whether the launch on record was made, when the process
 // that was to make it is gone: by its client token, for as long as EC2 may take
-// to show it. The reaper would find it later by its tags.
+// to show it. The call may have been on its way until this process was opened.
+// The reaper would find the machine later by its tags.
 func (p *Pool) launched(ctx context.Context, r *region, rec record) (string, error) {
+	last := rec.Called
+	if last.Before(p.opened) {
+		last = p.opened
+	}
 	for {
 		found, err := r.find(ctx, filter("client-token", sdk.ToString(rec.Launch.ClientToken)))
 		if err != nil {
@@ -61,7 +66,7 @@ func (p *Pool) launched(ctx context.Context, r *region, rec record) (string, err
 		if len(found) > 0 {
 			return sdk.ToString(found[0].InstanceId), nil
 		}
-		if time.Since(rec.Asked) > unseenLimit {
+		if time.Since(last) > unseenLimit {
 			return "", nil
 		}
 		if !sleep(ctx, askEvery) {

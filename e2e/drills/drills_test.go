@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,14 +94,23 @@ func TestDrills_LightMachines(t *testing.T) {
 	})
 }
 
+// TestDrills_RealMachines does so with a few runs whose machines have a kernel
+// around them, a disk, a network, and a Docker engine.
+func TestDrills_RealMachines(t *testing.T) {
+	t.Parallel()
+	seed := setting(t, "SEED", rand.Uint64())
+	run(t, course{
+		seed: seed, drills: 10, atOnce: 4, from: realScenarios(), host: realHost, node: binDir, cloud: roughCloud(seed),
+		boot: time.Minute, lost: 10 * time.Second, kills: [2]time.Duration{3 * time.Second, 12 * time.Second}, calm: 20 * time.Second,
+	})
+}
+
 // run drills a course, and fails the test unless every run ended as what met it
 // explains, and nothing is left.
 func run(t *testing.T, c course) {
 	t.Helper()
 	t.Logf("SEED=%d DRILLS=%d repeats these drills", c.seed, c.drills)
-	m := &mix{t: t, seed: c.seed, cloud: startCloud(t, c.cloud, c.host(t)), counts: map[string]int{}}
-	m.broker = startBroker(t, m.cloud.env, "--node-dir", c.node, "--ec2", "--ec2-private", "--ec2-lease", "30s",
-		"--ec2-boot-limit", c.boot.String(), "--lost-after", c.lost.String())
+	m := newMix(t, c)
 	began := time.Now()
 
 	over, stop := context.WithCancel(t.Context())
@@ -120,23 +130,36 @@ func run(t *testing.T, c course) {
 	stop()
 	aside.Wait()
 
-	waittest.Until(t, "nothing is left at EC2", patience, func() bool { return len(m.cloud.Things(nil)) == 0 })
-	state := m.cloud.State()
-	for kind, tally := range state.Receipt {
+	m.end()
+	t.Logf("%d drills in %v: the broker was killed %d times, %d machines were launched",
+		c.drills, time.Since(began).Round(time.Second), m.kills.Load(), m.cloud.State().Launched)
+	for _, line := range m.table() {
+		t.Log(line)
+	}
+}
+
+func newMix(t *testing.T, c course) *mix {
+	t.Helper()
+	m := &mix{t: t, seed: c.seed, cloud: startCloud(t, c.cloud, c.host(t)), counts: map[string]int{}}
+	m.broker = startBroker(t, m.cloud.env, "--node-dir", c.node, "--ec2", "--ec2-private", "--ec2-lease", "30s",
+		"--ec2-boot-limit", c.boot.String(), "--lost-after", c.lost.String())
+	return m
+}
+
+// end fails the test unless nothing is left, and the broker ends in order.
+func (m *mix) end() {
+	m.t.Helper()
+	waittest.Until(m.t, "nothing is left at EC2", patience, func() bool { return len(m.cloud.Things(nil)) == 0 })
+	for kind, tally := range m.cloud.State().Receipt {
 		if tally.Left != 0 {
-			t.Errorf("%d %s are left", tally.Left, kind)
+			m.t.Errorf("%d %s are left", tally.Left, kind)
 		}
 	}
 	if err := m.broker.stop(); err != nil {
-		t.Error(err)
+		m.t.Error(err)
 	}
 	if races := m.broker.logged("DATA RACE"); races != "" {
-		t.Errorf("the broker has data races; its log is\n%s", m.broker.logged(""))
-	}
-	t.Logf("%d drills in %v: the broker was killed %d times, %d machines were launched",
-		c.drills, time.Since(began).Round(time.Second), m.kills.Load(), state.Launched)
-	for _, line := range m.table() {
-		t.Log(line)
+		m.t.Errorf("the broker has data races; its log is\n%s", m.broker.logged(""))
 	}
 }
 
@@ -190,7 +213,7 @@ func (m *mix) drill(d *drill) {
 		}
 	}
 	o := newOutcome(d, report, made, m.cloud.Things(map[string]string{"RunId": d.run}))
-	if faults := o.faults(); len(faults) > 0 {
+	if faults := append(o.faults(), d.wrong(o)...); len(faults) > 0 {
 		m.t.Errorf("%v: %s\n%s", d, strings.Join(faults, "; "), m.story(d, made))
 	}
 	m.mu.Lock()
@@ -205,6 +228,11 @@ func (m *mix) completed(ctx context.Context, d *drill) (report api.Report, err e
 	}
 	if err := m.trigger(ctx, d); err != nil {
 		return report, err
+	}
+	if d.strike != nil {
+		if err := m.strike(ctx, d); err != nil {
+			return report, err
+		}
 	}
 	if d.abort > 0 && pause(ctx, d.abort) {
 		if err := m.broker.ask(ctx, func(c *api.Client) error { _, err := c.Abort(ctx, d.run); return err }); err != nil {
@@ -227,6 +255,23 @@ func (m *mix) completed(ctx context.Context, d *drill) (report api.Report, err e
 			return report, nil
 		case run.Completed() && !pause(ctx, time.Second), ctx.Err() != nil: // the reaper looks each minute
 			return report, fmt.Errorf("it is %s, its cleanup %s: %s", run.StateName, run.Cleanup, run.CleanupDetail)
+		}
+	}
+}
+
+// strike lets the drill's fault come upon the run's first machine while it works.
+func (m *mix) strike(ctx context.Context, d *drill) error {
+	for {
+		var machines []api.Machine
+		err := m.broker.ask(ctx, func(c *api.Client) (err error) { machines, err = c.Machines(ctx, d.run); return err })
+		if err != nil {
+			return fmt.Errorf("look at its machines: %w", err)
+		}
+		if len(machines) > 0 && !slices.ContainsFunc(machines, func(m api.Machine) bool { return m.StartedAt == nil }) {
+			return m.cloud.Strike(path.Base(machines[0].ProviderID), *d.strike)
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return fmt.Errorf("its machines did not start: %w", ctx.Err())
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package drills_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -23,6 +24,8 @@ type drill struct {
 	machines int
 	armed    []ec2sim.Fault
 	abort    time.Duration // after the start; 0 is never
+	strike   *ec2sim.Fault // that comes upon the first machine while all work
+	want     *exactly      // what has to come of it, when that is known
 }
 
 // String names the drill in messages.
@@ -36,8 +39,7 @@ type scenario struct {
 	quorum   int    // of the step
 	fields   string // more of the step, in YAML
 	abort    bool
-	// unreal scenarios can't be had of real machines.
-	unreal bool
+	work     time.Duration // that machines work for; 0 is three seconds
 	// faults are those that are bound to the run.
 	faults func(r *rand.Rand) []ec2sim.Fault
 	// nowhere says that no machine can be had, by no way.
@@ -103,7 +105,7 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "a clock is wrong", share: 3, unreal: true,
+		name: "a clock is wrong", share: 3,
 		faults: func(r *rand.Rand) []ec2sim.Fault {
 			by := time.Minute + time.Duration(r.IntN(7200))*time.Second
 			if r.IntN(2) == 0 {
@@ -112,6 +114,15 @@ var scenarios = []scenario{
 			return []ec2sim.Fault{{Name: ec2sim.ClockWrong, By: ec2sim.Duration(by), Count: 1}}
 		},
 	},
+}
+
+// realScenarios are those that mean more on real machines, ten of them.
+func realScenarios() []scenario {
+	names := []string{
+		"nothing", "aborted", "an error after doing it", "the answer is lost", "one never boots", "one boots without Docker", "a full disk",
+		"one dies, two are a quorum", "a spot machine is taken", "one is cut off for a moment",
+	}
+	return slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return !slices.Contains(names, s.name) })
 }
 
 // regions are where runs rent: each has call limits of its own.
@@ -134,12 +145,17 @@ func draw(seed uint64, n int, from []scenario) *drill {
 	if r.IntN(3) == 0 && !d.nowhere { // and calls for its machines go wrong
 		d.armed = append(d.armed, times(2, []ec2sim.FaultName{ec2sim.Throttled, ec2sim.ErrorAfter, ec2sim.AnswerLost}[r.IntN(3)])(r)...)
 	}
+	d.bind()
+	return d
+}
+
+// bind has the faults meet the run alone.
+func (d *drill) bind() {
 	for i := range d.armed {
 		tags := map[string]string{"RunId": d.run}
 		maps.Copy(tags, d.armed[i].Tags)
 		d.armed[i].Tags = tags
 	}
-	return d
 }
 
 func pick(r *rand.Rand, n int, from []scenario) scenario {
@@ -169,10 +185,10 @@ func (r reader) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// plan is what the drill runs: machines that work for three seconds.
+// plan is what the drill runs: machines that work for a while.
 func (d *drill) plan() string {
-	step := fmt.Sprintf(`name: work, instance_region: %s, instance_type: m5.large, instance_count: %d, quorum: %d, run_max_time: 120,
-     container_name: loads/node, additional_command_args: "sleep 3s"`, d.region, d.machines, d.quorum)
+	step := fmt.Sprintf(`name: work, instance_region: %s, instance_type: m5.large, instance_count: %d, quorum: %d, run_max_time: 300,
+     container_name: loads/node, additional_command_args: "sleep %v"`, d.region, d.machines, d.quorum, cmp.Or(d.work, 3*time.Second))
 	if d.fields != "" {
 		step += ", " + d.fields
 	}
