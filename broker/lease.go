@@ -97,8 +97,8 @@ func (l *leases) every() time.Duration {
 // is tried again after a quarter of that time. It also sees to it that the
 // machines don't cost more than they may.
 func (x *execution) renewLeases(ctx context.Context) {
-	renewals := &renewals{room: make(chan struct{}, 64)}
-	defer renewals.Wait()
+	under := &renewals{room: make(chan struct{}, 64)}
+	defer under.Wait()
 	for ctx.Err() == nil {
 		wait := time.Hour
 		if every := x.leases.every(); every > 0 {
@@ -112,7 +112,7 @@ func (x *execution) renewLeases(ctx context.Context) {
 		}
 		timer.Stop()
 		x.watchBudget(ctx)
-		x.renewDue(ctx, &renewals)
+		x.renewDue(ctx, under)
 	}
 }
 
