@@ -267,7 +267,7 @@ func TestAdmin(t *testing.T) {
 	}
 	status, text = ask("GET", "/_sim/things?tag=RunId", token, "")
 	wantStatus(status, text, http.StatusBadRequest)
-	if status, text = ask("GET", "/_sim/machines", token, ""); status != http.StatusOK || !strings.Contains(text, id) || !strings.Contains(text, `"faults":["dies"]`) {
+	if status, text = ask("GET", "/_sim/machines", token, ""); status != http.StatusOK || !strings.Contains(text, id) || !strings.Contains(text, `"faults":["dies"]`) || !strings.Contains(text, `"ended":"20`) {
 		t.Errorf("machines: %d %s", status, text)
 	}
 }

@@ -2,6 +2,7 @@ package drills_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -36,27 +37,65 @@ func (d *drill) wrong(o *outcome) (faults []string) {
 	return faults
 }
 
-// lone are the faults that the simulator knows, each alone. Those that strike do
-// so while all machines work.
-var lone = []struct {
+// A loneFault is one that nothing else goes wrong beside.
+type loneFault struct {
 	scenario
-	strike *ec2sim.Fault
+	strike ec2sim.FaultName // comes upon the first machine while all work
+	length time.Duration    // of the strike, when it passes
 	want   exactly
-	real   bool // it means something else on machines that are real
-}{
-	{scenario{name: "no capacity", machines: 2, nowhere: true, faults: only(ec2sim.Fault{Name: ec2sim.NoCapacity})}, nil, exactly{broker.Errored, "EC2 has no room", 0}, false},
-	{scenario{name: "throttled", machines: 2, faults: only(ec2sim.Fault{Name: ec2sim.Throttled, Action: "RunInstances", Count: 10})}, nil, exactly{broker.Pass, "", 2}, false},
-	{scenario{name: "an error after doing it", machines: 2, faults: only(ec2sim.Fault{Name: ec2sim.ErrorAfter, Action: "RunInstances", Count: 3})}, nil, exactly{broker.Pass, "", 2}, false},
-	{scenario{name: "the answer is lost", machines: 2, faults: only(ec2sim.Fault{Name: ec2sim.AnswerLost, Action: "RunInstances", Count: 3})}, nil, exactly{broker.Pass, "", 2}, false},
-	{scenario{name: "never boots", machines: 2, faults: only(ec2sim.Fault{Name: ec2sim.NeverBoots, Count: 1})}, nil, exactly{broker.Pass, "", 3}, false},
-	{scenario{name: "boots without Docker", machines: 2, faults: only(ec2sim.Fault{Name: ec2sim.NoDocker, Count: 1})}, nil, exactly{broker.Pass, "", 3}, true},
-	{scenario{name: "a full disk", machines: 1, faults: only(ec2sim.Fault{Name: ec2sim.DiskFull, Count: 1})}, nil, exactly{broker.Pass, "", 2}, true},
-	{scenario{name: "a wrong clock", machines: 2, faults: only(ec2sim.Fault{Name: ec2sim.ClockWrong, By: ec2sim.Duration(time.Minute), Count: 1})}, nil, exactly{broker.Invalid, "the clock of work/", 2}, false},
-	{scenario{name: "one of two dies", machines: 2, work: time.Minute, faults: only()}, &ec2sim.Fault{Name: ec2sim.Dies}, exactly{broker.Invalid, "only 1 of the 2 machines of step work lasted", 2}, true},
-	{scenario{name: "the only one dies", machines: 1, work: time.Minute, faults: only()}, &ec2sim.Fault{Name: ec2sim.Dies}, exactly{broker.Errored, "all its machines were lost", 1}, false},
-	{scenario{name: "a spot machine is taken", machines: 2, quorum: 1, work: time.Minute, fields: "spot: only", faults: only()}, &ec2sim.Fault{Name: ec2sim.SpotTaken}, exactly{broker.Pass, "", 2}, true},
-	{scenario{name: "one is cut off", machines: 2, work: time.Minute, faults: only()}, &ec2sim.Fault{Name: ec2sim.NetworkCut}, exactly{broker.Invalid, "only 1 of the 2 machines of step work lasted", 2}, true},
-	{scenario{name: "one is cut off for a moment", machines: 2, work: 20 * time.Second, short: true, faults: only()}, &ec2sim.Fault{Name: ec2sim.NetworkCut, For: ec2sim.Duration(4 * time.Second)}, exactly{broker.Pass, "", 2}, true},
+	real   bool // it is drilled on real machines, too
+}
+
+// launching is a fault of calls that launch.
+func launching(name ec2sim.FaultName, count int) func(*rand.Rand) []ec2sim.Fault {
+	return only(ec2sim.Fault{Name: name, Action: "RunInstances", Count: count})
+}
+
+// lone are the faults that the simulator knows, each alone.
+var lone = []loneFault{
+	{
+		scenario: scenario{name: "no capacity", machines: 2, nowhere: true, faults: only(ec2sim.Fault{Name: ec2sim.NoCapacity})},
+		want:     exactly{broker.Errored, "EC2 has no room", 0},
+	},
+	{scenario: scenario{name: "throttled", machines: 2, faults: launching(ec2sim.Throttled, 10)}, want: exactly{broker.Pass, "", 2}},
+	{scenario: scenario{name: "an error after doing it", machines: 2, faults: launching(ec2sim.ErrorAfter, 3)}, want: exactly{broker.Pass, "", 2}},
+	{scenario: scenario{name: "the answer is lost", machines: 2, faults: launching(ec2sim.AnswerLost, 3)}, want: exactly{broker.Pass, "", 2}},
+	{
+		scenario: scenario{name: "never boots", machines: 2, faults: only(ec2sim.Fault{Name: ec2sim.NeverBoots, Count: 1})},
+		want:     exactly{broker.Pass, "", 3},
+	},
+	{
+		scenario: scenario{name: "boots without Docker", machines: 2, faults: only(ec2sim.Fault{Name: ec2sim.NoDocker, Count: 1})},
+		want:     exactly{broker.Pass, "", 3}, real: true,
+	},
+	{
+		scenario: scenario{name: "a full disk", machines: 1, faults: only(ec2sim.Fault{Name: ec2sim.DiskFull, Count: 1})},
+		want:     exactly{broker.Pass, "", 2}, real: true,
+	},
+	{
+		scenario: scenario{name: "a wrong clock", machines: 2, faults: only(ec2sim.Fault{Name: ec2sim.ClockWrong, By: ec2sim.Duration(time.Minute), Count: 1})},
+		want:     exactly{broker.Invalid, "the clock of work/", 2},
+	},
+	{
+		scenario: scenario{name: "one of two dies", machines: 2, work: time.Minute, faults: only()},
+		strike:   ec2sim.Dies, want: exactly{broker.Invalid, "only 1 of the 2 machines of step work lasted", 2}, real: true,
+	},
+	{
+		scenario: scenario{name: "the only one dies", machines: 1, work: time.Minute, faults: only()},
+		strike:   ec2sim.Dies, want: exactly{broker.Errored, "all its machines were lost", 1},
+	},
+	{
+		scenario: scenario{name: "a spot machine is taken", machines: 2, quorum: 1, work: time.Minute, fields: "spot: only", faults: only()},
+		strike:   ec2sim.SpotTaken, want: exactly{broker.Pass, "", 2}, real: true,
+	},
+	{
+		scenario: scenario{name: "one is cut off", machines: 2, work: time.Minute, faults: only()},
+		strike:   ec2sim.NetworkCut, want: exactly{broker.Invalid, "only 1 of the 2 machines of step work lasted", 2}, real: true,
+	},
+	{
+		scenario: scenario{name: "one is cut off for a moment", machines: 2, work: 20 * time.Second, short: true, faults: only()},
+		strike:   ec2sim.NetworkCut, length: 4 * time.Second, want: exactly{broker.Pass, "", 2}, real: true,
+	},
 }
 
 // eachAlone drills each of the lone faults on one cloud, and nothing else.
@@ -70,7 +109,10 @@ func eachAlone(t *testing.T, c course, real bool) {
 		}
 		d := &drill{
 			scenario: l.scenario, n: n, run: uuid.NewString(), region: regions[n%len(regions)], machines: l.machines,
-			armed: l.faults(nil), strike: l.strike, want: &l.want,
+			armed: l.faults(nil), want: &l.want,
+		}
+		if l.strike != "" {
+			d.strike = &ec2sim.Fault{Name: l.strike, For: ec2sim.Duration(l.length)}
 		}
 		d.bind()
 		drills.Go(func() { m.drill(d) })
@@ -83,7 +125,7 @@ func eachAlone(t *testing.T, c course, real bool) {
 func TestFaults_EachAloneOnLightMachines(t *testing.T) {
 	t.Parallel()
 	eachAlone(t, course{
-		host: lightHost, node: emptyNode(t), cloud: calmCloud(), boot: 20 * time.Second, lost: 10 * time.Second,
+		host: lightHost, node: emptyNode(t), cloud: calmCloud(),
 	}, false)
 }
 
@@ -92,7 +134,7 @@ func TestFaults_EachAloneOnLightMachines(t *testing.T) {
 func TestFaults_EachAloneOnRealMachines(t *testing.T) {
 	t.Parallel()
 	eachAlone(t, course{
-		host: realHost, node: binDir, cloud: calmCloud(), boot: time.Minute, lost: 15 * time.Second,
+		host: realHost, node: binDir, cloud: calmCloud(),
 	}, true)
 }
 

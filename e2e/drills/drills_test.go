@@ -33,6 +33,14 @@ type mix struct {
 	counts map[string]int // of drills, by scenario and verdict
 }
 
+// How long machines are given to boot, and may be silent: short of the defaults,
+// so that drills don't wait for long, and so long that a busy computer's machines
+// are not taken for dead.
+const (
+	bootLimit = 30 * time.Second
+	lostAfter = 30 * time.Second
+)
+
 // A course says what a mix is like.
 type course struct {
 	seed   uint64
@@ -42,8 +50,6 @@ type course struct {
 	host   func(*testing.T) ec2sim.Host
 	node   string // folder of the node programs
 	cloud  ec2sim.Drill
-	boot   time.Duration // that machines are given
-	lost   time.Duration // that machines may be silent
 	// kills are the least and the most time between two kills. A third of them
 	// come only after a calm, so that patience can end which a kill begins anew.
 	kills [2]time.Duration
@@ -89,8 +95,8 @@ func TestDrills_LightMachines(t *testing.T) {
 	t.Parallel()
 	seed := setting(t, "SEED", rand.Uint64())
 	run(t, course{
-		seed: seed, drills: int(setting(t, "DRILLS", 200)), atOnce: 50, from: scenarios, host: lightHost, node: emptyNode(t), cloud: roughCloud(seed),
-		boot: 30 * time.Second, lost: 10 * time.Second, kills: [2]time.Duration{time.Second, 8 * time.Second}, calm: 20 * time.Second,
+		seed: seed, drills: int(setting(t, "DRILLS", 200)), atOnce: 60, from: scenarios, host: lightHost, node: emptyNode(t), cloud: roughCloud(seed),
+		kills: [2]time.Duration{time.Second, 8 * time.Second}, calm: 40 * time.Second,
 	})
 }
 
@@ -101,7 +107,7 @@ func TestDrills_RealMachines(t *testing.T) {
 	seed := setting(t, "SEED", rand.Uint64())
 	run(t, course{
 		seed: seed, drills: 10, atOnce: 4, from: realScenarios(), host: realHost, node: binDir, cloud: roughCloud(seed),
-		boot: time.Minute, lost: 10 * time.Second, kills: [2]time.Duration{3 * time.Second, 12 * time.Second}, calm: 20 * time.Second,
+		kills: [2]time.Duration{3 * time.Second, 12 * time.Second}, calm: 40 * time.Second,
 	})
 }
 
@@ -141,8 +147,8 @@ func run(t *testing.T, c course) {
 func newMix(t *testing.T, c course) *mix {
 	t.Helper()
 	m := &mix{t: t, seed: c.seed, cloud: startCloud(t, c.cloud, c.host(t)), counts: map[string]int{}}
-	m.broker = startBroker(t, m.cloud.env, "--node-dir", c.node, "--ec2", "--ec2-private", "--ec2-lease", "30s",
-		"--ec2-boot-limit", c.boot.String(), "--lost-after", c.lost.String())
+	m.broker = startBroker(t, m.cloud.env, "--node-dir", c.node, "--ec2", "--ec2-private",
+		"--ec2-boot-limit", bootLimit.String(), "--lost-after", lostAfter.String())
 	return m
 }
 

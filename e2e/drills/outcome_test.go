@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/loads/loads/api"
 	"github.com/loads/loads/aws/ec2sim"
@@ -97,12 +98,17 @@ func (o *outcome) verdictFaults() (faults []string) {
 
 // launchFaults says what was launched that should not have been, or wasn't: one
 // machine for each that was asked for, and another only in the place of one that
-// came to nothing.
+// came to nothing and was ended before. One that nothing was wrong with must have
+// had its time to boot: on a busy computer that may pass.
 func (o *outcome) launchFaults() (faults []string) {
 	for token, machines := range o.byToken {
-		for _, m := range machines[:len(machines)-1] {
-			if !met(m, useless) {
-				faults = append(faults, fmt.Sprintf("%s was launched for %s and given up, though nothing was wrong with it", m.ID, token))
+		for i, m := range machines[:len(machines)-1] {
+			if lived := m.Ended.Sub(m.Launched); !met(m, useless) && lived < bootLimit-time.Second {
+				faults = append(faults, fmt.Sprintf("%s was launched for %s and given up after %v, though nothing was wrong with it", m.ID, token, lived))
+			}
+			// EC2 tells when machines were launched by the second.
+			if next := machines[i+1]; next.Launched.Add(time.Second).Before(m.Ended) {
+				faults = append(faults, fmt.Sprintf("%s was launched for %s while %s was there", next.ID, token, m.ID))
 			}
 		}
 		if token == "" {
@@ -146,6 +152,9 @@ func (o *outcome) cleanupFaults() (faults []string) {
 	run := o.report.Run
 	if run.Cleanup != broker.CleanupDone {
 		faults = append(faults, fmt.Sprintf("cleanup is %s: %s", run.Cleanup, run.CleanupDetail))
+	}
+	if len(run.Receipts) == 0 && len(o.report.Machines) == 0 && len(o.made) == 0 {
+		return faults // it was aborted before any was asked for
 	}
 	if len(run.Receipts) != 1 {
 		return append(faults, fmt.Sprintf("the run has %d receipts", len(run.Receipts)))

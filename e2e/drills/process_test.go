@@ -28,7 +28,7 @@ import (
 )
 
 // patience is how long anything that has to come may take on a busy computer.
-const patience = 5 * time.Minute
+const patience = 15 * time.Minute
 
 // binDir is where TestMain builds the programs.
 var binDir string

@@ -86,7 +86,6 @@ var scenarios = []scenario{
 
 	{name: "one never boots", share: 4, faults: only(ec2sim.Fault{Name: ec2sim.NeverBoots, Count: 1})},
 	{name: "one boots without Docker", share: 4, faults: only(ec2sim.Fault{Name: ec2sim.NoDocker, Count: 1})},
-	{name: "none boots", share: 1, machines: 1, nowhere: true, faults: only(ec2sim.Fault{Name: ec2sim.NeverBoots})},
 	{name: "a full disk", share: 3, faults: only(ec2sim.Fault{Name: ec2sim.DiskFull, Count: 1})},
 
 	{name: "the only one dies", share: 4, machines: 1, faults: sometime(ec2sim.Dies)},
