@@ -296,6 +296,48 @@ func TestRelease_FindsWhatWasLaunchedAtLast(t *testing.T) {
 	})
 }
 
+func TestReceipt_WaitsForAGroupThatIsNotSeenYet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		drill := quick()
+		drill.Faults = []ec2sim.Fault{{Name: ec2sim.Throttled, Action: "AuthorizeSecurityGroupIngress"}}
+		drill.Delays.Visible = ec2sim.Fixed(10 * time.Second)
+		c := startCloud(t, drill)
+		p := c.open(t.TempDir(), nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		reqs := requests(1, nil)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = p.Acquire(ctx, reqs)
+		}()
+		for len(c.sim.Things(nil)) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		cancel() // with a group that was made, and that no list has yet
+		<-ended
+		c.release(p, withTokens(make([]broker.Machine, 1), reqs)...)
+		began := time.Now()
+		for {
+			receipt, err := p.Receipt(t.Context(), runID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(receipt.Left) == 0 {
+				break
+			}
+			if time.Since(began) > time.Minute {
+				t.Fatalf("left is %+v", receipt.Left)
+			}
+			time.Sleep(time.Second)
+		}
+		if left := c.sim.Things(nil); len(left) > 0 {
+			t.Errorf("the receipt has nothing left, and there is %+v", left)
+		}
+	})
+}
+
 func TestOpen_ForgetsMachinesThatHaveLongEnded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -27,6 +28,7 @@ const whoAmI = "https://checkip.amazonaws.com"
 type group struct {
 	turn     turn // for what follows
 	id       string
+	made     time.Time // or found
 	admitted []rule
 }
 
@@ -63,7 +65,7 @@ func (p *Pool) group(ctx context.Context, r *region, req broker.MachineRequest, 
 		if g.id, err = r.makeGroup(ctx, req, sdk.ToString(subnets[0].VpcId)); err != nil {
 			return "", err
 		}
-		g.admitted = nil
+		g.made, g.admitted = time.Now(), nil
 	}
 	for _, want := range rulesFor(req.Ports, froms) {
 		if slices.Contains(g.admitted, want) {
@@ -84,6 +86,25 @@ func (r *region) forgetGroup(run string) {
 	delete(r.groups, run)
 }
 
+// unseenGroup is the run's group, if it was made so lately that lists may not
+// have it yet.
+func (r *region) unseenGroup(ctx context.Context, run string) (id string, err error) {
+	r.mu.Lock()
+	g := r.groups[run]
+	r.mu.Unlock()
+	if g == nil {
+		return "", nil
+	}
+	if err := g.turn.take(ctx); err != nil {
+		return "", err
+	}
+	defer g.turn.give()
+	if time.Since(g.made) > unseenLimit {
+		return "", nil
+	}
+	return g.id, nil
+}
+
 func rulesFor(ports []strategies.Port, froms []netip.Prefix) []rule {
 	var out []rule
 	for _, from := range froms {
@@ -99,7 +120,10 @@ func rulesFor(ports []strategies.Port, froms []netip.Prefix) []rule {
 }
 
 func (r *region) makeGroup(ctx context.Context, req broker.MachineRequest, vpc string) (string, error) {
-	out, err := r.ec2.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
+	// Not cut off by an abort: EC2 would go on with it.
+	calling, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*callLimit)
+	defer cancel()
+	out, err := r.ec2.CreateSecurityGroup(calling, &ec2.CreateSecurityGroupInput{
 		GroupName: sdk.String(groupName(req)), Description: sdk.String("Machines of a run of Loads"), VpcId: sdk.String(vpc),
 		TagSpecifications: []types.TagSpecification{{
 			ResourceType: types.ResourceTypeSecurityGroup, Tags: groupTags(req),

@@ -74,7 +74,7 @@ func (p *Pool) receiptIn(ctx context.Context, r *region, run string, launched []
 	if err := r.partsLeft(ctx, of, left); err != nil {
 		return err
 	}
-	return r.groupsLeft(ctx, of, busy, left)
+	return r.groupsLeft(ctx, run, of, busy, left)
 }
 
 // partsLeft lists the disks, network interfaces and spot requests that are
@@ -118,10 +118,18 @@ func (r *region) partsLeft(ctx context.Context, of []types.Filter, left func(kin
 }
 
 // groupsLeft deletes the run's security groups, unless machines still use them.
-func (r *region) groupsLeft(ctx context.Context, of []types.Filter, busy bool, left func(kind, id, state string)) error {
+// One that was made a moment ago may be seen only later.
+func (r *region) groupsLeft(ctx context.Context, run string, of []types.Filter, busy bool, left func(kind, id, state string)) error {
 	groups, err := r.ec2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: of})
 	if err != nil {
 		return failed("list security groups in "+r.name, err)
+	}
+	if len(groups.SecurityGroups) == 0 {
+		id, err := r.unseenGroup(ctx, run)
+		if id != "" {
+			left(kindGroup, id, "not seen yet")
+		}
+		return err
 	}
 	for _, g := range groups.SecurityGroups {
 		id := sdk.ToString(g.GroupId)
@@ -131,7 +139,9 @@ func (r *region) groupsLeft(ctx context.Context, of []types.Filter, busy bool, l
 		}
 		if err := r.deleteGroup(ctx, id); err != nil {
 			left(kindGroup, id, codeOf(err))
+			continue
 		}
+		r.forgetGroup(run)
 	}
 	return nil
 }
