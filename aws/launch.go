@@ -159,7 +159,7 @@ func (p *Pool) launch(ctx context.Context, r *region, e *entry) (again bool, err
 		if err == nil {
 			id := sdk.ToString(out.Instances[0].InstanceId)
 			p.log.Info("launched a machine", "machine", id, "at", rec.At, "region", rec.Region, "run", rec.Request.RunUUID)
-			if err := e.update(func(rec *record) { rec.Instance = id }); err != nil {
+			if err := e.update(func(rec *record) { rec.Instance, rec.Launch = id, answered(rec.Launch) }); err != nil {
 				return false, err
 			}
 			return false, p.journal.note(rec.Request.RunUUID, r.name, id)
@@ -188,6 +188,12 @@ func (e *entry) called() error {
 		return nil
 	}
 	return e.update(func(rec *record) { rec.Called = now })
+}
+
+// answered is what is kept of a call that EC2 has answered: not the machine's
+// key, which is of no use any more.
+func answered(in *ec2.RunInstancesInput) *ec2.RunInstancesInput {
+	return &ec2.RunInstancesInput{ClientToken: in.ClientToken}
 }
 
 // refused deals with a launch that was refused: nothing was made.

@@ -82,6 +82,9 @@ func NewDialer(opts Options) broker.Dialer {
 	var mu sync.Mutex
 	turns := map[string]chan struct{}{}
 	nodes := &nodeImages{}
+	if opts.HTTP == nil {
+		opts.HTTP = newDownloader()
+	}
 	return func(ep broker.Endpoint) (broker.Engine, error) {
 		mu.Lock()
 		defer mu.Unlock()

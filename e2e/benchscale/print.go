@@ -78,7 +78,7 @@ func (m *measurement) printTimes(line func(string, string, ...any), report api.R
 	took := starts[len(starts)-1].Sub(report.Run.CreatedAt.Time)
 	launches := 0
 	for _, c := range state.Calls {
-		if c.Action == "RunInstances" {
+		if c.Action == "RunInstances" && c.Code == "OK" {
 			launches += c.N
 		}
 	}
