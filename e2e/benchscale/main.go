@@ -31,7 +31,6 @@ type settings struct {
 	metrics  int
 	throttle bool
 	keep     string
-	pause    time.Duration
 }
 
 func main() {

@@ -29,6 +29,7 @@ type mix struct {
 	broker *process
 
 	kills  atomic.Int64
+	over   atomic.Int64 // drills
 	mu     sync.Mutex
 	counts map[string]int // of drills, by scenario and verdict
 }
@@ -51,7 +52,8 @@ type course struct {
 	node   string // folder of the node programs
 	cloud  ec2sim.Drill
 	// kills are the least and the most time between two kills. A third of them
-	// come only after a calm, so that patience can end which a kill begins anew.
+	// come only after a calm, so that patience can end which a kill begins anew,
+	// and none come to the last quarter of the drills, for the same reason.
 	kills [2]time.Duration
 	calm  time.Duration
 }
@@ -95,7 +97,7 @@ func TestDrills_LightMachines(t *testing.T) {
 	t.Parallel()
 	seed := setting(t, "SEED", rand.Uint64())
 	run(t, course{
-		seed: seed, drills: int(setting(t, "DRILLS", 200)), atOnce: 60, from: scenarios, host: lightHost, node: emptyNode(t), cloud: roughCloud(seed),
+		seed: seed, drills: int(setting(t, "DRILLS", 200)), atOnce: 80, from: scenarios, host: lightHost, node: emptyNode(t), cloud: roughCloud(seed),
 		kills: [2]time.Duration{time.Second, 8 * time.Second}, calm: 40 * time.Second,
 	})
 }
@@ -107,7 +109,7 @@ func TestDrills_RealMachines(t *testing.T) {
 	seed := setting(t, "SEED", rand.Uint64())
 	run(t, course{
 		seed: seed, drills: 10, atOnce: 4, from: realScenarios(), host: realHost, node: binDir, cloud: roughCloud(seed),
-		kills: [2]time.Duration{3 * time.Second, 12 * time.Second}, calm: 40 * time.Second,
+		kills: [2]time.Duration{2 * time.Second, 8 * time.Second}, calm: 30 * time.Second,
 	})
 }
 
@@ -130,6 +132,7 @@ func run(t *testing.T, c course) {
 		drills.Go(func() {
 			defer func() { <-room }()
 			m.drill(draw(c.seed, n, c.from))
+			m.over.Add(1)
 		})
 	}
 	drills.Wait()
@@ -179,7 +182,7 @@ func (m *mix) killBrokers(ctx context.Context, c course) {
 		}
 		return wait
 	}
-	for pause(ctx, next()) {
+	for pause(ctx, next()) && m.over.Load() < int64(c.drills*3/4) {
 		m.broker.kill()
 		m.kills.Add(1)
 		if err := m.broker.start(); err != nil {
