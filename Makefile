@@ -71,6 +71,10 @@ bench-scale: build ## measure a broker with 10 to 3,000 light machines; takes 40
 	@go build -o .build/benchscale ./e2e/benchscale
 	@.build/benchscale $(BENCHFLAGS)
 
+.PHONY: bench-gen
+bench-gen: ## measure the load generator side by side with others (BENCHFLAGS='-repeat 1 -only wrk,loads')
+	@scripts/bench-gen.sh $(BENCHFLAGS)
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for a while (FUZZTIME=20s)
 	@scripts/need.sh go gcc

@@ -120,19 +120,18 @@ func (r *region) partsLeft(ctx context.Context, of []types.Filter, left func(kin
 // groupsLeft deletes the run's security groups, unless machines still use them.
 // One that was made a moment ago may be seen only later.
 func (r *region) groupsLeft(ctx context.Context, run string, of []types.Filter, busy bool, left func(kind, id, state string)) error {
+	unseen, err := r.madeLately(ctx, run)
+	if err != nil {
+		return err
+	}
 	groups, err := r.ec2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: of})
 	if err != nil {
 		return failed("list security groups in "+r.name, err)
 	}
-	if len(groups.SecurityGroups) == 0 {
-		id, err := r.unseenGroup(ctx, run)
-		if id != "" {
-			left(kindGroup, id, "not seen yet")
-		}
-		return err
-	}
 	for _, g := range groups.SecurityGroups {
 		id := sdk.ToString(g.GroupId)
+		key, lately := unseen[id]
+		delete(unseen, id)
 		if busy {
 			left(kindGroup, id, "in use")
 			continue
@@ -141,7 +140,12 @@ func (r *region) groupsLeft(ctx context.Context, run string, of []types.Filter, 
 			left(kindGroup, id, codeOf(err))
 			continue
 		}
-		r.forgetGroup(run)
+		if lately {
+			r.forgetGroup(key)
+		}
+	}
+	for id := range unseen {
+		left(kindGroup, id, "not seen yet")
 	}
 	return nil
 }

@@ -38,7 +38,13 @@ type execution struct {
 	// its step's goroutine.
 	leads []time.Duration
 
-	leases   leases
+	leases  leases
+	monitor *monitor // nil when the plan has none
+	notices notices
+
+	lettingIn sync.Mutex // guards letInAt
+	letInAt   time.Time
+
 	names    names
 	machines []*machine // set by loadMachines; the slice does not change after
 	engines  engines
@@ -70,6 +76,7 @@ func newExecution(b *Broker, run Run) *execution {
 		frames:  make(chan frameItem, 1024),
 		series:  metrics.NewSeries(),
 		leads:   make([]time.Duration, len(run.Plan.Steps)),
+		monitor: newMonitor(run),
 	}
 	x.engines.dial = b.cfg.Dial
 	if run.Aborted {
@@ -106,6 +113,8 @@ func (x *execution) drive(ctx context.Context) {
 	x.work.Go(func() { x.storeFrames(storing) })
 	x.work.Go(func() { x.condense(storing) })
 	x.work.Go(func() { x.renewLeases(storing) })
+	x.work.Go(func() { x.runMonitor(storing) })
+	x.work.Go(func() { x.watchNotices(storing) })
 
 	pause := time.Second
 	for ctx.Err() == nil {
