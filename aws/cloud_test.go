@@ -185,9 +185,9 @@ func (e *engine) Info(context.Context) (broker.EngineInfo, error) {
 	return broker.EngineInfo{Version: "20.10"}, nil
 }
 
-func (e *engine) EnsureNodeImage(context.Context) (string, error) {
+func (e *engine) EnsureEmptyImage(context.Context) error {
 	_, _, err := e.machine()
-	return "sha256:node", err
+	return err
 }
 
 func (e *engine) Create(_ context.Context, spec broker.ContainerSpec) (string, error) {

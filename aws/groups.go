@@ -15,6 +15,7 @@ import (
 
 	"github.com/loads/loads/aws/trust"
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/images/order"
 	"github.com/loads/loads/strategies"
 )
 
@@ -23,7 +24,7 @@ const whoAmI = "https://checkip.amazonaws.com"
 
 // A group is the security group of a run in a region. It admits the broker to
 // the machines' Docker and to the ports that steps publish, and the run's own
-// machines to these ports; nothing else.
+// machines to these ports and those by which images are spread; nothing else.
 type group struct {
 	turn     turn // for what follows
 	id       string
@@ -88,6 +89,9 @@ func rulesFor(ports []strategies.Port, froms []netip.Prefix) []rule {
 	var out []rule
 	for _, from := range froms {
 		out = append(out, rule{trust.Port, "tcp", from})
+	}
+	for _, port := range []int{order.PeerPort, order.SeedPort} {
+		out = append(out, rule{port, "tcp", netip.Prefix{}})
 	}
 	for _, port := range ports {
 		out = append(out, rule{port.Host, port.Protocol, netip.Prefix{}})

@@ -39,7 +39,7 @@ func (p *Pool) renewByItself(ctx context.Context, m broker.Machine) error {
 }
 
 func (p *Pool) renew(ctx context.Context, e *entry, engine broker.Engine, life time.Duration) error {
-	if _, err := engine.EnsureNodeImage(ctx); err != nil {
+	if err := engine.EnsureEmptyImage(ctx); err != nil {
 		return err
 	}
 	now := time.Now()

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -62,6 +63,8 @@ type Engine struct {
 	loading chan struct{}
 
 	creating singleflight.Group // networks, by name
+
+	sent atomic.Int64 // bytes of images
 }
 
 var _ broker.Engine = (*Engine)(nil)

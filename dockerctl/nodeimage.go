@@ -35,21 +35,53 @@ func (e *Engine) EnsureNodeImage(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer done()
-	arch, err := e.arch(ctx)
+	img, err := e.ownImage(ctx)
 	if err != nil {
 		return "", err
+	}
+	return e.ensureScratch(ctx, img)
+}
+
+// EnsureEmptyImage makes an image of some hundred bytes, whose program does not
+// exist, unless the engine has it.
+func (e *Engine) EnsureEmptyImage(ctx context.Context) error {
+	done, err := e.turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if id, err := e.labelled(ctx, broker.EmptyImage, nodeFormat); err != nil || id != "" {
+		return err
+	}
+	arch, err := e.arch(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = e.ensureScratch(ctx, scratch.Image{
+		Architecture: arch, Tags: []string{broker.EmptyImage + ":latest"}, Command: []string{"/none"},
+		Labels: map[string]string{nodeLabel: nodeFormat},
+		Files:  []scratch.File{{Path: "run", Mode: 0o755, Folder: true}},
+	})
+	return err
+}
+
+// ownImage is the node image for the engine's architecture, with its tags.
+func (e *Engine) ownImage(ctx context.Context) (scratch.Image, error) {
+	arch, err := e.arch(ctx)
+	if err != nil {
+		return scratch.Image{}, err
 	}
 	program, err := e.nodeProgram(arch)
 	if err != nil {
-		return "", err
+		return scratch.Image{}, err
 	}
 	img, err := nodeImage(arch, program, e.caBundle())
 	if err != nil {
-		return "", err
+		return scratch.Image{}, err
 	}
 	sum := sha256.Sum256(program)
 	img.Tags = []string{e.node + ":latest", e.node + ":" + hex.EncodeToString(sum[:])[:12]}
-	return e.ensureScratch(ctx, img)
+	return img, nil
 }
 
 func (e *Engine) nodeProgram(arch string) ([]byte, error) {
@@ -122,15 +154,19 @@ func (e *Engine) ensureScratch(ctx context.Context, img scratch.Image) (string, 
 			return "", err
 		}
 	}
-	for _, tag := range img.Tags {
+	return id, e.tagAll(ctx, id, img.Tags)
+}
+
+func (e *Engine) tagAll(ctx context.Context, id string, tags []string) error {
+	for _, tag := range tags {
 		if have, err := e.imageID(ctx, tag); err == nil && have == id {
 			continue
 		}
 		if err := e.tag(ctx, id, tag); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return id, nil
+	return nil
 }
 
 // labelled returns the id of the image ref if its node label has the value, or
