@@ -131,7 +131,7 @@ func (f *Fetcher) part(ctx context.Context, d descriptor, sources []source) (err
 	for { // with other sources when bytes were wrong, which is known at the end
 		w, err := f.Store.create()
 		if err != nil {
-			return err
+			return &localError{err}
 		}
 		used := len(sources)
 		n, err := f.blob(ctx, w, d, sources)
@@ -169,7 +169,7 @@ func (f *Fetcher) blob(ctx context.Context, w io.Writer, d descriptor, sources [
 		}
 		f.fault(s, err)
 	}
-	return n, fmt.Errorf("get %s from other machines: %w", d.Digest, err)
+	return n, fmt.Errorf("get %s: %w", d.Digest, err)
 }
 
 // A localError is none of the source's.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content"
@@ -51,8 +52,8 @@ func (f *Fetcher) fromRegistry(ctx context.Context, from order.Registry) (string
 	if err := f.parts(ctx, m, []source{&repository{repo, from.Image}}); err != nil {
 		return "", fmt.Errorf("get image %s from its registry: %w", from.Image, err)
 	}
-	digest, _, err := f.Store.Put(desc.Digest.String(), bytes.NewReader(raw))
-	return digest, err
+	stored, _, err := f.Store.Put(desc.Digest.String(), bytes.NewReader(raw))
+	return stored, err
 }
 
 // isLoopback reports whether an engine would take plain HTTP from the host.
@@ -73,19 +74,19 @@ type repository struct {
 
 func (r *repository) String() string { return r.name }
 
-// open fetches a blob. Registries that can't begin in the middle are read from
-// the beginning.
+// open fetches a blob. Of registries that can't begin in the middle the
+// beginning is read over.
 func (r *repository) open(ctx context.Context, d descriptor, offset int64) (io.ReadCloser, error) {
-	desc, err := r.repo.Blobs().Resolve(ctx, d.Digest)
+	body, err := r.repo.Blobs().Fetch(ctx, ocispec.Descriptor{MediaType: d.MediaType, Digest: digest.Digest(d.Digest), Size: d.Size})
 	if err != nil {
 		return nil, err
 	}
-	desc.Size = d.Size
-	body, err := r.repo.Blobs().Fetch(ctx, desc)
-	if err != nil {
-		return nil, err
+	if seeker, ok := body.(io.Seeker); ok {
+		_, err = seeker.Seek(offset, io.SeekStart)
+	} else {
+		_, err = io.CopyN(io.Discard, body, offset)
 	}
-	if _, err := io.CopyN(io.Discard, body, offset); err != nil {
+	if err != nil {
 		_ = body.Close() // nothing was read of it that counts
 		return nil, err
 	}
