@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"aws":        {"broker", "strategies", "metrics", "images/order"},
 	"aws/ec2sim": {}, // a cloud, which nothing but the program and tests may know
 	// Its light machines read what real ones run: user data, leases, and frames.
-	"aws/ec2sim/light": {"aws", "aws/ec2sim", "metrics"},
+	"aws/ec2sim/light": {"aws", "aws/ec2sim", "metrics", "images/order", "internal/unpack"},
 	"db":               {"broker", "strategies", "metrics"},
 	"dockerctl":        {"broker", "strategies", "metrics", "images/order", "dockerctl/scratch", "internal/unpack"},
 	"grafana":          {"broker", "strategies", "metrics"},

@@ -1,0 +1,165 @@
+package light_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/loads/loads/aws"
+	"github.com/loads/loads/aws/ec2sim"
+	"github.com/loads/loads/broker"
+	"github.com/loads/loads/db"
+	"github.com/loads/loads/dockerctl"
+	"github.com/loads/loads/dockerctl/dockertest"
+	"github.com/loads/loads/dockerctl/scratch"
+	"github.com/loads/loads/strategies"
+)
+
+// TestImages_AreSentOnceToAFleet runs a plan on twenty machines and counts what
+// all of them were sent.
+func TestImages_AreSentOnceToAFleet(t *testing.T) {
+	t.Parallel()
+	const machines = 20
+	c := mustCloud(t)
+	b := mustBroker(t, c)
+	ballast := make([]byte, 3<<20)
+	_, _ = rand.Read(ballast) // never fails
+	image, err := scratch.Image{
+		Architecture: runtime.GOARCH, Tags: []string{"bulky:1"}, Command: []string{"/none"},
+		Files: []scratch.File{{Path: "ballast", Mode: 0o644, Data: ballast}},
+	}.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "image.tar")
+	if err := os.WriteFile(file, dockertest.Tar(t, image), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := b.run(fmt.Sprintf(`name: fleet
+steps:
+  - {name: load, container_name: 'bulky:1', container_url: 'file://%s', instance_count: %d, instance_type: m5.large, run_max_time: 1, stop_timeout: 1}
+  - {name: pulled, container_name: 'registry.test/app:1', instance_count: 2, instance_type: m5.large, run_max_time: 1, stop_timeout: 1}
+`, file, machines-2))
+	if run.Verdict == broker.Errored || run.Verdict == "" {
+		t.Fatalf("verdict %s (%s)", run.Verdict, run.Reason)
+	}
+	info, err := os.Stat(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	once := info.Size() + int64(len(ballast))
+	// What is said to a machine beside, certificates and all, takes some 100 kB.
+	if got := c.Received(); got < once || got > once+machines*200<<10+1<<20 {
+		t.Errorf("machines were sent %d bytes, want %d once and some beside", got, once)
+	}
+	if got, least := c.Spread(), (machines-1)*info.Size()+(machines-3)*int64(len(ballast)); got < least {
+		t.Errorf("%d bytes went from machine to machine, want %d or more", got, least)
+	}
+	want := map[string][4]int{ // machines, uploads, pulls, from machines
+		"loads/node":          {machines, 1, 0, machines - 1},
+		"bulky:1":             {machines - 2, 1, 0, machines - 3},
+		"registry.test/app:1": {2, 0, 1, 1},
+	}
+	for _, i := range run.Images {
+		if got := [4]int{i.Machines, i.Uploads, i.Pulls, i.FromMachines}; got != want[i.Image] || i.Faults != 0 {
+			t.Errorf("%s: got %+v, want machines, uploads, pulls and from machines %v", i.Image, i, want[i.Image])
+		}
+		delete(want, i.Image)
+	}
+	if len(want) > 0 {
+		t.Errorf("images %+v, want %v among them", run.Images, want)
+	}
+}
+
+// A brokerage is a broker that rents light machines.
+type brokerage struct {
+	*broker.Broker
+	t *testing.T
+}
+
+func mustBroker(t *testing.T, c *cloud) *brokerage {
+	t.Helper()
+	ctx := context.Background()
+	drill := ec2sim.DefaultDrill()
+	drill.Delays.Pending, drill.Delays.Terminating = ec2sim.Delay{}, ec2sim.Delay{}
+	drill.Limits.Throttle = false
+	sim, err := ec2sim.New(ec2sim.Config{
+		Host: c.Host, Drill: drill, Dir: t.TempDir(), Keys: map[string]ec2sim.Key{"AKIALIGHT": {Secret: "secret", Account: "123456789012"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(sim)
+	client := new(http.Client)
+	programs := t.TempDir()
+	if err := os.Symlink(node, filepath.Join(programs, "loads-node-linux-"+runtime.GOARCH)); err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	dial := dockerctl.NewDialer(dockerctl.Options{NodeDir: programs, Log: log})
+	store, err := db.Open(ctx, filepath.Join(t.TempDir(), "loads.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := aws.Open(ctx, aws.Config{
+		SDK: &sdk.Config{
+			Region: "us-west-2", BaseEndpoint: sdk.String(server.URL), HTTPClient: client,
+			Credentials: credentials.NewStaticCredentialsProvider("AKIALIGHT", "secret", ""),
+		},
+		Dir: t.TempDir(), Dial: dial, Log: log, Private: true, From: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &brokerage{t: t, Broker: broker.New(broker.Config{
+		Store: store, Pools: []broker.Pool{pool}, Dial: dial, Dir: t.TempDir(), Log: log, Version: "test", ReceiptWait: time.Minute,
+	})}
+	if err := b.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, err := range []error{b.Close(), store.Close(), sim.Close()} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		client.CloseIdleConnections()
+		server.Close()
+	})
+	return b
+}
+
+// run runs a plan to its end.
+func (b *brokerage) run(plan string) broker.Run {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 3*time.Minute)
+	defer cancel()
+	p, err := strategies.ParseFile("plan.yaml", []byte(plan))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	project, err := b.Import(ctx, p, true)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	run, err := b.StartRun(ctx, broker.StartRequest{PlanUUID: project.Plans[0].Plan.UUID})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if run, err = b.Wait(ctx, run.UUID); err != nil {
+		b.t.Fatal(err)
+	}
+	return run
+}
