@@ -64,7 +64,8 @@ type Engine struct {
 
 	creating singleflight.Group // networks, by name
 
-	sent atomic.Int64 // bytes of images
+	sent atomic.Int64              // bytes of images
+	own  atomic.Pointer[nodeNames] // of the node image, once it was made
 }
 
 var _ broker.Engine = (*Engine)(nil)

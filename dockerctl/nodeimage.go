@@ -81,7 +81,24 @@ func (e *Engine) ownImage(ctx context.Context) (scratch.Image, error) {
 	}
 	sum := sha256.Sum256(program)
 	img.Tags = []string{e.node + ":latest", e.node + ":" + hex.EncodeToString(sum[:])[:12]}
+	e.own.Store(&nodeNames{img.Tags, img.Labels[nodeLabel]})
 	return img, nil
+}
+
+// nodeNames are by what the node image is known: its tags, the last of which is
+// its own, and the value of its label.
+type nodeNames struct {
+	tags  []string
+	label string
+}
+
+// ownNames are those of the node image, as it was made last for this Engine.
+func (e *Engine) ownNames(ctx context.Context) (*nodeNames, error) {
+	if names := e.own.Load(); names != nil {
+		return names, nil
+	}
+	_, err := e.ownImage(ctx)
+	return e.own.Load(), err
 }
 
 func (e *Engine) nodeProgram(arch string) ([]byte, error) {

@@ -52,11 +52,11 @@ func (e *Engine) HasImage(ctx context.Context, ref, url string) (string, error) 
 	if url != "" || !e.isNode(name) {
 		return e.kept(ctx, name, url)
 	}
-	img, err := e.ownImage(ctx)
+	names, err := e.ownNames(ctx)
 	if err != nil {
 		return "", err
 	}
-	id, err := e.labelled(ctx, img.Tags[len(img.Tags)-1], img.Labels[nodeLabel])
+	id, err := e.labelled(ctx, names.tags[len(names.tags)-1], names.label)
 	if err == nil && id == "" {
 		err = broker.Errorf(broker.ENotFound, "the node image has to be brought to the engine")
 	}
@@ -262,8 +262,11 @@ func (e *Engine) tagsOf(ctx context.Context, ref, url string) ([]string, error) 
 		return nil, err
 	}
 	if url == "" && e.isNode(name) {
-		img, err := e.ownImage(ctx)
-		return img.Tags, err
+		names, err := e.ownNames(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return names.tags, nil
 	}
 	if _, digested := name.(reference.Digested); digested {
 		return nil, nil // it can't be given a digest
