@@ -70,7 +70,7 @@ func (e *errand) do(ctx context.Context,
 		return id, err
 	}
 	for try := 0; try < spreadTry && e.isShared(); try++ {
-		h, first, err := e.tree.next(ctx)
+		h, first, err := e.tree.next(ctx, e.m)
 		if err != nil {
 			return "", err
 		}
@@ -172,7 +172,7 @@ func (e *errand) follow(ctx context.Context, h *holder, f func(context.Context, 
 		id, err = f(ctx, h)
 		return err
 	})
-	e.tree.release(h, err != nil && !isLocal(err) && ctx.Err() == nil)
+	e.tree.release(h, e.m, err != nil && !isLocal(err) && ctx.Err() == nil)
 	e.tree.count(func(s *ImageSpread) {
 		if err != nil {
 			s.Faults++

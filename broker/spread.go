@@ -268,12 +268,13 @@ func (x *execution) whileAnswering(ctx context.Context, m *machine, f func(conte
 	watch.Go(func() {
 		heard := time.Now()
 		for sleep(watched, x.b.cfg.LostAfter/4) {
-			asking, cancel := context.WithTimeout(watched, x.b.cfg.LostAfter/4)
+			limit := heard.Add(x.b.cfg.LostAfter)
+			asking, cancel := context.WithDeadline(watched, limit)
 			_, err := m.engine.Info(asking)
 			cancel()
 			if err == nil {
 				heard = time.Now()
-			} else if time.Since(heard) > x.b.cfg.LostAfter {
+			} else if !time.Now().Before(limit) {
 				stop(Errorf(EUnavailable, "the container engine at %s does not answer", m.Endpoint.Host))
 				return
 			}

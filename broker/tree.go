@@ -11,7 +11,7 @@ import (
 // How an image goes from machine to machine.
 const (
 	fanout     = 2 // machines that one serves at once
-	sourceTry  = 2 // times that a source may fail
+	sourceTry  = 2 // machines that a source may fail, one after the other
 	spreadTry  = 3 // sources that a machine tries, one after the other
 	leadTry    = 2 // machines that may fail to be the first
 	peersAtOne = 3 // sources that are named to a machine, the first of them meant
@@ -32,8 +32,9 @@ type tree struct {
 
 // A holder is a machine that has the image for others.
 type holder struct {
-	m            *machine
-	busy, faults int
+	m      *machine
+	busy   int
+	failed []*machine // that could not get the image from it, since another could
 }
 
 func newTree(key string, stats ImageSpread) *tree {
@@ -46,13 +47,18 @@ func (t *tree) change() {
 	t.changed = make(chan struct{})
 }
 
-// next waits until there is a source with room, which release gives back, or
-// says that the caller is the first, which led ends. Neither says that the image
-// can't be spread.
-func (t *tree) next(ctx context.Context) (h *holder, lead bool, err error) {
+// next waits until there is a source with room that has not failed the machine,
+// which release gives back, or says that the machine is the first, which led
+// ends. Neither says that the image can't be spread.
+func (t *tree) next(ctx context.Context, m *machine) (h *holder, lead bool, err error) {
 	for {
 		t.mu.Lock()
+		sources := 0
 		for _, o := range t.holders {
+			if slices.Contains(o.failed, m) {
+				continue
+			}
+			sources++
 			if o.busy < fanout && (h == nil || o.busy < h.busy) {
 				h = o
 			}
@@ -60,8 +66,8 @@ func (t *tree) next(ctx context.Context) (h *holder, lead bool, err error) {
 		switch {
 		case h != nil:
 			h.busy++
-		case t.failed >= leadTry:
-		case len(t.holders) == 0 && !t.leading:
+		case sources == 0 && t.failed >= leadTry:
+		case sources == 0 && !t.leading:
 			t.leading, lead = true, true
 		default:
 			changed := t.changed
@@ -92,21 +98,19 @@ func (t *tree) led(m *machine, manifest string, err error) {
 	t.change()
 }
 
-// release gives a source back. One that has failed twice is none any more.
-func (t *tree) release(h *holder, failed bool) {
+// release gives a source back that was m's. One that has failed two machines is
+// none any more: it could be one machine that is at fault itself.
+func (t *tree) release(h *holder, m *machine, failed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h.busy--
 	if failed {
-		h.faults++
+		h.failed = append(h.failed, m)
+	} else {
+		h.failed = nil
 	}
-	if h.faults >= sourceTry {
-		for i, o := range t.holders {
-			if o == h {
-				t.holders = append(t.holders[:i:i], t.holders[i+1:]...)
-				break
-			}
-		}
+	if len(h.failed) >= sourceTry {
+		t.holders = slices.DeleteFunc(t.holders, func(o *holder) bool { return o == h })
 	}
 	t.change()
 }

@@ -3,16 +3,15 @@ package broker
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-func mustNext(t *testing.T, tr *tree) (h *holder, lead bool) {
+func mustNext(t *testing.T, tr *tree, m *machine) (h *holder, lead bool) {
 	t.Helper()
-	h, lead, err := tr.next(t.Context())
+	h, lead, err := tr.next(t.Context(), m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +30,7 @@ func TestTree_Doubles(t *testing.T) {
 		for i := range 20 {
 			wg.Go(func() {
 				m := &machine{Machine: Machine{ID: int64(i)}}
-				h, lead := mustNext(t, tr)
+				h, lead := mustNext(t, tr, m)
 				if h != nil {
 					mu.Lock()
 					tr.mu.Lock()
@@ -48,7 +47,7 @@ func TestTree_Doubles(t *testing.T) {
 					return
 				}
 				tr.join(m, "sha256:1")
-				tr.release(h, false)
+				tr.release(h, m, false)
 			})
 		}
 		wg.Wait()
@@ -62,7 +61,8 @@ func TestTree_Doubles(t *testing.T) {
 func TestTree_SourcesThatFailAreNoneAnyMore(t *testing.T) {
 	tr := newTree("key", ImageSpread{})
 	a, b := &machine{Machine: Machine{Address: "a", Token: "a"}}, &machine{Machine: Machine{Address: "b", Token: "b"}}
-	if h, lead := mustNext(t, tr); h != nil || !lead {
+	c, d := &machine{}, &machine{}
+	if h, lead := mustNext(t, tr, a); h != nil || !lead {
 		t.Fatalf("the first got %v, %v", h, lead)
 	}
 	tr.led(a, "sha256:1", nil)
@@ -71,49 +71,50 @@ func TestTree_SourcesThatFailAreNoneAnyMore(t *testing.T) {
 	if n := len(tr.holders); n != 2 {
 		t.Errorf("%d sources, want 2", n)
 	}
-	h, _ := mustNext(t, tr)
-	if _, peers := tr.sources(h); len(peers) != 2 || peers[0] != peerOf(h.m) {
-		t.Errorf("peers %v, want the source first and the other after it", peers)
-	}
-	tr.release(h, true)
-	for range 2 * sourceTry {
-		h, _ := mustNext(t, tr)
-		if h == nil {
-			break
+	// c is failed by all, so they may be right and c wrong; it gets the image as
+	// the first does.
+	for range 2 {
+		h, _ := mustNext(t, tr, c)
+		if _, peers := tr.sources(h); len(peers) != 2 || peers[0] != peerOf(h.m) {
+			t.Errorf("peers %v, want the source first and the other after it", peers)
 		}
-		tr.release(h, h.m == a)
+		tr.release(h, c, true)
 	}
-	if slices.ContainsFunc(tr.holders, func(h *holder) bool { return h.m == a }) {
-		t.Error("a source that failed twice is still one")
+	if h, lead := mustNext(t, tr, c); h != nil || !lead || len(tr.holders) != 2 {
+		t.Errorf("failed by all: got %v, %v; want it to be the first, and %d sources", h, lead, 2)
 	}
-	for len(tr.holders) > 0 {
-		h, _ := mustNext(t, tr)
-		tr.release(h, true)
+	tr.led(c, "sha256:1", errors.New("no room"))
+	h, _ := mustNext(t, tr, d)
+	tr.release(h, d, true)
+	if len(tr.holders) != 1 || tr.holders[0] == h {
+		t.Error("a source that has failed two machines is still one")
 	}
-	if h, lead := mustNext(t, tr); h != nil || !lead {
-		t.Errorf("without a source: got %v, %v; want the next to be the first", h, lead)
+	h, _ = mustNext(t, tr, d)
+	tr.release(h, d, false)
+	if len(h.failed) != 0 {
+		t.Error("a source that has served another machine is still thought to fail")
 	}
 }
 
 func TestTree_IsGivenUpWhenNobodyCanBeTheFirst(t *testing.T) {
-	tr := newTree("key", ImageSpread{})
+	tr, a := newTree("key", ImageSpread{}), &machine{}
 	for range leadTry {
-		if _, lead := mustNext(t, tr); !lead {
+		if _, lead := mustNext(t, tr, a); !lead {
 			t.Fatal("nobody is the first")
 		}
 		tr.led(&machine{}, "", errors.New("no room"))
 	}
-	if h, lead := mustNext(t, tr); h != nil || lead {
+	if h, lead := mustNext(t, tr, a); h != nil || lead {
 		t.Errorf("got %v, %v; want neither", h, lead)
 	}
 }
 
 func TestTree_WaitingEndsWithTheContext(t *testing.T) {
 	tr := newTree("key", ImageSpread{})
-	mustNext(t, tr)
+	mustNext(t, tr, &machine{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := tr.next(ctx); !errors.Is(err, context.Canceled) {
+	if _, _, err := tr.next(ctx, &machine{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the context's error", err)
 	}
 }

@@ -9,13 +9,16 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/loads/loads/aws"
 	"github.com/loads/loads/aws/ec2sim"
@@ -33,7 +36,7 @@ func TestImages_AreSentOnceToAFleet(t *testing.T) {
 	t.Parallel()
 	const machines = 20
 	c := mustCloud(t)
-	b := mustBroker(t, c)
+	b := mustBroker(t, c, nil)
 	ballast := make([]byte, 3<<20)
 	_, _ = rand.Read(ballast) // never fails
 	image, err := scratch.Image{
@@ -83,13 +86,127 @@ steps:
 	}
 }
 
+// An engine is one of which a call may be made to fail.
+type engine struct {
+	*dockerctl.Engine
+	before func(call string) error
+}
+
+func (e engine) EnsureNodeImage(ctx context.Context) (string, error) {
+	if err := e.before("EnsureNodeImage"); err != nil {
+		return "", err
+	}
+	return e.Engine.EnsureNodeImage(ctx)
+}
+
+func (e engine) ImportLayer(ctx context.Context, url, digest string) (string, error) {
+	if err := e.before("ImportLayer"); err != nil {
+		return "", err
+	}
+	return e.Engine.ImportLayer(ctx, url, digest)
+}
+
+func (e engine) PullLocal(ctx context.Context, address, digest, ref, url string) (string, error) {
+	if err := e.before("PullLocal"); err != nil {
+		return "", err
+	}
+	return e.Engine.PullLocal(ctx, address, digest, ref, url)
+}
+
+func (e engine) Create(ctx context.Context, spec broker.ContainerSpec) (string, error) {
+	if spec.Labels[broker.LabelRole] == broker.RoleImages {
+		if err := e.before("Create"); err != nil {
+			return "", err
+		}
+	}
+	return e.Engine.Create(ctx, spec)
+}
+
+// TestImages_ComeWhateverFails has a call of the engines fail, for the machine
+// that makes it first or for all, and sees the run go on.
+func TestImages_ComeWhateverFails(t *testing.T) {
+	t.Parallel()
+	refused := broker.Errorf(broker.EInternal, "there is no room for it on the machine's disk")
+	for _, row := range []struct {
+		name    string
+		call    string
+		all     bool
+		err     error // nil ends the machine that has the node image, once
+		uploads int
+	}{
+		{"the first machine can't give it to others", "Create", false, refused, 2},
+		{"no machine can", "Create", true, refused, 4},
+		{"a machine can't get it from others", "ImportLayer", false, refused, 2},
+		{"no machine can", "ImportLayer", true, refused, 4},
+		{"an engine refuses what came", "PullLocal", false, refused, 2},
+		{"the machine that had it first dies", "ImportLayer", false, nil, 2},
+	} {
+		t.Run(row.call+": "+row.name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			var victim, first string // endpoints
+			var b *brokerage
+			c := mustCloud(t)
+			b = mustBroker(t, c, func(at broker.Endpoint, call string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if call == "EnsureNodeImage" && first == "" {
+					first = at.Host
+				}
+				if call != row.call || !row.all && victim != "" && victim != at.Host {
+					return nil
+				}
+				if row.err == nil && victim == "" {
+					b.terminate(first)
+				}
+				victim = at.Host
+				return row.err
+			})
+			run := b.run(`name: fleet
+steps:
+  - {name: load, container_name: loads/node, additional_command_args: sleep 1s, instance_count: 4, instance_type: m5.large, prune_running: true, run_max_time: 30, stop_timeout: 1}
+`)
+			if run.Verdict == broker.Errored || run.Verdict == "" || len(run.Images) != 1 {
+				t.Fatalf("verdict %s (%s), images %+v", run.Verdict, run.Reason, run.Images)
+			}
+			if i := run.Images[0]; i.Uploads != row.uploads || i.Machines != 4 {
+				t.Errorf("images %+v, want %d uploads and 4 machines", i, row.uploads)
+			}
+		})
+	}
+}
+
+// terminate ends the machine whose engine is at the endpoint.
+func (b *brokerage) terminate(host string) {
+	b.t.Helper()
+	runs, err := b.Runs(b.t.Context(), broker.RunFilter{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	machines, err := b.Machines(b.t.Context(), runs[0].UUID)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, m := range machines {
+		if m.Endpoint.Host == host {
+			_, err := b.ec2.TerminateInstances(b.t.Context(), &ec2.TerminateInstancesInput{InstanceIds: []string{path.Base(m.ProviderID)}})
+			if err != nil {
+				b.t.Error(err)
+			}
+		}
+	}
+}
+
 // A brokerage is a broker that rents light machines.
 type brokerage struct {
 	*broker.Broker
-	t *testing.T
+	t   *testing.T
+	ec2 *ec2.Client
 }
 
-func mustBroker(t *testing.T, c *cloud) *brokerage {
+// mustBroker starts a broker. before is called before some calls of engines, and
+// makes them fail by an error.
+func mustBroker(t *testing.T, c *cloud, before func(at broker.Endpoint, call string) error) *brokerage {
 	t.Helper()
 	ctx := context.Background()
 	drill := ec2sim.DefaultDrill()
@@ -109,22 +226,30 @@ func mustBroker(t *testing.T, c *cloud) *brokerage {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	dial := dockerctl.NewDialer(dockerctl.Options{NodeDir: programs, Log: log})
+	faulty := func(at broker.Endpoint) (broker.Engine, error) {
+		e, err := dial(at)
+		if before == nil || err != nil {
+			return e, err
+		}
+		return engine{e.(*dockerctl.Engine), func(call string) error { return before(at, call) }}, nil
+	}
+	config := sdk.Config{
+		Region: "us-west-2", BaseEndpoint: sdk.String(server.URL), HTTPClient: client,
+		Credentials: credentials.NewStaticCredentialsProvider("AKIALIGHT", "secret", ""),
+	}
 	store, err := db.Open(ctx, filepath.Join(t.TempDir(), "loads.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	pool, err := aws.Open(ctx, aws.Config{
-		SDK: &sdk.Config{
-			Region: "us-west-2", BaseEndpoint: sdk.String(server.URL), HTTPClient: client,
-			Credentials: credentials.NewStaticCredentialsProvider("AKIALIGHT", "secret", ""),
-		},
+		SDK: &config,
 		Dir: t.TempDir(), Dial: dial, Log: log, Private: true, From: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &brokerage{t: t, Broker: broker.New(broker.Config{
-		Store: store, Pools: []broker.Pool{pool}, Dial: dial, Dir: t.TempDir(), Log: log, Version: "test", ReceiptWait: time.Minute,
+	b := &brokerage{t: t, ec2: ec2.NewFromConfig(config), Broker: broker.New(broker.Config{
+		Store: store, Pools: []broker.Pool{pool}, Dial: faulty, Dir: t.TempDir(), Log: log, Version: "test", ReceiptWait: time.Minute, LostAfter: 10 * time.Second,
 	})}
 	if err := b.Start(ctx); err != nil {
 		t.Fatal(err)
