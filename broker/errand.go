@@ -58,45 +58,55 @@ func (s *spread) errand(m *machine, info EngineInfo, ref, url string) (*errand, 
 
 // do brings the image. lead gets it from outside, follow from another machine,
 // direct as if there were no others.
-func (e *errand) do(ctx context.Context,
-	lead func(context.Context) (id, manifest string, err error),
-	follow func(context.Context, *holder) (id string, err error),
-	direct func(context.Context) (string, error),
-) (string, error) {
+func (e *errand) do(ctx context.Context, lead leadFunc, follow followFunc, direct func(context.Context) (string, error)) (string, error) {
 	if id, err := e.engine.HasImage(ctx, e.ref, e.url); CodeOf(err) != ENotFound {
 		if err == nil && e.resumed {
-			e.tree.count(func(s *ImageSpread) { s.Machines++ })
+			e.tree.has(e.m, func(*ImageSpread) {})
 		}
 		return id, err
 	}
-	for try := 0; try < spreadTry && e.isShared(); try++ {
-		h, first, err := e.tree.next(ctx, e.m)
-		if err != nil {
-			return "", err
-		}
-		switch {
-		case first:
-			id, err := e.lead(ctx, lead)
-			if id != "" || ctx.Err() != nil || isStoreError(err) {
-				return id, err
-			}
-			e.x.log.Warn("an image can't be given to a machine for others", "machine", e.m.ProviderID, "image", e.tree.stats.Image, "error", err)
-			try = spreadTry
-		case h != nil:
-			id, err := e.follow(ctx, h, follow)
-			if err == nil || ctx.Err() != nil {
-				return id, ctx.Err()
-			}
-			e.x.log.Warn("an image did not come from another machine", "machine", e.m.ProviderID, "from", h.m.ProviderID, "image", e.tree.stats.Image, "error", err)
-			if isLocal(err) {
-				try = spreadTry
-			}
-		default:
-			try = spreadTry
+	if e.isShared() {
+		if id, err := e.spreadTo(ctx, lead, follow); id != "" || err != nil {
+			return id, err
 		}
 	}
-	id, err := e.counted(ctx, direct)
-	return id, err
+	return e.counted(ctx, direct)
+}
+
+// A leadFunc gets an image from outside. An id beside an error says that the
+// machine has it, and can't give it to others.
+type leadFunc func(context.Context) (id, manifest string, err error)
+
+// A followFunc gets an image from another machine.
+type followFunc func(context.Context, *holder) (id string, err error)
+
+// spreadTo has the machine get the image as the first one, or from another. With
+// neither id nor error it can't.
+func (e *errand) spreadTo(ctx context.Context, lead leadFunc, follow followFunc) (string, error) {
+	log := e.x.log.With("machine", e.m.ProviderID, "image", imageTitle(e.ref, e.url))
+	for range spreadTry {
+		h, first, err := e.tree.next(ctx, e.m)
+		if err != nil || h == nil && !first {
+			return "", err
+		}
+		if first {
+			id, err := e.lead(ctx, lead)
+			if id == "" && ctx.Err() == nil && !isStoreError(err) {
+				log.Warn("an image did not come to the first machine", "error", err)
+				return "", nil
+			}
+			return id, err
+		}
+		id, err := e.follow(ctx, h, follow)
+		if err == nil || ctx.Err() != nil {
+			return id, ctx.Err()
+		}
+		log.Warn("an image did not come from another machine", "from", h.m.ProviderID, "error", err)
+		if isLocal(err) {
+			return "", nil
+		}
+	}
+	return "", nil
 }
 
 // isShared reports whether other machines of the run in the region may need the
@@ -122,25 +132,23 @@ func (s *spread) wanted(i int, any bool) (n int) {
 func (e *errand) counted(ctx context.Context, direct func(context.Context) (string, error)) (string, error) {
 	before := e.engine.Sent()
 	id, err := direct(ctx)
-	e.tree.count(func(s *ImageSpread) {
-		sent := e.engine.Sent() - before
-		s.UploadBytes += sent
-		switch {
-		case err != nil:
-		case sent > 0:
-			s.Uploads++
-			s.Machines++
-		default:
-			s.Pulls++
-			s.Machines++
-		}
-	})
+	sent := e.engine.Sent() - before
+	e.tree.count(func(s *ImageSpread) { s.UploadBytes += sent })
+	if err == nil {
+		e.tree.has(e.m, func(s *ImageSpread) {
+			if sent > 0 {
+				s.Uploads++
+			} else {
+				s.Pulls++
+			}
+		})
+	}
 	return id, err
 }
 
 // lead has the machine get the image from outside. With an id the machine has
 // the image, even if others can't get it from there.
-func (e *errand) lead(ctx context.Context, f func(context.Context) (id, manifest string, err error)) (string, error) {
+func (e *errand) lead(ctx context.Context, f leadFunc) (string, error) {
 	var manifest string
 	var fault error
 	id, err := e.counted(ctx, func(ctx context.Context) (id string, err error) {
@@ -166,20 +174,18 @@ func (e *errand) lead(ctx context.Context, f func(context.Context) (id, manifest
 	return id, e.tell(ctx)
 }
 
-func (e *errand) follow(ctx context.Context, h *holder, f func(context.Context, *holder) (string, error)) (string, error) {
+func (e *errand) follow(ctx context.Context, h *holder, f followFunc) (string, error) {
 	var id string
 	err := e.x.whileAnswering(ctx, e.m, func(ctx context.Context) (err error) {
 		id, err = f(ctx, h)
 		return err
 	})
 	e.tree.release(h, e.m, err != nil && !isLocal(err) && ctx.Err() == nil)
-	e.tree.count(func(s *ImageSpread) {
-		if err != nil {
-			s.Faults++
-			return
-		}
-		s.Machines++
-	})
+	if err != nil {
+		e.tree.count(func(s *ImageSpread) { s.Faults++ })
+	} else {
+		e.tree.has(e.m, func(*ImageSpread) {})
+	}
 	return id, err
 }
 

@@ -27,7 +27,8 @@ type tree struct {
 	leading  bool // a machine is getting it from outside
 	failed   int  // machines that could not be the first
 	stats    ImageSpread
-	key      string // by which machines know the image
+	got      map[*machine]bool // that are counted
+	key      string            // by which machines know the image
 }
 
 // A holder is a machine that has the image for others.
@@ -38,7 +39,7 @@ type holder struct {
 }
 
 func newTree(key string, stats ImageSpread) *tree {
-	return &tree{changed: make(chan struct{}), key: key, stats: stats}
+	return &tree{changed: make(chan struct{}), got: map[*machine]bool{}, key: key, stats: stats}
 }
 
 // change tells those who wait. It is called with the lock held.
@@ -147,6 +148,18 @@ func (t *tree) count(change func(*ImageSpread)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	change(&t.stats)
+}
+
+// has counts a machine that has the image, once, and with it how it came.
+func (t *tree) has(m *machine, how func(*ImageSpread)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.got[m] {
+		return
+	}
+	t.got[m] = true
+	t.stats.Machines++
+	how(&t.stats)
 }
 
 // figures returns them.

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/distribution/reference"
 	"github.com/moby/moby/client"
@@ -24,6 +25,10 @@ var _ broker.Spreader = (*Engine)(nil)
 
 // seedImage is the name, before a part of its digest, of what ImportLayer makes.
 const seedImage = "loads/seed"
+
+// importLimit is how long an import may go without progress: there are other
+// machines to import from.
+const importLimit = time.Minute
 
 // NodeRecipe says what the node image is made of; see broker.Spreader.
 func (e *Engine) NodeRecipe(ctx context.Context) (order.Recipe, error) {
@@ -190,7 +195,7 @@ func (e *Engine) ImportLayer(ctx context.Context, url, digest string) (string, e
 	if id, err := e.withLayer(ctx, ref, digest); broker.CodeOf(err) != broker.ENotFound {
 		return id, err
 	}
-	ctx, moved, cancel := watched(ctx, stallLimit)
+	ctx, moved, cancel := watched(ctx, importLimit)
 	defer cancel()
 	res, err := e.cli.ImageImport(ctx, client.ImageImportSource{SourceName: url}, ref, client.ImageImportOptions{})
 	if err != nil {

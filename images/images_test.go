@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -175,6 +176,18 @@ func TestGet_FromPeers(t *testing.T) {
 		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
 	})
+	slow := spoilt(good, func(w http.ResponseWriter, r *http.Request, _ int, p []byte) []byte {
+		for part := range slices.Chunk(p, 1000) { // 10 kB a second
+			_, _ = w.Write(part)
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-r.Context().Done():
+				panic(http.ErrAbortHandler)
+			}
+		}
+		return nil
+	})
 	for _, row := range []struct {
 		name  string
 		peers []order.Peer
@@ -185,6 +198,7 @@ func TestGet_FromPeers(t *testing.T) {
 		{"corrupt bytes, then good ones", []order.Peer{ours.serve(t, "a", corrupt), ours.serve(t, "b", good)}, 2*large + 4096, "what came has the digest"},
 		{"one that dies; another goes on from there", []order.Peer{ours.serve(t, "a", dying), ours.serve(t, "b", good)}, large + 4096, "EOF"},
 		{"one that falls silent", []order.Peer{ours.serve(t, "a", silent), ours.serve(t, "b", good)}, large + 4096, "too slow"},
+		{"one that is slow", []order.Peer{ours.serve(t, "a", slow), ours.serve(t, "b", good)}, large + 4096, "too slow"},
 		{"one that is gone", []order.Peer{{Address: "127.0.0.1:1", Name: "a"}, ours.serve(t, "b", good)}, large + 4096, "refused"},
 		{"one that has nothing", []order.Peer{ours.serve(t, "a", http.NotFoundHandler()), ours.serve(t, "b", good)}, large + 4096, "404"},
 		{"corrupt bytes only", []order.Peer{ours.serve(t, "a", corrupt)}, 0, "what came has the digest"},
@@ -199,7 +213,7 @@ func TestGet_FromPeers(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			to, _ := mustStore(t)
-			f := images.Fetcher{Store: to, Files: ours.files(t, "me"), Silence: 5 * time.Second, Slowest: 1}
+			f := images.Fetcher{Store: to, Files: ours.files(t, "me"), Silence: 5 * time.Second, Slowest: 30_000}
 			result, err := f.Get(t.Context(), order.Order{Key: "k", Manifest: manifest, Peers: row.peers})
 			said := strings.Join(result.Faults, "; ")
 			if row.most == 0 {

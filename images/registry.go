@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -17,6 +18,9 @@ import (
 
 	"github.com/loads/loads/images/order"
 )
+
+// findLimit is how long a registry may take to tell of an image.
+const findLimit = time.Minute
 
 // fromRegistry gets an image from its registry, of the machine's architecture,
 // and returns the digest of its manifest.
@@ -32,15 +36,15 @@ func (f *Fetcher) fromRegistry(ctx context.Context, from order.Registry) (string
 			Username: from.User, Password: from.Password, RefreshToken: from.RefreshToken, AccessToken: from.AccessToken,
 		}),
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	desc, err := oras.Resolve(ctx, repo, repo.Reference.ReferenceOrDefault(), oras.ResolveOptions{
+	finding, cancel := context.WithTimeout(ctx, findLimit)
+	defer cancel()
+	desc, err := oras.Resolve(finding, repo, repo.Reference.ReferenceOrDefault(), oras.ResolveOptions{
 		TargetPlatform: &ocispec.Platform{OS: "linux", Architecture: from.Architecture},
 	})
 	if err != nil {
 		return "", fmt.Errorf("find image %s in its registry: %w", from.Image, err)
 	}
-	raw, err := content.FetchAll(ctx, repo, desc)
+	raw, err := content.FetchAll(finding, repo, desc)
 	if err != nil {
 		return "", fmt.Errorf("read the manifest of image %s: %w", from.Image, err)
 	}

@@ -96,7 +96,6 @@ type serving struct{ waiting }
 // getting is the node program that gets an image. What comes of it is known
 // when it is started.
 type getting struct {
-	silent
 	out  []byte
 	code int
 }
