@@ -1,6 +1,7 @@
 package images_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -304,6 +305,42 @@ func TestUnpack(t *testing.T) {
 				t.Errorf("got digest %q", digest)
 			}
 		})
+	}
+}
+
+// TestUnpack_OfSeveralImages has an archive as old engines write it: two images
+// with a layer in common, which is there once.
+func TestUnpack_OfSeveralImages(t *testing.T) {
+	t.Parallel()
+	var packed bytes.Buffer
+	out := tar.NewWriter(&packed)
+	for name, data := range map[string]string{
+		"a.json": "{}", "b.json": `{"b": 1}`, "a/layer.tar": "the layer",
+		"manifest.json": `[{"Config": "a.json", "RepoTags": ["one:1"], "Layers": ["a/layer.tar"]},
+			{"Config": "b.json", "RepoTags": ["docker.io/library/two:2"], "Layers": ["b/layer.tar", "a/layer.tar"]}]`,
+	} {
+		ok(t, out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(data))}))
+		_, err := io.WriteString(out, data)
+		ok(t, err)
+	}
+	ok(t, out.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "b/layer.tar", Linkname: "../a/layer.tar"}))
+	ok(t, out.Close())
+	path := filepath.Join(t.TempDir(), "archive")
+	ok(t, os.WriteFile(path, packed.Bytes(), 0o600))
+	s, _ := mustStore(t)
+	manifest, err := s.Unpack(t.Context(), order.Archive{Path: path, Image: "two:2", Limit: 1 << 20})
+	ok(t, err)
+	blob, err := s.Open(manifest)
+	ok(t, err)
+	defer blob.Close()
+	raw, err := io.ReadAll(blob)
+	ok(t, err)
+	layer := scratch.Digest([]byte("the layer"))
+	if strings.Count(string(raw), layer) != 2 || !strings.Contains(string(raw), scratch.Digest([]byte(`{"b": 1}`))) {
+		t.Errorf("got %s, want the second image, with %s twice", raw, layer)
+	}
+	if _, err := s.Unpack(t.Context(), order.Archive{Path: path, Image: "three:3", Limit: 1 << 20}); err == nil || !strings.Contains(err.Error(), "three:3") {
+		t.Errorf("got %v, want that there is no such image", err)
 	}
 }
 
