@@ -38,6 +38,7 @@ func allCalls() []string {
 		"GET /api/plan/{uuid}/cost",
 		"GET /api/project",
 		"GET /api/project/{uuid}",
+		"GET /api/project/{uuid}/budget",
 		"GET /api/run",
 		"GET /api/run/{uuid}",
 		"GET /api/run/{uuid}/events",
@@ -60,6 +61,7 @@ func allCalls() []string {
 		"POST /api/run/{uuid}/fork",
 		"POST /api/validate",
 		"PUT /api/plan/{uuid}",
+		"PUT /api/project/{uuid}/budget",
 	}
 }
 

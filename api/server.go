@@ -117,7 +117,7 @@ func (s *Server) describe() error {
 	doc := s.api.OpenAPI()
 	schemas := doc.Components.Schemas
 	for _, t := range []reflect.Type{
-		reflect.TypeFor[Failure](), reflect.TypeFor[ForkRequest](), reflect.TypeFor[LogLine](), reflect.TypeFor[Event](),
+		reflect.TypeFor[Failure](), reflect.TypeFor[ForkRequest](), reflect.TypeFor[BudgetRequest](), reflect.TypeFor[LogLine](), reflect.TypeFor[Event](),
 		reflect.TypeFor[strategies.Project](), reflect.TypeFor[strategies.Plan](),
 	} {
 		schemas.Schema(t, true, t.Name())

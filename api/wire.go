@@ -60,6 +60,13 @@ type Project struct {
 	Name     string `json:"name"`
 	HomePage string `json:"home_page"`
 	Plans    []Plan `json:"plans"`
+
+	MaxCost float64 `json:"max_cost,omitempty" doc:"What rented machines of all its runs may cost together within 30 days, in USD; 0 is no limit."`
+}
+
+// BudgetRequest says what the runs of a project may cost together.
+type BudgetRequest struct {
+	MaxUSD float64 `json:"max_usd" doc:"In USD, within 30 days; 0 is no limit."`
 }
 
 // Plan is a plan with its steps and runs.

@@ -35,7 +35,7 @@ type group struct {
 type rule struct {
 	port     int
 	protocol string
-	from     netip.Prefix // not valid: the run's own machines
+	from     netip.Prefix // not valid: the run's own machines in the region
 }
 
 // groupName is a name that only the run has. There can be one of it in a VPC,
@@ -49,6 +49,12 @@ func (p *Pool) group(ctx context.Context, r *region, req broker.MachineRequest, 
 	if err != nil {
 		return "", err
 	}
+	return r.admitting(ctx, req, subnets, rulesFor(req.Ports, froms))
+}
+
+// admitting makes the run's security group, or finds it, and has it admit what
+// the rules say besides what it admits already.
+func (r *region) admitting(ctx context.Context, req broker.MachineRequest, subnets []types.Subnet, rules []rule) (id string, err error) {
 	r.mu.Lock()
 	g := r.groups[req.RunUUID]
 	if g == nil {
@@ -66,15 +72,11 @@ func (p *Pool) group(ctx context.Context, r *region, req broker.MachineRequest, 
 		}
 		g.admitted = nil
 	}
-	for _, want := range rulesFor(req.Ports, froms) {
-		if slices.Contains(g.admitted, want) {
-			continue
-		}
-		if err := r.admit(ctx, g.id, want); err != nil {
-			return "", err
-		}
-		g.admitted = append(g.admitted, want)
+	missing := slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return slices.Contains(g.admitted, r) })
+	if err := r.admit(ctx, g.id, missing); err != nil {
+		return "", err
 	}
+	g.admitted = append(g.admitted, missing...)
 	return g.id, nil
 }
 
@@ -131,28 +133,48 @@ func (r *region) makeGroup(ctx context.Context, req broker.MachineRequest, vpc s
 	}
 }
 
-// admit has the group admit the source of the rule to its port.
-func (r *region) admit(ctx context.Context, id string, want rule) error {
+// admit has the group admit what the rules say, by one call unless it admits
+// some of it already.
+func (r *region) admit(ctx context.Context, id string, rules []rule) error {
+	if len(rules) == 0 {
+		return nil
+	}
+	err := seen(ctx, func() error {
+		in := &ec2.AuthorizeSecurityGroupIngressInput{GroupId: sdk.String(id)}
+		for _, want := range rules {
+			in.IpPermissions = append(in.IpPermissions, permission(id, want))
+		}
+		_, err := r.ec2.AuthorizeSecurityGroupIngress(ctx, in)
+		if err == nil || codeOf(err) == "InvalidPermission.Duplicate" && len(rules) == 1 {
+			return nil
+		}
+		return failed("admit the broker and the run's machines in a security group", err)
+	})
+	if len(rules) == 1 || codeOf(err) != "InvalidPermission.Duplicate" {
+		return err
+	}
+	for _, want := range rules {
+		if err := r.admit(ctx, id, []rule{want}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// permission is a rule as EC2 has it.
+func permission(group string, want rule) types.IpPermission {
 	p := types.IpPermission{
 		IpProtocol: sdk.String(want.protocol), FromPort: sdk.Int32(int32(want.port)), ToPort: sdk.Int32(int32(want.port)),
 	}
 	switch {
 	case !want.from.IsValid():
-		p.UserIdGroupPairs = []types.UserIdGroupPair{{GroupId: sdk.String(id), Description: sdk.String("machines of the run")}}
+		p.UserIdGroupPairs = []types.UserIdGroupPair{{GroupId: sdk.String(group), Description: sdk.String("machines of the run")}}
 	case want.from.Addr().Is4():
-		p.IpRanges = []types.IpRange{{CidrIp: sdk.String(want.from.String()), Description: sdk.String("the broker")}}
+		p.IpRanges = []types.IpRange{{CidrIp: sdk.String(want.from.String()), Description: sdk.String("the broker, or a machine of the run")}}
 	default:
-		p.Ipv6Ranges = []types.Ipv6Range{{CidrIpv6: sdk.String(want.from.String()), Description: sdk.String("the broker")}}
+		p.Ipv6Ranges = []types.Ipv6Range{{CidrIpv6: sdk.String(want.from.String()), Description: sdk.String("the broker, or a machine of the run")}}
 	}
-	return seen(ctx, func() error {
-		_, err := r.ec2.AuthorizeSecurityGroupIngress(ctx, &ec2.AuthorizeSecurityGroupIngressInput{
-			GroupId: sdk.String(id), IpPermissions: []types.IpPermission{p},
-		})
-		if err == nil || codeOf(err) == "InvalidPermission.Duplicate" {
-			return nil
-		}
-		return failed("admit the broker and the run's machines in a security group", err)
-	})
+	return p
 }
 
 // froms are the addresses that machines see the broker come from.

@@ -190,11 +190,16 @@ func (b *Broker) StartRun(ctx context.Context, req StartRequest) (Run, error) {
 	if err != nil {
 		return Run{}, err
 	}
-	if cost != nil && cost.Err() != nil {
-		return Run{}, cost.Err()
-	}
-	b.mu.Lock()
+	b.mu.Lock() // so that no two runs are promised the same money
 	defer b.mu.Unlock()
+	if cost != nil {
+		if err := b.withBudget(ctx, plan.ProjectUUID, cost); err != nil {
+			return Run{}, err
+		}
+		if cost.Err() != nil {
+			return Run{}, cost.Err()
+		}
+	}
 	if b.ctx == nil || b.ctx.Err() != nil {
 		return Run{}, Errorf(EUnavailable, "The broker is stopping; try again once it has been started.")
 	}

@@ -44,19 +44,22 @@ type EngineInfo struct {
 
 // ContainerSpec describes a container to create.
 type ContainerSpec struct {
-	Name        string // unique on the engine; creating it again finds the first
-	Image       string
-	Command     []string // appended to the entrypoint
-	Env         []string // NAME=VALUE
-	Labels      map[string]string
-	Network     string   // network name, "host", or empty for the default
-	DNS         []string // addresses of name servers, empty for the engine's own
-	Ports       []PortBinding
-	Volumes     []VolumeBinding
-	Shared      []SharedVolume
-	Ulimits     map[string][2]int64 // soft and hard
-	NanoCPUs    int64               // 0 is no limit
-	Memory      int64               // bytes, 0 is no limit
+	Name     string // unique on the engine; creating it again finds the first
+	Image    string
+	Command  []string // appended to the entrypoint
+	Env      []string // NAME=VALUE
+	Labels   map[string]string
+	Network  string   // network name, "host", or empty for the default
+	DNS      []string // addresses of name servers, empty for the engine's own
+	Ports    []PortBinding
+	Volumes  []VolumeBinding
+	Shared   []SharedVolume
+	Ulimits  map[string][2]int64 // soft and hard
+	NanoCPUs int64               // 0 is no limit
+	Memory   int64               // bytes, 0 is no limit
+	// Sysctls are settings of the kernel for the container's network namespace, by
+	// their names, all of which the kernel must have.
+	Sysctls     map[string]string
 	StopTimeout time.Duration
 	Log         LogLimit
 	// Files are put into the container before it starts, by absolute path.

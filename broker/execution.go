@@ -39,7 +39,12 @@ type execution struct {
 	// its step's goroutine.
 	leads []time.Duration
 
-	leases   leases
+	leases  leases
+	notices notices
+
+	lettingIn sync.Mutex // guards letInAt
+	letInAt   time.Time
+
 	names    names
 	machines []*machine // set by loadMachines; the slice does not change after
 	engines  engines
@@ -108,6 +113,7 @@ func (x *execution) drive(ctx context.Context) {
 	x.work.Go(func() { x.storeFrames(storing) })
 	x.work.Go(func() { x.condense(storing) })
 	x.work.Go(func() { x.renewLeases(storing) })
+	x.work.Go(func() { x.watchNotices(storing) })
 
 	pause := time.Second
 	for ctx.Err() == nil {

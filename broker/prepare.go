@@ -66,6 +66,9 @@ func (x *execution) getReady(ctx context.Context) error {
 	if err := x.acquire(ctx); err != nil {
 		return err
 	}
+	if err := x.admit(ctx); err != nil {
+		return err
+	}
 	return x.prepareMachines(ctx)
 }
 
@@ -132,7 +135,7 @@ func (x *execution) loadMachines(ctx context.Context) error {
 	for _, m := range stored {
 		x.machines = append(x.machines, &machine{Machine: m})
 		x.noteLease(m)
-		x.names.add(x.ref.Plan.Steps[m.Step].DNSName, m.Address)
+		x.names.add(x.ref.Plan.Steps[m.Step].DNSName, m)
 	}
 	return nil
 }
@@ -173,6 +176,7 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 	if err != nil {
 		return x.fail(ctx, "Step %s: %v", step.Name, err)
 	}
+	asked := utcNow()
 	got, acquireErr := pool.Acquire(ctx, reqs)
 	for k, m := range wanted {
 		if k >= len(got) || got[k].ProviderID == "" {
@@ -184,11 +188,12 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 			m.Pool, m.ProviderID, m.Address, m.PublicIP = g.Pool, g.ProviderID, g.Address, g.PublicIP
 			m.Network, m.Endpoint, m.State = g.Network, g.Endpoint, MachineReady
 			m.Region, m.Type, m.Spot, m.HourUSD, m.LaunchedAt = g.Region, g.Type, g.Spot, g.HourUSD, g.LaunchedAt
+			m.RequestedAt = asked
 		})
 		if err != nil {
 			return err
 		}
-		x.names.add(step.DNSName, m.Address)
+		x.names.add(step.DNSName, m.Machine)
 	}
 	if acquireErr != nil && ctx.Err() == nil {
 		return x.notAcquired(ctx, i, acquireErr)
@@ -266,16 +271,12 @@ func (x *execution) prepareMachines(ctx context.Context) error {
 }
 
 func (x *execution) prepareThese(ctx context.Context, machines []*machine) error {
-	names, err := x.dnsNames()
-	if err != nil {
-		return err
-	}
 	images := &imageLoads{loads: map[string]*imageLoad{}}
-	err = each(machines, func(m *machine) error {
+	err := each(machines, func(m *machine) error {
 		if m.State != MachineReady && m.State != MachinePrepared {
 			return nil
 		}
-		err := x.prepare(ctx, m, names, images)
+		err := x.prepare(ctx, m, images)
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -315,17 +316,8 @@ func (x *execution) enoughMachines(ctx context.Context, i int) error {
 	return x.fail(ctx, "Step %s has no machine left that answers.", step.Name)
 }
 
-// dnsNames returns the relays' names file: the addresses of each dns_name that
-// are known; nil when the plan has none.
-func (x *execution) dnsNames() ([]byte, error) {
-	if !x.hasNames() {
-		return nil, nil
-	}
-	return json.Marshal(x.names.all())
-}
-
 // prepare makes one machine ready for its container.
-func (x *execution) prepare(ctx context.Context, m *machine, names []byte, images *imageLoads) error {
+func (x *execution) prepare(ctx context.Context, m *machine, images *imageLoads) error {
 	if err := x.connect(m); err != nil {
 		return err
 	}
@@ -350,7 +342,7 @@ func (x *execution) prepare(ctx context.Context, m *machine, names []byte, image
 	if err := x.pin(ctx, m, info, node, image); err != nil {
 		return err
 	}
-	spec, err := x.relaySpec(m, node, names, info)
+	spec, err := x.relaySpec(m, node, info)
 	if err != nil {
 		return err
 	}
@@ -409,7 +401,7 @@ func (x *execution) pin(ctx context.Context, m *machine, info EngineInfo, node, 
 }
 
 // relaySpec describes the relay's container on the machine.
-func (x *execution) relaySpec(m *machine, node string, names []byte, info EngineInfo) (ContainerSpec, error) {
+func (x *execution) relaySpec(m *machine, node string, info EngineInfo) (ContainerSpec, error) {
 	step := x.ref.Plan.Steps[m.Step]
 	spec := ContainerSpec{
 		Name:  x.containerName(m, RoleRelay),
@@ -430,7 +422,11 @@ func (x *execution) relaySpec(m *machine, node string, names []byte, info Engine
 	if step.DockerSeries != "" {
 		spec.Command = append(spec.Command, "--series="+step.DockerSeries)
 	}
-	if names != nil {
+	if x.hasNames() {
+		names, err := x.names.file(m.Machine)
+		if err != nil {
+			return spec, err
+		}
 		spec.Command = append(spec.Command, "--dns", net.JoinHostPort(m.Address, strconv.Itoa(dnsPort)), "--names", namesFile)
 		spec.Files[namesFile] = names
 	}
@@ -488,7 +484,8 @@ func (x *execution) startRelay(ctx context.Context, m *machine, spec ContainerSp
 		return nil // by an earlier broker
 	}
 	const text = "The machine is prepared: images are loaded, its relay runs."
-	return x.updateMachine(ctx, m, text, func(m *Machine) { m.State = MachinePrepared })
+	now := utcNow()
+	return x.updateMachine(ctx, m, text, func(m *Machine) { m.State, m.PreparedAt = MachinePrepared, now })
 }
 
 // socketVolume is where the machine's containers find the relay's Unix socket.

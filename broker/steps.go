@@ -365,6 +365,7 @@ func (x *execution) planSpec(m *machine, r strategies.Resolved, at time.Time) Co
 		NanoCPUs: int64(step.CPUs * 1e9), Memory: int64(step.Memory),
 		StopTimeout: time.Duration(step.StopTimeout) * time.Second,
 		Ulimits:     map[string][2]int64{},
+		Sysctls:     sysctls(r.Ports),
 		Log:         planLog(),
 		Shared:      []SharedVolume{x.socketVolume(m, true)},
 	}

@@ -240,11 +240,16 @@ func (x *execution) awaitEnd(ctx context.Context, m *machine) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil:
+			if x.isTaken(ctx, m, c.FinishedAt.Add(-m.ClockOffset)) {
+				return errTaken()
+			}
 			return x.saveEnd(ctx, m, c)
 		case waiting.Err() != nil:
 			return Errorf(EUnavailable, "it has not answered for %s", x.b.cfg.LostAfter)
 		case isStoreError(err) || CodeOf(err) != EUnavailable:
 			return err
+		case x.isTaken(ctx, m, time.Now().Add(-takenSlack)):
+			return errTaken()
 		}
 		sleep(waiting, time.Second) // the wait broke, perhaps not the machine
 	}

@@ -50,6 +50,19 @@ func TestContainer_LivesFromCreateToRemove(t *testing.T) {
 	wantCode(t, err, broker.ENotFound)
 }
 
+func TestCreate_SetsTheKernelOfTheContainersNetwork(t *testing.T) {
+	b := mustBench(t)
+	for name, value := range map[string]string{
+		"net.ipv4.ip_local_port_range": "1024\t65535", "net.core.somaxconn": "65535", "net.ipv4.ip_local_reserved_ports": "8000,9000",
+	} {
+		spec := b.spec("sysctl-"+name, "cat", "/proc/sys/"+strings.ReplaceAll(name, ".", "/"))
+		spec.Sysctls = map[string]string{name: strings.ReplaceAll(value, "\t", " ")}
+		if got := strings.TrimSpace(b.run(spec)); got != value {
+			t.Errorf("%s is %q in the container, want %q", name, got, value)
+		}
+	}
+}
+
 func TestStart_LeavesAloneWhatHasEnded(t *testing.T) {
 	b := mustBench(t)
 	id := b.start(b.spec("once", "exit", "0"))

@@ -130,7 +130,7 @@ func (e *Engine) createOptions(spec broker.ContainerSpec) (client.ContainerCreat
 			ExposedPorts: exposed, StopTimeout: &stop,
 		},
 		HostConfig: &container.HostConfig{
-			Binds: binds, Mounts: shared(spec.Shared, spec.Labels), DNS: dns, PortBindings: published, Init: &noInit,
+			Binds: binds, Mounts: shared(spec.Shared, spec.Labels), DNS: dns, PortBindings: published, Init: &noInit, Sysctls: spec.Sysctls,
 			NetworkMode:   container.NetworkMode(spec.Network),
 			RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
 			LogConfig:     logConfig(spec.Log),

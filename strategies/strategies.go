@@ -12,6 +12,8 @@ type Project struct {
 	Name     string `json:"name" doc:"Name of the project; a file that is loaded again finds its project and plans by their names."`
 	HomePage string `json:"home_page" doc:"Where to read about the project."`
 	Plans    []Plan `json:"plans" doc:"The plans of the project."`
+	// MaxCost is not in loads v2.
+	MaxCost float64 `json:"max_cost,omitempty" doc:"What the machines of all runs of the project may cost together within 30 days, in USD, where they are rented; 0 is no limit."`
 }
 
 // A Plan is an ordered list of steps. Once it has been run its steps never

@@ -21,6 +21,7 @@ type runPage struct {
 	Criteria  []criterionRow
 	Timeline  *timeline
 	Rows      []machineRow
+	Cost      []count
 	Counts    []count
 	Notes     []string // examples of what was lost
 	Balance   string
@@ -56,6 +57,7 @@ func (p *Pages) run(w http.ResponseWriter, r *http.Request) error {
 	page := runPage{
 		Report: report, Over: run.State == broker.Completed, Metric: q.Get("metric"), By: by(q.Get("by")),
 		Rows: machineRows(report), Counts: counts(report.Ledger), Notes: notes(report.Ledger), Balance: balance(report.Ledger),
+		Cost: costLines(report),
 	}
 	page.Stoppable = run.State < broker.Terminating && !run.Aborted
 	criteria, err := p.broker.Criteria(ctx, run.UUID)

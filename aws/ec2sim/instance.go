@@ -310,12 +310,25 @@ func (s *Sim) bringDown(in *instance, due time.Time) error {
 	return nil // when woken, to see whether it is to be ended instead
 }
 
+// softEnd is how long a spot machine that is taken may take to shut down.
+const softEnd = 30 * time.Second
+
 // endPause is how long after a machine that could not be ended it is tried again.
 const endPause = time.Second
 
 // end ends the machine. The instance is not terminated before nothing is left.
 func (s *Sim) end(in *instance, due time.Time) error {
 	if in.machine != nil {
+		s.mu.Lock()
+		taken := in.history[len(in.history)-1].reason == reasonSpotTaken
+		s.mu.Unlock()
+		if taken { // it is told to shut down first
+			ctx, cancel := context.WithTimeout(s.ctx, softEnd)
+			if err := in.machine.Stop(ctx, false); err != nil && ctx.Err() == nil {
+				s.log.Error("a machine that is taken could not be shut down", "instance", in.ID, "err", err)
+			}
+			cancel()
+		}
 		for {
 			err := in.machine.Terminate(s.ctx)
 			if err == nil {

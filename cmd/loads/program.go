@@ -95,6 +95,7 @@ func (p *program) commands() []*cobra.Command {
 		(&plansCommand{program: p}).command(),
 		(&forkCommand{program: p}).command(),
 		(&importCommand{program: p}).command(),
+		(&budgetCommand{program: p}).command(),
 		(&checkCommand{program: p}).command(),
 		(&schemaCommand{program: p}).command(),
 		(&instancesCommand{program: p}).command(),
