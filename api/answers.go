@@ -113,6 +113,11 @@ type terminatedAnswer struct {
 	Terminated []string `json:"terminated"`
 }
 
+type monitorAnswer struct {
+	Envelope
+	Monitor
+}
+
 type linksAnswer struct {
 	Envelope
 	Links

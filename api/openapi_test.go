@@ -47,6 +47,7 @@ func allCalls() []string {
 		"GET /api/run/{uuid}/links",
 		"GET /api/run/{uuid}/logs",
 		"GET /api/run/{uuid}/machines",
+		"GET /api/run/{uuid}/monitor",
 		"GET /api/run/{uuid}/plan",
 		"GET /api/run/{uuid}/report",
 		"GET /api/run/{uuid}/series",

@@ -105,6 +105,7 @@ func (s *Server) routes() {
 	s.runRoutes()
 	s.resultRoutes()
 	s.elsewhereRoutes()
+	s.monitorRoutes()
 	s.eventRoutes()
 	s.logRoutes()
 	s.junitRoutes()

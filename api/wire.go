@@ -251,6 +251,8 @@ type Report struct {
 	SpentUSD float64               `json:"spent_usd,omitempty" doc:"What rented machines have cost until now, by their pools' prices."`
 	// Influx is set when the run's metrics go to InfluxDB too.
 	Influx *Exported `json:"influx,omitempty"`
+	// Archive is set when the run is archived, or is to be.
+	Archive *broker.Archive `json:"archive,omitempty"`
 }
 
 // Exported says how far a run's metrics have come in InfluxDB.

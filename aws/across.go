@@ -19,20 +19,27 @@ const quotaRules = "L-0EA8095F"
 // regions, and a group means nothing in another. They admit the broker by the
 // address that it has now; what they admitted before stays so.
 func (p *Pool) Admit(ctx context.Context, machines []broker.Machine) error {
-	requests, addresses := map[string][]broker.MachineRequest{}, map[string][]netip.Prefix{} // by region
+	type place struct{ region, group string }
+	requests, addresses := map[place][]broker.MachineRequest{}, map[string][]netip.Prefix{} // the latter by region
 	for _, m := range machines {
+		var req broker.MachineRequest
+		if e := p.ledger.get(m.Token); e != nil {
+			req = e.read().Request
+			at := place{m.Region, groupKey(req)}
+			requests[at] = append(requests[at], req)
+		}
+		if len(req.Private) > 0 {
+			continue // the others have nothing for it
+		}
 		addr, err := netip.ParseAddr(m.PublicIP)
 		if err != nil {
 			return fmt.Errorf("read the address of machine %s: %w", m.ProviderID, err)
 		}
 		addresses[m.Region] = append(addresses[m.Region], netip.PrefixFrom(addr, addr.BitLen()))
-		if e := p.ledger.get(m.Token); e != nil {
-			requests[m.Region] = append(requests[m.Region], e.read().Request)
-		}
 	}
 	p.ownFroms.forget(ctx)
-	for name, reqs := range requests {
-		r := p.in(name)
+	for at, reqs := range requests {
+		r, private := p.in(at.region), reqs[0].Private
 		subnets, err := r.subnets(ctx, p.cfg.Subnets)
 		if err != nil {
 			return err
@@ -40,12 +47,12 @@ func (p *Pool) Admit(ctx context.Context, machines []broker.Machine) error {
 		ports := portsOf(reqs)
 		var rules []rule
 		if froms, err := p.froms(ctx, subnets[0]); err == nil {
-			rules = rulesFor(ports, froms)
+			rules = append(rulesFor(ports, froms), privateRules(private, froms, p.cfg.Users)...)
 		} else { // the machines may still admit it as it was
 			p.log.Warn("find out where machines see the broker come from", "error", err)
 		}
 		for from, addrs := range addresses {
-			if from != name {
+			if from != at.region && len(private) == 0 {
 				rules = append(rules, rulesAcross(ports, addrs)...)
 			}
 		}

@@ -64,6 +64,9 @@ type Config struct {
 	// From are the addresses that machines see the broker come from; none is
 	// to find out.
 	From []netip.Prefix
+	// Users are the addresses of people who may reach the private ports of
+	// machines, besides the broker.
+	Users []netip.Prefix
 
 	// Lease is how long a machine lives without renewal; 0 is 10 minutes.
 	Lease time.Duration

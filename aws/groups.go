@@ -24,7 +24,9 @@ const whoAmI = "https://checkip.amazonaws.com"
 
 // A group is the security group of a run in a region. It admits the broker to
 // the machines' Docker and to the ports that steps publish, and the run's own
-// machines to these ports and those by which images are spread; nothing else.
+// machines to these ports and those by which images are spread; nothing else. A
+// machine with private ports is in a group of its own, which admits the broker
+// and the users to these.
 type group struct {
 	turn     turn // for what follows
 	id       string
@@ -40,7 +42,17 @@ type rule struct {
 
 // groupName is a name that only the run has. There can be one of it in a VPC,
 // so that making it twice makes it once.
-func groupName(req broker.MachineRequest) string { return "loads-" + req.BrokerID + "-" + req.RunUUID }
+func groupName(req broker.MachineRequest) string {
+	return "loads-" + req.BrokerID + "-" + groupKey(req)
+}
+
+// groupKey names the groups of a run.
+func groupKey(req broker.MachineRequest) string {
+	if len(req.Private) > 0 {
+		return req.RunUUID + "-private"
+	}
+	return req.RunUUID
+}
 
 // group makes the run's security group, or finds it, and has it admit what the
 // request needs.
@@ -49,17 +61,17 @@ func (p *Pool) group(ctx context.Context, r *region, req broker.MachineRequest, 
 	if err != nil {
 		return "", err
 	}
-	return r.admitting(ctx, req, subnets, rulesFor(req.Ports, froms))
+	return r.admitting(ctx, req, subnets, append(rulesFor(req.Ports, froms), privateRules(req.Private, froms, p.cfg.Users)...))
 }
 
 // admitting makes the run's security group, or finds it, and has it admit what
 // the rules say besides what it admits already.
 func (r *region) admitting(ctx context.Context, req broker.MachineRequest, subnets []types.Subnet, rules []rule) (id string, err error) {
 	r.mu.Lock()
-	g := r.groups[req.RunUUID]
+	g := r.groups[groupKey(req)]
 	if g == nil {
 		g = &group{}
-		r.groups[req.RunUUID] = g
+		r.groups[groupKey(req)] = g
 	}
 	r.mu.Unlock()
 	if err := g.turn.take(ctx); err != nil {
@@ -81,10 +93,10 @@ func (r *region) admitting(ctx context.Context, req broker.MachineRequest, subne
 }
 
 // forgetGroup has the run's group looked for again: it seems to be gone.
-func (r *region) forgetGroup(run string) {
+func (r *region) forgetGroup(req broker.MachineRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.groups, run)
+	delete(r.groups, groupKey(req))
 }
 
 func rulesFor(ports []strategies.Port, froms []netip.Prefix) []rule {
@@ -99,6 +111,19 @@ func rulesFor(ports []strategies.Port, froms []netip.Prefix) []rule {
 		out = append(out, rule{port.Host, port.Protocol, netip.Prefix{}})
 		for _, from := range froms { // which looks whether a step is ready
 			out = append(out, rule{port.Host, port.Protocol, from})
+		}
+	}
+	return out
+}
+
+// privateRules admit the broker and the users to ports, and nobody else.
+func privateRules(ports []int, froms, users []netip.Prefix) []rule {
+	var out []rule
+	for _, port := range ports {
+		for _, from := range slices.Concat(froms, users) {
+			if want := (rule{port, "tcp", from}); !slices.Contains(out, want) {
+				out = append(out, want)
+			}
 		}
 	}
 	return out
@@ -170,9 +195,9 @@ func permission(group string, want rule) types.IpPermission {
 	case !want.from.IsValid():
 		p.UserIdGroupPairs = []types.UserIdGroupPair{{GroupId: sdk.String(group), Description: sdk.String("machines of the run")}}
 	case want.from.Addr().Is4():
-		p.IpRanges = []types.IpRange{{CidrIp: sdk.String(want.from.String()), Description: sdk.String("the broker, or a machine of the run")}}
+		p.IpRanges = []types.IpRange{{CidrIp: sdk.String(want.from.String()), Description: sdk.String("the broker, its users, or a machine of the run")}}
 	default:
-		p.Ipv6Ranges = []types.Ipv6Range{{CidrIpv6: sdk.String(want.from.String()), Description: sdk.String("the broker, or a machine of the run")}}
+		p.Ipv6Ranges = []types.Ipv6Range{{CidrIpv6: sdk.String(want.from.String()), Description: sdk.String("the broker, its users, or a machine of the run")}}
 	}
 	return p
 }

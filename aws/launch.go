@@ -188,7 +188,7 @@ func (p *Pool) refused(ctx context.Context, r *region, e *entry, k kind, cause e
 	case err != nil:
 		return false, err
 	case k == refusedUnseen && unseen(e.read().Tried) < unseenTries:
-		r.forgetGroup(rec.Request.RunUUID) // made a moment ago, or gone
+		r.forgetGroup(rec.Request) // made a moment ago, or gone
 		sleep(ctx, seenEvery)
 		return true, nil
 	case k == refusedFull, k == refusedQuota, k == refusedSpot:

@@ -128,6 +128,36 @@ func (c *cloud) asToldTo(t *testing.T, id string) {
 	}
 }
 
+// Private ports are for the broker and its users: not for machines of the run,
+// not even when these publish the same port.
+func TestPool_AdmitsOnlyTheBrokerAndUsersToPrivatePorts(t *testing.T) {
+	t.Parallel()
+	c := startCloud(t, quick())
+	p := c.open(t.TempDir(), func(cfg *aws.Config) { cfg.Users = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")} })
+	other := c.acquire(p, requests(1, func(r *broker.MachineRequest) {
+		r.Ports = []strategies.Port{{Container: 8086, Host: 8086, Protocol: "tcp"}}
+	}))
+	got := c.acquire(p, requests(1, func(r *broker.MachineRequest) {
+		r.Token, r.Step, r.Ports, r.Private = "monitor", 1, nil, []int{8086, 3000}
+	}))
+	_, _, rules := c.host.Machine(filepath.Base(got[0].ProviderID)).State()
+	admitted := map[string]bool{}
+	for _, r := range rules {
+		if !r.Egress {
+			admitted[fmt.Sprint(r.FromPort, "-", r.ToPort, " ", r.Peer, " ", r.Group)] = true
+		}
+	}
+	want := map[string]bool{}
+	for _, at := range []string{"2376-2376 198.51.100.7/32 ", "8086-8086 198.51.100.7/32 ", "8086-8086 203.0.113.0/24 ", "3000-3000 198.51.100.7/32 ", "3000-3000 203.0.113.0/24 "} {
+		want[at] = true
+	}
+	if !maps.Equal(admitted, want) {
+		t.Errorf("admitted are %v, want %v", admitted, want)
+	}
+	c.release(p, append(got, other...)...)
+	c.clean(p, 2)
+}
+
 func TestPool_GivesTheSameMachineForTheSameToken(t *testing.T) {
 	t.Parallel()
 	c := startCloud(t, quick())

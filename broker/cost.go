@@ -71,7 +71,7 @@ type Terms struct {
 func Estimate(ctx context.Context, r Renter, p strategies.Plan, terms Terms) (Cost, error) {
 	var reqs []MachineRequest
 	for i, step := range p.Steps {
-		for j := 0; j < step.InstanceCount && !step.Monitor; j++ {
+		for j := range step.InstanceCount {
 			reqs = append(reqs, requestOf(p, i, j))
 		}
 	}
@@ -117,7 +117,7 @@ func requestOf(p strategies.Plan, step, index int) MachineRequest {
 	return MachineRequest{
 		PlanUUID: p.UUID, PlanName: p.Name, Step: step, StepUUID: s.UUID, StepName: s.Name, Index: index,
 		Region: s.InstanceRegion, Type: s.InstanceType, Alternatives: s.InstanceTypes, Spot: s.Spot,
-		Image: s.ImageID, VolumeGB: s.VolumeSize, Ports: s.Ports(), Life: lifeOf(p),
+		Image: s.ImageID, VolumeGB: s.VolumeSize, Ports: s.Ports(), Private: monitorPorts(s), Life: lifeOf(p),
 	}
 }
 

@@ -14,7 +14,7 @@ const (
 	LabelRun     = "loads.run"     // uuid of the run
 	LabelStep    = "loads.step"    // index of the step
 	LabelMachine = "loads.machine" // index of the machine in the step
-	LabelRole    = "loads.role"    // RoleRelay or RolePlan, on containers and their volumes
+	LabelRole    = "loads.role"    // RoleRelay, RolePlan or RoleMonitor, on containers and their volumes
 	LabelStartAt = "loads.start"   // planned start, Unix ms, on plan containers
 )
 
@@ -22,6 +22,8 @@ const (
 const (
 	RoleRelay = "relay"
 	RolePlan  = "plan"
+	// RoleMonitor is on the InfluxDB and the Grafana of a monitor step.
+	RoleMonitor = "monitor"
 )
 
 // NodeImage is the image of our node program. Engines never pull it: it is
@@ -75,7 +77,7 @@ type LogLimit struct {
 
 // PortBinding publishes a container's port on an address of the machine.
 type PortBinding struct {
-	Container, Host int
+	Container, Host int    // a Host of 0 is any free port
 	Protocol        string // "tcp" or "udp"
 	Address         string // empty is every address
 }
@@ -113,6 +115,8 @@ type Container struct {
 	OOMKilled  bool
 	Health     string // "", starting, healthy, unhealthy
 	Error      string // why it could not start
+	// Ports are those that are published, while it runs.
+	Ports []PortBinding
 }
 
 // Started reports whether the container was ever started.

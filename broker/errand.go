@@ -102,7 +102,7 @@ func (e *errand) spreadTo(ctx context.Context, lead leadFunc, follow followFunc)
 			return id, ctx.Err()
 		}
 		log.Warn("an image did not come from another machine", "from", h.m.ProviderID, "error", err)
-		if isLocal(err) {
+		if isOwnFault(err) {
 			return "", nil
 		}
 	}
@@ -112,6 +112,9 @@ func (e *errand) spreadTo(ctx context.Context, lead leadFunc, follow followFunc)
 // isShared reports whether other machines of the run in the region may need the
 // image, each with an engine of its own.
 func (e *errand) isShared() bool {
+	if e.x.ref.Plan.Steps[e.m.Step].Monitor {
+		return false // others are not admitted to it
+	}
 	return strings.HasPrefix(e.m.Endpoint.Host, "tcp://") && e.spread.wanted(e.m.Step, e.ref == NodeImage) > 1
 }
 
@@ -180,7 +183,7 @@ func (e *errand) follow(ctx context.Context, h *holder, f followFunc) (string, e
 		id, err = f(ctx, h)
 		return err
 	})
-	e.tree.release(h, e.m, err != nil && !isLocal(err) && ctx.Err() == nil)
+	e.tree.release(h, e.m, err != nil && !isOwnFault(err) && ctx.Err() == nil)
 	if err != nil {
 		e.tree.count(func(s *ImageSpread) { s.Faults++ })
 	} else {
@@ -281,19 +284,19 @@ func (e *errand) pull(ctx context.Context, manifest string) (string, error) {
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(order.LocalPort))
 	id, err := e.engine.PullLocal(ctx, address, manifest, e.ref, e.url)
 	if err != nil {
-		return "", &localError{err}
+		return "", &ownFault{err}
 	}
 	return id, nil
 }
 
-// A localError says that an image did not come for a reason on the machine
+// An ownFault says that an image did not come for a reason on the machine
 // itself: other sources would not do.
-type localError struct{ error }
+type ownFault struct{ error }
 
-func (e *localError) Unwrap() error { return e.error }
+func (e *ownFault) Unwrap() error { return e.error }
 
-func isLocal(err error) bool {
-	var local *localError
+func isOwnFault(err error) bool {
+	var local *ownFault
 	return errors.As(err, &local)
 }
 
@@ -357,14 +360,14 @@ func (e *errand) serve(ctx context.Context) (string, error) {
 	id, err := e.m.engine.Create(ctx, e.container(p, RoleImages, nil,
 		"images", "serve", "--address", e.m.Address, "--seed", recipe.Layer))
 	if err != nil {
-		return "", &localError{err}
+		return "", &ownFault{err}
 	}
 	// One that an earlier broker made has other certificates.
 	if err := e.m.engine.PutFiles(ctx, id, files); err != nil {
-		return "", &localError{err}
+		return "", &ownFault{err}
 	}
 	if err := e.m.engine.Start(ctx, id); err != nil {
-		return "", &localError{err}
+		return "", &ownFault{err}
 	}
 	p.serving = id
 	return id, nil
@@ -391,7 +394,7 @@ func (e *errand) get(ctx context.Context, o order.Order) (result order.Result, e
 	engine := e.m.engine
 	id, err := engine.Create(ctx, spec)
 	if err != nil {
-		return result, &localError{err}
+		return result, &ownFault{err}
 	}
 	defer func() {
 		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), rentedLimit)
@@ -401,10 +404,10 @@ func (e *errand) get(ctx context.Context, o order.Order) (result order.Result, e
 		}
 	}()
 	if err := engine.Start(ctx, id); err != nil {
-		return result, &localError{err}
+		return result, &ownFault{err}
 	}
 	if err := engine.Wait(ctx, id); err != nil {
-		return result, &localError{err}
+		return result, &ownFault{err}
 	}
 	return e.outcome(ctx, id)
 }
@@ -413,21 +416,21 @@ func (e *errand) get(ctx context.Context, o order.Order) (result order.Result, e
 func (e *errand) outcome(ctx context.Context, id string) (result order.Result, err error) {
 	c, err := e.m.engine.Inspect(ctx, id)
 	if err != nil {
-		return result, &localError{err}
+		return result, &ownFault{err}
 	}
 	var stdout, stderr bytes.Buffer
 	if err := e.m.engine.Logs(ctx, id, LogOptions{}, &stdout, &stderr); err != nil {
-		return result, &localError{err}
+		return result, &ownFault{err}
 	}
 	if c.ExitCode != 0 {
 		err := Errorf(EInternal, "%s", oneLine(strings.TrimSpace(stderr.String())))
 		if c.ExitCode == order.LocalFault {
-			return result, &localError{err}
+			return result, &ownFault{err}
 		}
 		return result, err
 	}
 	if err := json.Unmarshal(stdout.Bytes(), &result); err != nil {
-		return result, &localError{fmt.Errorf("read what came of getting an image: %w", err)}
+		return result, &ownFault{fmt.Errorf("read what came of getting an image: %w", err)}
 	}
 	return result, nil
 }

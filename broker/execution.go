@@ -40,6 +40,7 @@ type execution struct {
 	leads []time.Duration
 
 	leases  leases
+	monitor *monitor // nil when the plan has none
 	notices notices
 
 	lettingIn sync.Mutex // guards letInAt
@@ -76,6 +77,7 @@ func newExecution(b *Broker, run Run) *execution {
 		frames:  make(chan frameItem, 1024),
 		series:  metrics.NewSeries(),
 		leads:   make([]time.Duration, len(run.Plan.Steps)),
+		monitor: newMonitor(run),
 	}
 	x.engines.dial = b.cfg.Dial
 	x.spread = spread{x: x, resumed: true, stored: run.Images, prepared: map[int]bool{}, trees: map[string]*tree{}, recipes: map[string]order.Recipe{}, posts: map[int64]*post{}}
@@ -113,6 +115,7 @@ func (x *execution) drive(ctx context.Context) {
 	x.work.Go(func() { x.storeFrames(storing) })
 	x.work.Go(func() { x.condense(storing) })
 	x.work.Go(func() { x.renewLeases(storing) })
+	x.work.Go(func() { x.runMonitor(storing) })
 	x.work.Go(func() { x.watchNotices(storing) })
 
 	pause := time.Second

@@ -77,7 +77,7 @@ func (x *execution) tellNames(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	for _, m := range machines {
-		if m.State != MachinePrepared {
+		if m.State != MachinePrepared || m.RelayID == "" {
 			continue
 		}
 		wg.Go(func() {

@@ -37,6 +37,9 @@ type MachineRequest struct {
 	// reach them, and the broker, which looks whether the step is ready; nobody
 	// else.
 	Ports []strategies.Port
+	// Private are TCP ports that the broker and the users that it was told of must
+	// reach, and nobody else, not even machines of the run.
+	Private []int
 	// Life is how long the machine may live for this use, however often its
 	// lease is renewed, from when it is up: until the run must be over, and some
 	// time for its end. It is the END of the lease's first term, or of the next

@@ -54,6 +54,9 @@ func (x *execution) initialize(ctx context.Context) error {
 	if err := x.inTime(ctx, x.getReady); err != nil {
 		return err
 	}
+	if err := x.awaitMonitor(ctx); err != nil {
+		return err
+	}
 	return x.update(ctx, func(run *Run) []Event {
 		start := time.Now().Add(startLead).UTC()
 		run.State = Running
@@ -69,6 +72,7 @@ func (x *execution) getReady(ctx context.Context) error {
 	if err := x.admit(ctx); err != nil {
 		return err
 	}
+	x.beginMonitor()
 	return x.prepareMachines(ctx)
 }
 
@@ -133,6 +137,9 @@ func (x *execution) loadMachines(ctx context.Context) error {
 		return err
 	}
 	for _, m := range stored {
+		if x.ref.Plan.Steps[m.Step].Monitor {
+			continue // runMonitor reads it
+		}
 		x.machines = append(x.machines, &machine{Machine: m})
 		x.noteLease(m)
 		x.names.add(x.ref.Plan.Steps[m.Step].DNSName, m)
@@ -185,9 +192,7 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 		g := got[k]
 		text := fmt.Sprintf("Machine %s is there, at %s.", g.ProviderID, g.Address)
 		err := x.updateMachine(ctx, m, text, func(m *Machine) {
-			m.Pool, m.ProviderID, m.Address, m.PublicIP = g.Pool, g.ProviderID, g.Address, g.PublicIP
-			m.Network, m.Endpoint, m.State = g.Network, g.Endpoint, MachineReady
-			m.Region, m.Type, m.Spot, m.HourUSD, m.LaunchedAt = g.Region, g.Type, g.Spot, g.HourUSD, g.LaunchedAt
+			m.take(g)
 			m.RequestedAt = asked
 		})
 		if err != nil {
@@ -199,6 +204,13 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 		return x.notAcquired(ctx, i, acquireErr)
 	}
 	return ctx.Err()
+}
+
+// take takes in what a pool says of the machine that it gave.
+func (m *Machine) take(g Machine) {
+	m.Pool, m.ProviderID, m.Address, m.PublicIP = g.Pool, g.ProviderID, g.Address, g.PublicIP
+	m.Network, m.Endpoint, m.State = g.Network, g.Endpoint, MachineReady
+	m.Region, m.Type, m.Spot, m.HourUSD, m.LaunchedAt = g.Region, g.Type, g.Spot, g.HourUSD, g.LaunchedAt
 }
 
 // notAcquired goes on without machines that can't be had when the step's quorum

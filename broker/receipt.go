@@ -14,7 +14,7 @@ import (
 // takes its disk and interfaces with it, but not at once. What is left after that
 // is the reaper's.
 func (x *execution) askReceipts(ctx context.Context) error {
-	for _, r := range x.b.renters(machinesAt(x.machines)) {
+	for _, r := range x.b.renters(machinesAt(x.allMachines())) {
 		if err := x.askReceipt(ctx, r); err != nil {
 			return err
 		}

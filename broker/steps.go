@@ -26,6 +26,7 @@ func (x *execution) execute(ctx context.Context) error {
 	if err := x.spread.resumeLate(ctx); err != nil {
 		return err
 	}
+	x.beginMonitor()
 	if r, stopped := x.stoppedBy(); stopped {
 		return x.conclude(ctx, Fail, r.String()) // an earlier broker knew
 	}
@@ -115,7 +116,7 @@ func (x *execution) firstFailed() (int, bool) {
 // runStep drives one step. The state of its record says what is next.
 func (x *execution) runStep(ctx context.Context, i int) error {
 	if x.ref.Plan.Steps[i].Monitor {
-		return x.skipMonitor(ctx, i)
+		return nil // runMonitor drives it
 	}
 	for {
 		var err error
@@ -135,17 +136,6 @@ func (x *execution) runStep(ctx context.Context, i int) error {
 			return err
 		}
 	}
-}
-
-// skipMonitor ends a monitor step at once: the broker keeps all metrics.
-func (x *execution) skipMonitor(ctx context.Context, i int) error {
-	if x.step(i).State.Over() {
-		return nil
-	}
-	const why = "the broker keeps the metrics itself"
-	return x.updateStep(ctx, i, "The monitor step is not needed here: "+why+".", func(rec *StepRecord) {
-		rec.State, rec.Reason = StepSkipped, why
-	})
 }
 
 // awaitStart waits until the step is due, and then fixes when it starts.

@@ -81,6 +81,7 @@ type Store interface {
 	PlanStore
 	RunStore
 	FrameStore
+	MonitorStore
 	// BrokerID returns this database's own id, made when it was created. It
 	// labels all that this broker makes.
 	BrokerID(ctx context.Context) (string, error)

@@ -61,6 +61,9 @@ func (x *execution) terminate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := x.endMonitor(ctx); err != nil {
+		return err
+	}
 	if err := x.askReceipts(ctx); err != nil {
 		return err
 	}
@@ -144,7 +147,7 @@ func (x *execution) anyStarted(i int) bool {
 func (x *execution) endSteps(ctx context.Context) error {
 	for i, step := range x.ref.Plan.Steps {
 		rec := x.step(i)
-		if rec.State.Over() {
+		if rec.State.Over() || step.Monitor { // which ends when it has all metrics
 			continue
 		}
 		text, state := fmt.Sprintf("Step %s was stopped with the run.", step.Name), StepEnded
@@ -350,11 +353,15 @@ func (x *execution) complete(ctx context.Context) error {
 	if why := whatIsLeft(x.receipts()); why != "" {
 		cleanup, detail = CleanupFailed, why
 	}
-	for _, m := range x.machines {
+	for _, m := range x.allMachines() {
 		if m.State != MachineReleased {
 			cleanup, detail = CleanupFailed, fmt.Sprintf("machine %s could not be released: %s", m.ProviderID, m.Reason)
 		}
 	}
+	if err := x.planArchive(ctx); err != nil {
+		return err
+	}
+	defer x.b.wakeArchiver()
 	return x.update(ctx, func(run *Run) []Event {
 		run.State, run.CompletedAt = Completed, utcNow()
 		run.Cleanup, run.CleanupDetail = cleanup, detail

@@ -179,6 +179,19 @@ func TestCreate_PassesTheSpecOn(t *testing.T) {
 	}
 }
 
+func TestCreate_PublishesOnAFreePort(t *testing.T) {
+	b := mustBench(t)
+	spec := b.spec("port", "sleep")
+	spec.Ports = []broker.PortBinding{{Container: 80, Protocol: "tcp", Address: "127.0.0.1"}}
+	c := b.inspect(b.start(spec))
+	if len(c.Ports) != 1 || c.Ports[0].Host == 0 {
+		t.Fatalf("got %+v, want the one port that the engine has chosen", c.Ports)
+	}
+	if got, want := c.Ports[0], (broker.PortBinding{Container: 80, Host: c.Ports[0].Host, Protocol: "tcp", Address: "127.0.0.1"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
 func TestCreate_FilesKeepTheFoldersTheyGoInto(t *testing.T) {
 	b := mustBench(t)
 	spec := b.spec("mode", "mode", "/tmp")

@@ -160,7 +160,7 @@ func (c *checker) during(at, field string, p Plan, name string) {
 	case i < 0:
 		c.add(field, source.Show(name), "is not a step of the plan", wantStep(name, names))
 	case p.Steps[i].Monitor:
-		c.add(field, source.Show(name), "is the monitor, which does not run", "name another step")
+		c.add(field, source.Show(name), "is the monitor, of which there is nothing to judge", "name another step")
 	}
 }
 

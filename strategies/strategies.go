@@ -78,7 +78,7 @@ type Step struct {
 	PruneRunning  bool   `json:"prune_running" doc:"Go on without machines that stop answering, instead of failing the step."`
 	NodeDelay     int    `json:"node_delay" doc:"Seconds between starting one machine of the step and the next."`
 	CaptureOutput string `json:"_capture_output" doc:"File, in the run's folder, that gets the containers' output."`
-	Monitor       bool   `json:"monitor" doc:"True makes this the metrics machine of loads v2; only name, instance_region, instance_type, dns_name and environment_data may be given with it."`
+	Monitor       bool   `json:"monitor" doc:"True makes this a machine with an InfluxDB and a Grafana for the run alone; only name, instance_region, instance_type, dns_name and environment_data may be given with it."`
 
 	// What follows is not in loads v2.
 

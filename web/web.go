@@ -39,6 +39,7 @@ type Broker interface {
 	Run(ctx context.Context, uuid string) (broker.Run, error)
 	Runs(ctx context.Context, f broker.RunFilter) ([]broker.Run, error)
 	Report(ctx context.Context, runUUID string) (broker.Report, error)
+	Monitor(ctx context.Context, runUUID string) (broker.Monitor, error)
 	Summary(ctx context.Context, runUUID string) (broker.Run, metrics.Summary, error)
 	Criteria(ctx context.Context, runUUID string) ([]broker.CriterionResult, error)
 	Events(ctx context.Context, runUUID string, after int64) ([]broker.Event, error)

@@ -40,7 +40,12 @@ It listens on loopback unless told otherwise, and on any other address only with
 already stays as it is.
 
 With --influx-url the metrics of runs go to InfluxDB too, and with --grafana-url each run
-gets a dashboard in Grafana. No run waits for them: what they can't take is sent later.`,
+gets a dashboard in Grafana. No run waits for them: what they can't take is sent later.
+A monitor step has an InfluxDB and a Grafana for its run alone, made of the images of
+--monitor-influxdb-image and --monitor-grafana-image.
+
+With --archive s3://bucket/prefix, report, metrics and logs of each run are kept in S3,
+by the AWS settings and credentials of the environment.`,
 		Example: `  loads broker --db /var/lib/loads/loads.db
   loads broker --listen 0.0.0.0:8080 --tokens /etc/loads/tokens --hosts /etc/loads/hosts.yaml
   loads broker --initial-db project.json --log-format json
@@ -153,7 +158,10 @@ func waitIdle(ctx context.Context, b *broker.Broker, idle chan<- struct{}) {
 func busy(ctx context.Context, b *broker.Broker) (bool, error) {
 	active := []broker.RunState{broker.Initializing, broker.Running, broker.Terminating}
 	runs, err := b.Runs(ctx, broker.RunFilter{States: active, Limit: 1})
-	return len(runs) > 0, err
+	if len(runs) > 0 || err != nil {
+		return len(runs) > 0, err
+	}
+	return b.Archiving(ctx)
 }
 
 // newLogger makes the process's logger.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"path/filepath"
 	"time"
@@ -20,6 +21,7 @@ type ec2Options struct {
 	image   string
 	private bool
 	from    []string
+	users   []string
 	lease   time.Duration
 }
 
@@ -30,6 +32,7 @@ func (o *ec2Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.image, "ec2-image", "", "id of the AMI (default: the newest ECS-optimized Amazon Linux 2023)")
 	f.BoolVar(&o.private, "ec2-private", false, "talk to machines by their private addresses, from inside their network")
 	f.StringArrayVar(&o.from, "ec2-from", nil, "address, or range, that machines see this broker come from (repeatable; default: found out)")
+	f.StringArrayVar(&o.users, "monitor-from", nil, "address, or range, of people who may reach InfluxDB and Grafana of monitor steps on EC2 (repeatable; default: this broker only)")
 	f.DurationVar(&o.lease, "ec2-lease", 10*time.Minute, "how long a machine lives on without this broker")
 }
 
@@ -41,19 +44,20 @@ func (o *ec2Options) complete() error {
 	if o.on && o.lease < leastLease {
 		return broker.Errorf(broker.EInvalid, "--ec2-lease is %v; give %v or more", o.lease, leastLease)
 	}
-	_, err := o.prefixes()
-	return err
+	_, fromErr := prefixes("--ec2-from", o.from)
+	_, usersErr := prefixes("--monitor-from", o.users)
+	return errors.Join(fromErr, usersErr)
 }
 
-func (o *ec2Options) prefixes() ([]netip.Prefix, error) {
+func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
-	for _, text := range o.from {
+	for _, text := range texts {
 		prefix, err := netip.ParsePrefix(text)
 		if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
 			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 		}
 		if err != nil {
-			return nil, broker.Errorf(broker.EInvalid, "--ec2-from is %q; give an address such as 203.0.113.7, or a range such as 203.0.113.0/24", text)
+			return nil, broker.Errorf(broker.EInvalid, "%s is %q; give an address such as 203.0.113.7, or a range such as 203.0.113.0/24", flag, text)
 		}
 		out = append(out, prefix.Masked())
 	}
@@ -62,13 +66,17 @@ func (o *ec2Options) prefixes() ([]netip.Prefix, error) {
 
 // pool opens the pool, which keeps its own in a folder of the broker's.
 func (o *ec2Options) pool(ctx context.Context, d daemonOptions, dial broker.Dialer) (*aws.Pool, error) {
-	from, err := o.prefixes()
+	from, err := prefixes("--ec2-from", o.from)
+	if err != nil {
+		return nil, err
+	}
+	users, err := prefixes("--monitor-from", o.users)
 	if err != nil {
 		return nil, err
 	}
 	return aws.Open(ctx, aws.Config{
 		Dir: filepath.Join(d.dir, "ec2"), Dial: dial, Log: d.log,
-		Region: o.region, Subnets: o.subnets, Image: o.image, Private: o.private, From: from, Lease: o.lease,
+		Region: o.region, Subnets: o.subnets, Image: o.image, Private: o.private, From: from, Users: users, Lease: o.lease,
 	})
 }
 
@@ -86,6 +94,9 @@ func (o *ec2Options) args() []string {
 	}
 	for _, s := range o.from {
 		args = append(args, "--ec2-from", s)
+	}
+	for _, s := range o.users {
+		args = append(args, "--monitor-from", s)
 	}
 	return args
 }

@@ -88,6 +88,7 @@ func (p *program) commands() []*cobra.Command {
 		(&waitCommand{program: p}).command(),
 		(&abortCommand{program: p}).command(),
 		(&statusCommand{program: p}).command(),
+		(&monitorCommand{program: p}).command(),
 		(&runsCommand{program: p}).command(),
 		(&logsCommand{program: p}).command(),
 		(&reportCommand{program: p}).command(),
