@@ -104,9 +104,6 @@ func rulesFor(ports []strategies.Port, froms []netip.Prefix) []rule {
 	for _, from := range froms {
 		out = append(out, rule{trust.Port, "tcp", from})
 	}
-	for _, port := range []int{order.PeerPort, order.SeedPort} {
-		out = append(out, rule{port, "tcp", netip.Prefix{}})
-	}
 	for _, port := range ports {
 		out = append(out, rule{port.Host, port.Protocol, netip.Prefix{}})
 		for _, from := range froms { // which looks whether a step is ready
@@ -116,9 +113,13 @@ func rulesFor(ports []strategies.Port, froms []netip.Prefix) []rule {
 	return out
 }
 
-// privateRules admit the broker and the users to ports, and nobody else.
+// privateRules admit the broker and the users to ports, and nobody else. In a
+// group without such ports machines have images from each other.
 func privateRules(ports []int, froms, users []netip.Prefix) []rule {
 	var out []rule
+	if len(ports) == 0 {
+		return append(out, rule{order.PeerPort, "tcp", netip.Prefix{}}, rule{order.SeedPort, "tcp", netip.Prefix{}})
+	}
 	for _, port := range ports {
 		for _, from := range slices.Concat(froms, users) {
 			if want := (rule{port, "tcp", from}); !slices.Contains(out, want) {
