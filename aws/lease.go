@@ -30,12 +30,21 @@ func (p *Pool) renewByItself(ctx context.Context, m broker.Machine) error {
 	if entry == nil {
 		return nil // given back meanwhile
 	}
-	engine, err := p.dial(entry.read())
+	return p.renewEntry(ctx, entry)
+}
+
+// anyLife leaves the end of a term where it is.
+const anyLife = 10 * 365 * 24 * time.Hour
+
+// renewEntry renews the lease, for the term that the machine is in by then,
+// through an engine opened for it.
+func (p *Pool) renewEntry(ctx context.Context, e *entry) error {
+	engine, err := p.dial(e.read())
 	if err != nil {
 		return err
 	}
 	defer engine.Close()
-	return p.renew(ctx, entry, engine, time.Until(entry.read().Ends))
+	return p.renew(ctx, e, engine, anyLife)
 }
 
 func (p *Pool) renew(ctx context.Context, e *entry, engine broker.Engine, life time.Duration) error {

@@ -84,6 +84,9 @@ func (p *Pool) line(ctx context.Context, step []broker.MachineRequest, q *broker
 		// Its own launch, and those that come to nothing before it.
 		Beyond: (bootTries+1)*p.cfg.BootLimit + boot.Overrun, Up: r.up(),
 	}
+	if p.cfg.Idle > 0 { // while it waits for a run that doesn't come
+		line.Beyond += p.cfg.Idle + idleGrace
+	}
 	fault := func(err error) error {
 		if broker.CodeOf(err) != broker.EInvalid {
 			return err
@@ -97,7 +100,7 @@ func (p *Pool) line(ctx context.Context, step []broker.MachineRequest, q *broker
 		}
 	}
 	vcpus, counted := 0, false
-	for i, name := range append([]string{req.Type}, req.Alternatives...) {
+	for i, name := range typesOf(req) {
 		t, err := r.machineType(ctx, name)
 		if err != nil {
 			if err := fault(err); err != nil {
@@ -183,7 +186,7 @@ func (p *Pool) quotas(ctx context.Context, needs map[need]float64, q *broker.Quo
 			q.Notes = append(q.Notes, fmt.Sprintf("The quota of vCPUs in %s is not known: %v", n.region, err))
 			continue
 		}
-		if quota.Used, err = r.used(ctx, n.spot); err != nil {
+		if quota.Used, err = r.used(ctx, n.spot, p.resting()); err != nil {
 			return err
 		}
 		quota.Needed = needs[n]
@@ -207,8 +210,18 @@ func (r *region) quota(ctx context.Context, service, code string) (broker.Quota,
 	}, nil
 }
 
-// used counts the vCPUs of the account's standard machines that run.
-func (r *region) used(ctx context.Context, spot bool) (float64, error) {
+// resting are the ids of idle machines, which are used again or make room.
+func (p *Pool) resting() map[string]bool {
+	out := map[string]bool{}
+	for _, e := range p.ledger.resting() {
+		out[e.read().Instance] = true
+	}
+	return out
+}
+
+// used counts the vCPUs of the account's standard machines that run, but for
+// those passed over.
+func (r *region) used(ctx context.Context, spot bool, passedOver map[string]bool) (float64, error) {
 	found, err := r.find(ctx, filter("instance-state-name", "pending", "running"))
 	if err != nil {
 		return 0, err
@@ -216,7 +229,7 @@ func (r *region) used(ctx context.Context, spot bool) (float64, error) {
 	used := 0
 	for _, in := range found {
 		name := string(in.InstanceType)
-		if (in.InstanceLifecycle == types.InstanceLifecycleTypeSpot) != spot || !strings.ContainsRune(standard, rune(name[0])) {
+		if passedOver[sdk.ToString(in.InstanceId)] || (in.InstanceLifecycle == types.InstanceLifecycleTypeSpot) != spot || !strings.ContainsRune(standard, rune(name[0])) {
 			continue
 		}
 		t, err := r.machineType(ctx, name)

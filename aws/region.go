@@ -53,6 +53,11 @@ type region struct {
 	full   map[choice]time.Time // until when there is thought to be no room
 	groups map[string]*group    // by run
 	lastUp time.Duration        // see up
+	homes  map[string]string    // zones, by run; see Pool.home
+	// roomMade is when idle machines were last ended to make room.
+	roomMade time.Time
+
+	room turn // to make room
 }
 
 // An instanceType is what is to be known of a type of machines in a region.
@@ -74,7 +79,7 @@ func newRegion(c sdk.Config, name string) *region {
 	r := &region{
 		name: name, ec2: ec2.NewFromConfig(c), ssm: ssm.NewFromConfig(c), quotasAPI: servicequotas.NewFromConfig(c),
 		launches: rate.NewLimiter(launchPerSecond, launchBurst),
-		full:     map[choice]time.Time{}, groups: map[string]*group{},
+		full:     map[choice]time.Time{}, groups: map[string]*group{}, homes: map[string]string{},
 	}
 	r.instances = batcher[types.Instance]{window: 200 * time.Millisecond, most: 150, call: r.describe}
 	r.ends = batcher[error]{window: 100 * time.Millisecond, most: 150, call: r.terminateAll}

@@ -114,11 +114,15 @@ func Estimate(ctx context.Context, r Renter, p strategies.Plan, terms Terms) (Co
 // requestOf asks for a machine of a step, by what the plan says of it.
 func requestOf(p strategies.Plan, step, index int) MachineRequest {
 	s := p.Steps[step]
-	return MachineRequest{
+	r := MachineRequest{
 		PlanUUID: p.UUID, PlanName: p.Name, Step: step, StepUUID: s.UUID, StepName: s.Name, Index: index,
 		Region: s.InstanceRegion, Type: s.InstanceType, Alternatives: s.InstanceTypes, Spot: s.Spot,
 		Image: s.ImageID, VolumeGB: s.VolumeSize, Ports: s.Ports(), Private: monitorPorts(s), Life: lifeOf(p),
 	}
+	if !strings.Contains(s.ContainerName+s.ContainerURL, "$") { // else it may have a secret in it
+		r.Container, r.ContainerURL = s.ContainerName, s.ContainerURL
+	}
+	return r
 }
 
 // lesser is the lesser of two limits, of which 0 is none.

@@ -37,6 +37,10 @@ type MachineRequest struct {
 	// reach them, and the broker, which looks whether the step is ready; nobody
 	// else.
 	Ports []strategies.Port
+	// Container is the image that the step's container is of, and ContainerURL
+	// where it is loaded from, if not from a registry: what a pool may load ahead
+	// on machines that wait. Empty where the plan alone doesn't tell.
+	Container, ContainerURL string
 	// Private are TCP ports that the broker and the users that it was told of must
 	// reach, and nobody else, not even machines of the run.
 	Private []int
@@ -55,11 +59,13 @@ type Pool interface {
 	// Acquire gets machines for the requests, which are all of one step. Asked
 	// again with the same token it gives the same machine, also after a restart.
 	// It fills the fields from Pool to Endpoint of each Machine, and if it rents
-	// them those from Region to HourUSD and LaunchedAt, in the order of the requests. When
+	// them those from Region to HourUSD and LaunchedAt, which is when the machine
+	// began to cost this run, in the order of the requests. When
 	// some can't be had, their Machine has an empty ProviderID, and the error
 	// says why in a sentence for users.
 	Acquire(ctx context.Context, reqs []MachineRequest) ([]Machine, error)
-	// Release gives a machine back. The broker has removed its containers; one
+	// Release gives a machine back, to be ended or kept for another run; one with
+	// a Reason was of no use to this one. The broker has removed its containers; one
 	// that is rented and did not answer may have some yet. It may be called again
 	// for a machine already released, and for one whose Acquire was never answered
 	// (ProviderID is empty, Token is set).
@@ -187,8 +193,9 @@ type Receipt struct {
 	At         time.Time `json:"at"` // when the provider was asked
 	Pool       string    `json:"pool"`
 	Launched   int       `json:"launched"`   // machines
-	Terminated int       `json:"terminated"` // of them, or ending
-	Kept       int       `json:"kept"`       // of them, idle for the next run
+	Reused     int       `json:"reused"`     // machines that another run had before
+	Terminated int       `json:"terminated"` // of both, or ending
+	Kept       int       `json:"kept"`       // of both, idle for the next run, or in use by it
 	// Left is what still exists of the run and isn't kept on purpose.
 	Left []Remainder `json:"left"`
 	// Notes are sentences on what the provider can't say any more.

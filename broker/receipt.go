@@ -88,7 +88,11 @@ func (r Receipt) String() string {
 	if r.Fault != "" {
 		return fmt.Sprintf("What is left at %s is not known: %s.", r.Pool, strings.TrimSuffix(r.Fault, "."))
 	}
-	text := fmt.Sprintf("%s says: %s launched, %d terminated", r.Pool, countMachines(r.Launched), r.Terminated)
+	text := fmt.Sprintf("%s says: %s launched", r.Pool, countMachines(r.Launched))
+	if r.Reused > 0 {
+		text += fmt.Sprintf(", %d used again", r.Reused)
+	}
+	text += fmt.Sprintf(", %d terminated", r.Terminated)
 	if r.Kept > 0 {
 		text += fmt.Sprintf(", %d kept for the next run", r.Kept)
 	}

@@ -123,10 +123,11 @@ func (c *ec2) admin(method, what, body string, answer any) {
 	}
 }
 
-// broker starts a broker that rents from the simulator.
+// broker starts a broker that rents from the simulator, and keeps no machine
+// unless it is told to.
 func (c *ec2) broker(args ...string) *daemon {
 	c.t.Helper()
-	d := &daemon{t: c.t, dir: c.t.TempDir(), args: append([]string{"--ec2", "--ec2-private"}, args...), env: c.env}
+	d := &daemon{t: c.t, dir: c.t.TempDir(), args: append([]string{"--ec2", "--ec2-private", "--ec2-idle", "0"}, args...), env: c.env}
 	d.start()
 	c.t.Cleanup(func() {
 		d.kill()

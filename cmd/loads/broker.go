@@ -55,6 +55,7 @@ by the AWS settings and credentials of the environment.`,
 	}
 	f := cmd.Flags()
 	c.options.sharedFlags(f)
+	c.options.ec2.keepFlags(f)
 	f.StringVar(&c.options.listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
 	f.StringArrayVar(&c.options.initial, "initial-db", nil, "project file to load at the start (repeatable)")
 	f.StringVar(&c.options.tokens, "tokens", "", "file of the tokens that clients need; loads token makes its lines")
@@ -68,6 +69,9 @@ func (c *brokerCommand) run(cmd *cobra.Command, _ []string) error {
 	log, err := newLogger(c.Stderr, c.logFormat)
 	if err != nil {
 		return usagef(cmd, "%v", err)
+	}
+	if c.exitWhenIdle && !cmd.Flags().Changed("ec2-idle") {
+		c.options.ec2.idle = 0 // there is no next run
 	}
 	if err := c.options.complete(c.program); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/loads/loads/api"
+	"github.com/loads/loads/aws"
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/db"
 	"github.com/loads/loads/dockerctl"
@@ -229,6 +230,9 @@ func (d *daemon) pools(ctx context.Context, o daemonOptions, store *db.DB, dial 
 			return nil, err
 		}
 		pools = append(pools, rented)
+		if err := d.tend(ctx, rented, store); err != nil {
+			return nil, err
+		}
 	case o.hosts != "":
 		list, err := hosts.LoadHosts(o.hosts)
 		if err != nil {
@@ -248,6 +252,27 @@ func (d *daemon) pools(ctx context.Context, o daemonOptions, store *db.DB, dial 
 	}
 	d.clean.add("local engine", func(context.Context) error { return engine.Close() })
 	return append(pools, hosts.NewLocal(engine, ep, o.log)), nil
+}
+
+// tend has somebody see to the machines that no run has, from when the broker has
+// started until it has stopped.
+func (d *daemon) tend(ctx context.Context, rented *aws.Pool, store *db.DB) error {
+	id, err := store.BrokerID(ctx)
+	if err != nil {
+		return err
+	}
+	tending, stop := context.WithCancel(context.WithoutCancel(ctx))
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		rented.Tend(tending, id)
+	}()
+	d.clean.add("idle machines", func(context.Context) error {
+		stop()
+		<-over
+		return nil
+	})
+	return nil
 }
 
 // importInitial loads project files; what is in the database already stays as

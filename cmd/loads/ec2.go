@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -23,6 +26,8 @@ type ec2Options struct {
 	from    []string
 	users   []string
 	lease   time.Duration
+	idle    time.Duration
+	standby []string
 }
 
 func (o *ec2Options) flags(f *pflag.FlagSet) {
@@ -36,18 +41,62 @@ func (o *ec2Options) flags(f *pflag.FlagSet) {
 	f.DurationVar(&o.lease, "ec2-lease", 10*time.Minute, "how long a machine lives on without this broker")
 }
 
+// keepFlags are those on machines that no run has, which need a broker that
+// stays.
+func (o *ec2Options) keepFlags(f *pflag.FlagSet) {
+	f.DurationVar(&o.idle, "ec2-idle", 10*time.Minute, "how long a machine is kept for the next run; 0 ends machines with their run")
+	f.StringArrayVar(&o.standby, "ec2-standby", nil, "REGION/TYPE=N: keep N machines of a type ready at all times (repeatable)")
+}
+
+// leastIdle is what makes a difference.
+const leastIdle = 10 * time.Second
+
 // leastLease leaves time for two renewals that fail.
 const leastLease = 30 * time.Second
 
 // complete checks the flags.
 func (o *ec2Options) complete() error {
+	var faults []string
 	if o.on && o.lease < leastLease {
-		return broker.Errorf(broker.EInvalid, "--ec2-lease is %v; give %v or more", o.lease, leastLease)
+		faults = append(faults, fmt.Sprintf("--ec2-lease is %v; give %v or more", o.lease, leastLease))
 	}
-	_, fromErr := prefixes("--ec2-from", o.from)
-	_, usersErr := prefixes("--monitor-from", o.users)
-	return errors.Join(fromErr, usersErr)
+	if o.on && o.idle != 0 && o.idle < leastIdle {
+		faults = append(faults, fmt.Sprintf("--ec2-idle is %v; give %v or more, or 0 to keep no machine", o.idle, leastIdle))
+	}
+	if _, err := prefixes("--ec2-from", o.from); err != nil {
+		faults = append(faults, err.Error())
+	}
+	if _, err := prefixes("--monitor-from", o.users); err != nil {
+		faults = append(faults, err.Error())
+	}
+	if _, err := o.standbys(); err != nil {
+		faults = append(faults, err.Error())
+	}
+	if len(faults) > 0 {
+		return broker.Errorf(broker.EInvalid, "%s", strings.Join(faults, "; "))
+	}
+	return nil
 }
+
+// standbys reads --ec2-standby.
+func (o *ec2Options) standbys() ([]aws.Standby, error) {
+	var out []aws.Standby
+	for _, text := range o.standby {
+		place, count, _ := strings.Cut(text, "=")
+		region, kind, _ := strings.Cut(place, "/")
+		n, err := strconv.Atoi(count)
+		again := slices.ContainsFunc(out, func(s aws.Standby) bool { return s.Region == region && s.Type == kind })
+		if err != nil || n < 1 || n > mostStandby || region == "" || kind == "" || strings.Contains(kind, "/") || again {
+			return nil, broker.Errorf(broker.EInvalid,
+				"--ec2-standby is %q; give a region, a type and a number up to %d, each type once in a region, such as us-east-1/c7i.large=2", text, mostStandby)
+		}
+		out = append(out, aws.Standby{Region: region, Type: kind, Count: n})
+	}
+	return out, nil
+}
+
+// mostStandby bounds what a slip of the keyboard costs.
+const mostStandby = 100
 
 func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
@@ -74,9 +123,14 @@ func (o *ec2Options) pool(ctx context.Context, d daemonOptions, dial broker.Dial
 	if err != nil {
 		return nil, err
 	}
+	standby, err := o.standbys()
+	if err != nil {
+		return nil, err
+	}
 	return aws.Open(ctx, aws.Config{
 		Dir: filepath.Join(d.dir, "ec2"), Dial: dial, Log: d.log,
 		Region: o.region, Subnets: o.subnets, Image: o.image, Private: o.private, From: from, Users: users, Lease: o.lease,
+		Idle: o.idle, Standby: standby,
 	})
 }
 
@@ -85,7 +139,7 @@ func (o *ec2Options) args() []string {
 	if !o.on {
 		return nil
 	}
-	args := []string{"--ec2", "--ec2-region", o.region, "--ec2-image", o.image, "--ec2-lease", o.lease.String()}
+	args := []string{"--ec2", "--ec2-region", o.region, "--ec2-image", o.image, "--ec2-lease", o.lease.String(), "--ec2-idle", "0"}
 	if o.private {
 		args = append(args, "--ec2-private")
 	}
