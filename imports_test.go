@@ -52,7 +52,7 @@ var mayImport = map[string][]string{
 	},
 	"cmd/loads-node": {"relay", "loadgen", "metrics", "images", "images/order"},
 
-	"e2e":                 {},
+	"e2e":                 {"api", "broker"},
 	"internal/influxtest": {},
 	"internal/source":     {},
 	"internal/unpack":     {},
@@ -79,7 +79,7 @@ var onlyIn = map[string][]string{
 	"github.com/invopop/jsonschema":           {"strategies", "loadgen"},
 	"github.com/expr-lang/expr":               {"strategies"},
 	"github.com/DataDog/sketches-go":          {"metrics"},
-	"github.com/HdrHistogram/hdrhistogram-go": {"metrics"},
+	"github.com/HdrHistogram/hdrhistogram-go": {"metrics", "loadgen"},
 	"github.com/axiomhq/hyperloglog":          {"metrics"},
 	"github.com/shirou/gopsutil":              {"relay"},
 	"github.com/chromedp/":                    {"e2e"},

@@ -158,7 +158,7 @@ func (p *Pool) launch(ctx context.Context, r *region, e *entry) (again bool, err
 		if err == nil {
 			id := sdk.ToString(out.Instances[0].InstanceId)
 			p.log.Info("launched a machine", "machine", id, "at", rec.At, "region", rec.Region, "run", rec.Request.RunUUID)
-			if err := e.update(func(rec *record) { rec.Instance = id }); err != nil {
+			if err := e.update(func(rec *record) { rec.Instance, rec.Launch = id, answered(rec.Launch) }); err != nil {
 				return false, err
 			}
 			return false, p.journal.note(rec.Request.RunUUID, r.name, id)
@@ -178,6 +178,14 @@ func (p *Pool) launch(ctx context.Context, r *region, e *entry) (again bool, err
 			return false, ctx.Err()
 		}
 	}
+}
+
+// answered is what is kept of a call that EC2 has answered: not the user data with
+// the machine's key, which is of no use any more.
+func answered(in *ec2.RunInstancesInput) *ec2.RunInstancesInput {
+	kept := *in
+	kept.UserData = nil
+	return &kept
 }
 
 // refused deals with a launch that was refused: nothing was made.

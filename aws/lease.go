@@ -48,9 +48,6 @@ func (p *Pool) renewEntry(ctx context.Context, e *entry) error {
 }
 
 func (p *Pool) renew(ctx context.Context, e *entry, engine broker.Engine, life time.Duration) error {
-	if err := engine.EnsureEmptyImage(ctx); err != nil {
-		return err
-	}
 	now := time.Now()
 	err := e.update(func(rec *record) {
 		rec.Seq++
@@ -69,6 +66,14 @@ func (p *Pool) renew(ctx context.Context, e *entry, engine broker.Engine, life t
 	spec, err := boot.LeaseContainer(leaseName, map[string]string{broker.LabelBroker: rec.Request.BrokerID},
 		boot.Renewal{Term: rec.Term, Seq: rec.Seq, Lease: whole(p.cfg.Lease), End: whole(left)})
 	if err != nil {
+		return err
+	}
+	_, err = engine.Create(ctx, spec)
+	if broker.CodeOf(err) != broker.ENotFound {
+		return err
+	}
+	// The machine does not have the image yet, or not any more.
+	if err := engine.EnsureEmptyImage(ctx); err != nil {
 		return err
 	}
 	_, err = engine.Create(ctx, spec)

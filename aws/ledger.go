@@ -19,12 +19,13 @@ import (
 )
 
 // A record is all that is kept of a machine, from before it is launched until
-// it is given back. It is the only place where its key is, besides the machine.
+// it is given back.
 type record struct {
 	Request broker.MachineRequest
 	Region  string
 	// Launch is the call that makes the machine, as it is or will be made; nil
-	// when none is under way.
+	// when none is under way. It has the machine's key, which is nowhere else but
+	// on the machine. Once EC2 has answered, it is kept without the user data.
 	Launch *ec2.RunInstancesInput `json:",omitempty"`
 	At     choice                 // where Launch is to
 	// Asked is when Launch was first written.

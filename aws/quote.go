@@ -243,7 +243,7 @@ func (r *region) used(ctx context.Context, spot bool, passedOver map[string]bool
 
 // asking is how long it takes until EC2 has been asked for so many machines.
 func asking(n int) time.Duration {
-	return time.Duration(max(n-launchBurst, 0)) * time.Second / launchPerSecond
+	return time.Duration(float64(max(n-launchBurst, 0)) / launchPerSecond * float64(time.Second))
 }
 
 // up is how long the last machine took from its launch until it was up.

@@ -18,11 +18,12 @@ import (
 	"github.com/loads/loads/broker"
 )
 
-// How many RunInstances calls EC2 takes of an account in a region: so many at
-// once, and then so many a second.
+// How many RunInstances calls are made in a region: so many at once, and then so
+// many a second. EC2 takes 5 and 2. Calls don't arrive as evenly as they are
+// sent, and one that is refused takes another's turn when it is made again.
 const (
-	launchBurst     = 5
-	launchPerSecond = 2
+	launchBurst     = 4
+	launchPerSecond = 1.95
 )
 
 // imageParameters are the public parameters of Systems Manager that name the

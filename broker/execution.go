@@ -64,6 +64,7 @@ type machine struct {
 	Machine
 	engine Engine
 	reader *frameReader
+	asked  bool // its relay has been asked for the final frame, and has ended
 }
 
 func newExecution(b *Broker, run Run) *execution {
@@ -322,17 +323,38 @@ func (x *execution) of(step int) []*machine {
 	return ms
 }
 
-// each calls f for the machines, at most 32 at once, and joins the errors.
+// How many machines are talked to at once: of one engine, which may play many of
+// them, and of all. Most of the time of a call is the way to the machine and
+// back.
+const (
+	onEngine = 32
+	onAll    = 256
+)
+
+// each calls f, which talks to the machine's engine, for the machines, many at
+// once, and joins the errors.
 func each(ms []*machine, f func(*machine) error) error {
+	all, engines := make(chan struct{}, onAll), map[string]chan struct{}{}
+	for _, m := range ms {
+		if engines[m.Endpoint.Host] == nil {
+			engines[m.Endpoint.Host] = make(chan struct{}, onEngine)
+		}
+	}
+	return together(ms, func(m *machine) error {
+		engine := engines[m.Endpoint.Host]
+		engine <- struct{}{}
+		all <- struct{}{}
+		defer func() { <-all; <-engine }()
+		return f(m)
+	})
+}
+
+// together calls f for all machines at once, and joins the errors.
+func together(ms []*machine, f func(*machine) error) error {
 	var wg sync.WaitGroup
-	room := make(chan struct{}, 32)
 	errs := make([]error, len(ms))
 	for i, m := range ms {
-		room <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-room }()
-			errs[i] = f(m)
-		})
+		wg.Go(func() { errs[i] = f(m) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)

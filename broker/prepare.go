@@ -21,6 +21,9 @@ import (
 // long enough to create them first, so that they start together.
 const startLead = time.Second
 
+// createAllowance is the time that each machine of a step adds to startLead.
+const createAllowance = 2 * time.Millisecond
+
 // loadLead is the time from the start of a container to its LOADS_START_AT:
 // long enough for the program in it to be up and waiting.
 const loadLead = time.Second
@@ -109,19 +112,21 @@ func (x *execution) planMachines(ctx context.Context) error {
 		}
 		x.b.hub.notify(x.ref.UUID)
 	}
+	var missing []*machine
 	for i, step := range x.ref.Plan.Steps {
 		for j := 0; j < step.InstanceCount && !step.Monitor; j++ {
 			if have[[2]int{i, j}] {
 				continue
 			}
-			m := Machine{
+			missing = append(missing, &machine{Machine: Machine{
 				RunID: x.ref.ID, RunUUID: x.ref.UUID, Step: i, Index: j, State: MachineRequested,
 				Token: uuid.NewString(), Pool: x.b.cfg.Pools[0].Name(),
-			}
-			if err := x.b.cfg.Store.SaveMachine(ctx, x.ref, &m); err != nil {
-				return err
-			}
+			}})
 		}
+	}
+	err := together(missing, func(m *machine) error { return x.b.cfg.Store.SaveMachine(ctx, x.ref, &m.Machine) })
+	if err != nil {
+		return err
 	}
 	x.machines = nil
 	return x.loadMachines(ctx)
@@ -185,20 +190,30 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 	}
 	asked := utcNow()
 	got, acquireErr := pool.Acquire(ctx, reqs)
+	given := map[*machine]Machine{}
 	for k, m := range wanted {
-		if k >= len(got) || got[k].ProviderID == "" {
-			continue
+		if k < len(got) && got[k].ProviderID != "" {
+			given[m] = got[k]
 		}
-		g := got[k]
+	}
+	err = together(wanted, func(m *machine) error {
+		g, ok := given[m]
+		if !ok {
+			return nil
+		}
 		text := fmt.Sprintf("Machine %s is there, at %s.", g.ProviderID, g.Address)
-		err := x.updateMachine(ctx, m, text, func(m *Machine) {
+		return x.updateMachine(ctx, m, text, func(m *Machine) {
 			m.take(g)
 			m.RequestedAt = asked
 		})
-		if err != nil {
-			return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range wanted {
+		if _, ok := given[m]; ok {
+			x.names.add(step.DNSName, m.Machine)
 		}
-		x.names.add(step.DNSName, m.Machine)
 	}
 	if acquireErr != nil && ctx.Err() == nil {
 		return x.notAcquired(ctx, i, acquireErr)

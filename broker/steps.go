@@ -153,7 +153,7 @@ func (x *execution) awaitStart(ctx context.Context, i int) error {
 			})
 		}
 		now := time.Now()
-		elapsed := now.Sub(t0) + startLead
+		elapsed := now.Sub(t0) + x.lead(i)
 		for _, due := range x.ref.Plan.Startable(status, elapsed) {
 			if due == i {
 				return x.beginArming(ctx, i, x.startTime(i, t0, now))
@@ -203,10 +203,16 @@ func (x *execution) awaitChange(ctx context.Context, changed <-chan struct{}, st
 // before its containers can have been created.
 func (x *execution) startTime(i int, t0, now time.Time) time.Time {
 	planned := t0.Add(time.Duration(x.ref.Plan.Steps[i].RunDelay) * time.Second)
-	if soonest := now.Add(startLead); planned.Before(soonest.Add(-startLead / 10)) {
+	if soonest := now.Add(x.lead(i)); planned.Before(soonest.Add(-startLead / 10)) {
 		return soonest.UTC()
 	}
 	return planned.UTC()
+}
+
+// lead is how far ahead the start of step i is fixed, unless that has proved to
+// be too short.
+func (x *execution) lead(i int) time.Duration {
+	return startLead + time.Duration(x.ref.Plan.Steps[i].InstanceCount)*createAllowance
 }
 
 func (x *execution) beginArming(ctx context.Context, i int, at time.Time) error {
@@ -252,7 +258,7 @@ func (x *execution) arm(ctx context.Context, i int) error {
 // containers were created: far enough ahead for what creating them has taken,
 // since they may have to be made anew for it.
 func (x *execution) armAgain(ctx context.Context, i int) error {
-	return x.beginArming(ctx, i, time.Now().Add(max(startLead, x.leads[i])).UTC())
+	return x.beginArming(ctx, i, time.Now().Add(max(x.lead(i), x.leads[i])).UTC())
 }
 
 // failStep ends the step as failed, for the first reason given.

@@ -199,6 +199,10 @@ func (s *supervision) oneStarted() {
 	}
 }
 
+// settle is how long, for each machine of a step, nothing is asked of those whose
+// containers were started.
+const settle = 200 * time.Microsecond
+
 // start starts the machine's container at its time, unless it was started.
 func (s *supervision) start(ctx context.Context, m *machine) error {
 	if m.StartedAt != nil {
@@ -212,6 +216,8 @@ func (s *supervision) start(ctx context.Context, m *machine) error {
 	if err != nil {
 		return fmt.Errorf("start its container: %w", err)
 	}
+	// Others start in this very moment; what came of it can wait for them.
+	sleep(ctx, time.Until(at.Add(time.Duration(len(s.machines))*settle)))
 	c, err := s.x.inspect(ctx, m)
 	if err != nil {
 		return err

@@ -17,7 +17,6 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/loads/loads/broker"
-	"github.com/loads/loads/dockerctl/scratch"
 	"github.com/loads/loads/images/order"
 )
 
@@ -36,15 +35,7 @@ func (e *Engine) NodeRecipe(ctx context.Context) (order.Recipe, error) {
 	if err != nil {
 		return order.Recipe{}, err
 	}
-	built, err := img.Build()
-	if err != nil {
-		return order.Recipe{}, fmt.Errorf("make the node image: %w", err)
-	}
-	r := order.Recipe{Config: built.Config, Layer: scratch.Digest(built.Layer)}
-	for _, f := range img.Files {
-		r.Files = append(r.Files, order.File{Path: f.Path, Mode: f.Mode, Folder: f.Folder})
-	}
-	return r, nil
+	return img.recipe, nil
 }
 
 // HasImage returns the id of an image that need not be brought; see
@@ -57,11 +48,11 @@ func (e *Engine) HasImage(ctx context.Context, ref, url string) (string, error) 
 	if url != "" || !e.isNode(name) {
 		return e.kept(ctx, name, url)
 	}
-	names, err := e.ownNames(ctx)
+	img, err := e.ownImage(ctx)
 	if err != nil {
 		return "", err
 	}
-	id, err := e.labelled(ctx, names.tags[len(names.tags)-1], names.label)
+	id, _, err := e.labelled(ctx, img.tags[len(img.tags)-1], img.label)
 	if err == nil && id == "" {
 		err = broker.Errorf(broker.ENotFound, "the node image has to be brought to the engine")
 	}
@@ -260,6 +251,18 @@ func (e *Engine) PullLocal(ctx context.Context, address, digest, ref, url string
 	return id, e.tagAll(ctx, id, tags)
 }
 
+func (e *Engine) tagAll(ctx context.Context, id string, tags []string) error {
+	for _, tag := range tags {
+		if have, err := e.imageID(ctx, tag); err == nil && have == id {
+			continue
+		}
+		if err := e.tag(ctx, id, tag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // tagsOf are the names that an image gets when it is brought to the engine.
 func (e *Engine) tagsOf(ctx context.Context, ref, url string) ([]string, error) {
 	name, err := parseRef(ref, url)
@@ -267,11 +270,11 @@ func (e *Engine) tagsOf(ctx context.Context, ref, url string) ([]string, error) 
 		return nil, err
 	}
 	if url == "" && e.isNode(name) {
-		names, err := e.ownNames(ctx)
+		img, err := e.ownImage(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return names.tags, nil
+		return img.tags, nil
 	}
 	if _, digested := name.(reference.Digested); digested {
 		return nil, nil // it can't be given a digest

@@ -15,7 +15,7 @@ import (
 	"github.com/loads/loads/broker"
 )
 
-// An ec2 is a simulated EC2 with real machines, as a process.
+// An ec2 is a simulated EC2 as a process.
 type ec2 struct {
 	t   *testing.T
 	env []string // for whoever uses it
@@ -23,13 +23,16 @@ type ec2 struct {
 	key string // of the admin calls
 }
 
-// startEC2 starts a simulated EC2 that ends with the test. The drill says how it
-// behaves, if it is not to be as usual.
-func startEC2(t *testing.T, drill ...string) *ec2 {
+// startEC2 starts a simulated EC2 with real machines that ends with the test. The
+// drill says how it behaves, if it is not to be as usual.
+func startEC2(t *testing.T, drill ...string) *ec2 { return startCloud(t, "real", drill...) }
+
+// startCloud starts a simulated EC2 with machines of the kind.
+func startCloud(t *testing.T, machines string, drill ...string) *ec2 {
 	t.Helper()
 	dir := t.TempDir()
 	settings := filepath.Join(dir, "env")
-	args := []string{"ec2sim", "--machines", "real", "--env", settings}
+	args := []string{"ec2sim", "--machines", machines, "--env", settings}
 	if len(drill) > 0 {
 		file := filepath.Join(dir, "drill.yaml")
 		if err := os.WriteFile(file, []byte(strings.Join(drill, "\n")), 0o600); err != nil {

@@ -443,7 +443,9 @@ func TestNode_GoesFromEngineToEngine(t *testing.T) {
 	program := []byte("#!/bin/sh\n" + dockertest.Name(t))
 	ok(t, os.WriteFile(filepath.Join(programs, "loads-node-linux-"+runtime.GOARCH), program, 0o600))
 	ok(t, os.WriteFile(filepath.Join(root, "loads-node"), program, 0o600))
-	e := mustEngine(t, dockerctl.Options{NodeDir: programs, CAFile: "/dev/null"})
+	authorities := filepath.Join(t.TempDir(), "ca.pem")
+	ok(t, os.WriteFile(authorities, []byte("certificates"), 0o600))
+	e := mustEngine(t, dockerctl.Options{NodeDir: programs, CAFile: authorities})
 	recipe, err := e.NodeRecipe(t.Context())
 	ok(t, err)
 	for _, f := range recipe.Files {
@@ -453,7 +455,7 @@ func TestNode_GoesFromEngineToEngine(t *testing.T) {
 	}
 	ok(t, os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("root:x:0:0:root:/:/\nnobody:x:65534:65534:nobody:/:/\n"), 0o600))
 	ok(t, os.WriteFile(filepath.Join(root, "etc/group"), []byte("root:x:0:\nnogroup:x:65534:\n"), 0o600))
-	ok(t, os.WriteFile(filepath.Join(root, "etc/ssl/certs/ca-certificates.crt"), nil, 0o600))
+	ok(t, os.WriteFile(filepath.Join(root, "etc/ssl/certs/ca-certificates.crt"), []byte("certificates"), 0o600))
 	s, _ := mustStore(t)
 	result, err := (&images.Fetcher{Store: s, Root: root}).Get(t.Context(), order.Order{Key: "node", Node: &recipe})
 	if err != nil || result.Manifest == "" {

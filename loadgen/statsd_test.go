@@ -122,3 +122,13 @@ func TestStatsdNilSendsNothing(t *testing.T) {
 		t.Errorf("close: %v", err)
 	}
 }
+
+func count(lines []string, want string) int {
+	n := 0
+	for _, l := range lines {
+		if l == want {
+			n++
+		}
+	}
+	return n
+}

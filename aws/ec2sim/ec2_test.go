@@ -510,3 +510,17 @@ func TestVolumesThatStay(t *testing.T) {
 		t.Errorf("volumes %+v, error %v", left, err)
 	}
 }
+
+func TestInstancesKnowTheirPlaceInTheLaunch(t *testing.T) {
+	c := startCloud(t, quick())
+	out, err := c.ec2(ireland).RunInstances(t.Context(), c.request(ireland, 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, in := range out.Instances {
+		c.await(ireland, *in.InstanceId, types.InstanceStateNameRunning)
+		if got := c.host.Machine(*in.InstanceId).Spec.Metadata().LaunchIndex; got != i || int(*in.AmiLaunchIndex) != i {
+			t.Errorf("instance %d is number %d by its metadata, and %d by the API", i, got, *in.AmiLaunchIndex)
+		}
+	}
+}

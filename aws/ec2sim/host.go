@@ -119,6 +119,7 @@ type Metadata struct {
 	HopLimit int
 
 	AMI           string // meta-data/ami-id
+	LaunchIndex   int    // meta-data/ami-launch-index: its place among those launched with it
 	Account       string // of the owner, for the identity document
 	AvailZoneID   string // meta-data/placement/availability-zone-id: use1-az1
 	LaunchTime    time.Time

@@ -418,7 +418,7 @@ func (s *Sim) metadataOf(in *instance) Metadata {
 	defer s.mu.Unlock()
 	m := Metadata{
 		Enabled: in.metadata.Endpoint != "disabled", TokenRequired: in.metadata.Tokens == "required",
-		HopLimit: in.metadata.HopLimit, AMI: in.image.ID, Account: in.region.account,
+		HopLimit: in.metadata.HopLimit, AMI: in.image.ID, LaunchIndex: in.index, Account: in.region.account,
 		AvailZoneID: in.subnet.Zone.ID, LaunchTime: in.launched, Tags: maps.Clone(in.tags),
 		TagsHidden: in.metadata.Tags != "enabled", SpotAction: in.notice,
 	}

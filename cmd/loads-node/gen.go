@@ -3,65 +3,143 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
-	"github.com/loads/loads/loadgen"
+	"github.com/loads/loads/loadgen/benchmark"
+	"github.com/loads/loads/loadgen/engine"
+	"github.com/loads/loads/loadgen/stats"
 )
 
-// runGen sends requests on a timetable. Each flag can be given in the
-// environment too; the flag wins.
-func runGen(ctx context.Context, p program, args []string) (err error) {
-	var check checkFlags
-	cfg, err := p.genConfig(args, &check)
-	if err != nil {
-		return err
-	}
-	if check.file != "" || check.schema {
-		return checkBenchmark(ctx, p, check)
-	}
-	if cfg.Statsd, err = p.statsd(); err != nil {
-		return err
-	}
-	result, err := loadgen.Run(ctx, cfg)
-	if closeErr := cfg.Statsd.Close(); closeErr != nil {
-		fmt.Fprintf(p.stderr, "loads-node gen: metrics are incomplete: %v\n", closeErr)
-	}
-	if err != nil {
-		return err
-	}
-	summarize(p.stderr, result)
-	return verdict(result)
+// The exit statuses of gen.
+const (
+	exitFailed  = exitError(1) // a phase has failed, or nothing could be measured
+	exitUsage   = exitError(2) // flags or the file are wrong
+	exitInvalid = exitError(3) // the generator itself was at fault: don't trust the numbers
+)
+
+// genFlags are the flags of gen. Those that have a variable of the environment
+// may be given there too; the flag wins.
+type genFlags struct {
+	check   checkFlags
+	url     urlFlags
+	file    string
+	text    string // of a benchmark, in the environment
+	runID   string
+	json    bool
+	quiet   bool
+	patient bool
+	threads int
+	seed    uint64
+	start   time.Time
+	machine int
+	of      int
+	maxLag  time.Duration
+	steal   float64
+	hgrm    string
+	hlog    string
+	series  string
 }
 
-func (p program) genConfig(args []string, check *checkFlags) (loadgen.Config, error) {
-	var cfg loadgen.Config
+// runGen carries out a benchmark file, or a load of one request.
+func runGen(ctx context.Context, p program, args []string) error {
+	f, err := p.genFlags(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return nil
+	case err != nil:
+		return p.usageError(err)
+	case f.check.file != "" || f.check.schema:
+		return checkBenchmark(ctx, p, f.check)
+	}
+	cfg, err := f.config()
+	var faults benchmark.Faults
+	if errors.As(err, &faults) {
+		for _, fault := range faults {
+			fmt.Fprintln(p.stderr, fault)
+		}
+		return exitUsage
+	}
+	if err != nil {
+		return p.usageError(err)
+	}
+	for _, w := range cfg.Benchmark.Warnings {
+		fmt.Fprintf(p.stderr, "warning: %s\n", w)
+	}
+	if err := p.hooks(ctx, "pre", cfg.Benchmark.Pre, f.file, cfg); err != nil {
+		return err
+	}
+	err = p.generate(ctx, f, cfg)
+	// The run is over: what comes after it is done even if it was ended early.
+	if hookErr := p.hooks(context.WithoutCancel(ctx), "post", cfg.Benchmark.Post, f.file, cfg); hookErr != nil {
+		fmt.Fprintf(p.stderr, "loads-node gen: %v\n", hookErr)
+	}
+	return err
+}
+
+func (p program) usageError(err error) error {
+	var shown exitError
+	if !errors.As(err, &shown) {
+		fmt.Fprintf(p.stderr, "loads-node gen: %v\n", err)
+	}
+	return exitUsage
+}
+
+func (p program) genFlags(args []string) (*genFlags, error) {
+	f := &genFlags{}
 	fs := p.flags("gen")
-	fs.StringVar(&cfg.URL, "url", p.getenv("URL"), "address to ask for with GET ($URL)")
-	rate := fs.String("rate", p.env("RATE", "10"), "requests a second ($RATE)")
-	duration := fs.String("duration", p.env("DURATION", "10s"), "length of the timetable ($DURATION)")
-	connections := fs.String("connections", p.env("CONNECTIONS", "50"), "most requests under way at once ($CONNECTIONS)")
-	timeout := fs.String("timeout", p.env("TIMEOUT", "5s"), "limit for one request ($TIMEOUT)")
-	check.params = params{}
-	fs.StringVar(&check.file, "check", "", "print the phases of this benchmark `file`, or all its faults, and send nothing")
-	fs.BoolVar(&check.json, "json", false, "with --check: print JSON")
-	fs.BoolVar(&check.schema, "schema", false, "print a JSON Schema of benchmark files, for editors")
-	fs.Var(check.params, "param", "with --check: `NAME=VALUE` of a !param in the file")
-	if _, err := p.parse(fs, args, 0); err != nil {
-		return cfg, err
+	fs.StringVar(&f.url.url, "url", p.getenv("URL"), "address to ask for with GET, without a file ($URL)")
+	fs.StringVar(&f.url.rate, "rate", p.getenv("RATE"), "with --url: requests a second; without it each connection is always busy ($RATE)")
+	fs.StringVar(&f.url.duration, "duration", p.env("DURATION", "10s"), "with --url: how long requests start ($DURATION)")
+	fs.StringVar(&f.url.connections, "connections", p.env("CONNECTIONS", "50"), "with --url: most connections ($CONNECTIONS)")
+	fs.StringVar(&f.url.timeout, "timeout", p.env("TIMEOUT", "5s"), "with --url: limit for one request ($TIMEOUT)")
+	fs.BoolVar(&f.json, "json", false, "print the summary, or with --check the phases, as JSON")
+	fs.BoolVar(&f.quiet, "quiet", false, "show nothing while it runs")
+	fs.BoolVar(&f.patient, "patient", false, "with a file: begin though servers can't be reached yet; requests fail until they can")
+	fs.IntVar(&f.threads, "threads", 0, "loops that generate load; 0 is as the file says, or one for each processor")
+	fs.Uint64Var(&f.seed, "seed", 0, "of random arrivals, to repeat them; 0 is another each time")
+	fs.DurationVar(&f.maxLag, "max-lag", 0, "how late the generator itself may start users at p99, and how long it may pause to collect garbage, before the run is invalid; 0 is 100ms with a file and no limit without, negative no limit")
+	fs.Float64Var(&f.steal, "max-steal", 0, "share of the machine's time that its host may take before the run is invalid; 0 is 0.2 with a file and no limit without, negative no limit")
+	fs.StringVar(&f.hgrm, "hgrm", "", "write the distribution of each metric to `PREFIX`phase.metric.hgrm, in HdrHistogram's format")
+	fs.StringVar(&f.hlog, "hlog", "", "write a log of HdrHistogram to `FILE`, a histogram for each metric and second")
+	fs.StringVar(&f.series, "series", "", "write what was counted in each second to `FILE`, a line of JSON each")
+	machine := fs.String("machine", p.env("LOADS_MACHINE", "0"), "number of this machine, from 0 ($LOADS_MACHINE)")
+	of := fs.String("machines", p.env("LOADS_MACHINES", "1"), "machines among which the load is divided ($LOADS_MACHINES)")
+	f.check.params = params{}
+	fs.StringVar(&f.check.file, "check", "", "print the phases of this benchmark `file`, or all its faults, and send nothing")
+	fs.BoolVar(&f.check.schema, "schema", false, "print a JSON Schema of benchmark files, for editors")
+	fs.Var(f.check.params, "param", "`NAME=VALUE` of a !param in the file")
+	rest, err := p.parseUpTo(fs, args, 1)
+	if err != nil {
+		return nil, err
 	}
-	if check.file != "" || check.schema {
-		return cfg, nil
+	f.check.json, f.runID, f.text = f.json, p.getenv("RUN_ID"), p.getenv("LOADS_BENCHMARK")
+	if len(rest) > 0 {
+		f.file = rest[0]
 	}
-	var errs [5]error
-	cfg.Rate, errs[0] = strconv.ParseFloat(*rate, 64)
-	cfg.Duration, errs[1] = time.ParseDuration(*duration)
-	cfg.Connections, errs[2] = strconv.Atoi(*connections)
-	cfg.Timeout, errs[3] = time.ParseDuration(*timeout)
-	cfg.Start, errs[4] = startAt(p.getenv("LOADS_START_AT"))
-	return cfg, errors.Join(errs[:]...)
+	var errs [3]error
+	f.machine, errs[0] = number("--machine", *machine)
+	f.of, errs[1] = number("--machines", *of)
+	f.start, errs[2] = startAt(p.getenv("LOADS_START_AT"))
+	if f.file != "" && f.check.file != "" {
+		return nil, errors.New("a file is given beside --check: give one of them")
+	}
+	return f, errors.Join(errs[:]...)
+}
+
+func number(flag, text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("%s is %q, want a whole number", flag, text)
+	}
+	return n, nil
 }
 
 // startAt reads the common start of all machines, Unix ms; empty is none.
@@ -76,25 +154,124 @@ func startAt(text string) (time.Time, error) {
 	return time.UnixMilli(ms), nil
 }
 
-func summarize(w io.Writer, r loadgen.Result) {
-	q := r.Latency.Quantiles(0.5, 0.9, 0.99)
-	ended := ""
-	if r.Stopped {
-		ended = ", stopped early"
+// config reads the benchmark, and says all that is wrong with it.
+func (f *genFlags) config() (engine.Config, error) {
+	cfg := engine.Config{
+		Machine: f.machine, Machines: f.of, Threads: f.threads, Seed: f.seed, Start: f.start,
+		Limits: engine.Limits{Lag: f.maxLag, Pause: f.maxLag, Steal: f.steal}, Name: f.file, Patient: f.patient,
 	}
-	fmt.Fprintf(w, "%d of %d requests sent in %.1f s (%d failed, %d unsent%s), latency from intended start in ms: p50 %.3g, p90 %.3g, p99 %.3g, max %.3g\n",
-		r.Sent, r.Planned, r.Elapsed.Seconds(), r.Failed, r.Unsent, ended, q[0], q[1], q[2], r.Latency.Max())
+	if cfg.Seed == 0 {
+		cfg.Seed = rand.Uint64()
+	}
+	var data []byte
+	var err error
+	switch {
+	case f.file != "":
+		if data, err = os.ReadFile(f.file); err != nil {
+			return cfg, fmt.Errorf("read the benchmark: %w", err)
+		}
+	case f.text != "" && f.url.url == "":
+		cfg.Name, data = "LOADS_BENCHMARK", []byte(f.text)
+	default:
+		// A first try on a busy computer is no fault of the generator's, so
+		// how late it was is told, and judged only when asked for.
+		cfg.Name, cfg.Patient = "gen", true
+		if f.maxLag == 0 {
+			cfg.Limits.Lag, cfg.Limits.Pause = -1, -1
+		}
+		if f.steal == 0 {
+			cfg.Limits.Steal = -1
+		}
+		if data, err = f.url.benchmark(); err != nil {
+			return cfg, err
+		}
+	}
+	cfg.Benchmark, cfg.Phases, err = readBenchmark(cfg.Name, data, f.check.params)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Read, cfg.RunID = readerBeside(f.file), f.runID
+	return cfg, nil
 }
 
-// verdict says whether the timetable was carried out: failed requests are the
-// service's affair, unless nothing else came.
-func verdict(r loadgen.Result) error {
-	switch {
-	case r.Unsent > 0:
-		return fmt.Errorf("%d requests could not be sent in time: more connections or a lower rate are needed", r.Unsent)
-	case r.Sent > 0 && r.Failed == r.Sent && !r.Stopped:
-		return errors.New("all requests failed")
-	default:
-		return nil
+// readerBeside reads files whose names are relative to the benchmark's folder.
+func readerBeside(file string) func(string) ([]byte, error) {
+	return func(name string) ([]byte, error) {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(file), name)
+		}
+		return os.ReadFile(name)
 	}
+}
+
+// generate runs the benchmark, shows how it goes, and prints the summary.
+func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (err error) {
+	statsd, err := p.statsd()
+	if err != nil {
+		return err
+	}
+	if statsd != nil {
+		cfg.Sinks = append(cfg.Sinks, stats.NewStatsd(statsd))
+	}
+	defer func() {
+		if closeErr := statsd.Close(); closeErr != nil {
+			fmt.Fprintf(p.stderr, "loads-node gen: metrics are incomplete: %v\n", closeErr)
+		}
+	}()
+	files, err := f.openSinks(&cfg)
+	if err != nil {
+		return err
+	}
+	cfg.Log = slog.New(slog.NewTextHandler(p.stderr, nil))
+	live := newLive(p.stderr, f.quiet)
+	cfg.Live = live.show
+	result, err := engine.Run(ctx, cfg)
+	live.end()
+	for _, file := range files {
+		err = errors.Join(err, file.Close())
+	}
+	if err != nil {
+		return err
+	}
+	if f.hgrm != "" {
+		if err := writeDistributions(f.hgrm, result); err != nil {
+			return err
+		}
+	}
+	s := summarize(cfg, result)
+	if f.json {
+		err = writeJSON(p.stdout, s)
+	} else {
+		err = s.print(p.stdout, result)
+	}
+	return errors.Join(err, s.status())
+}
+
+// openSinks makes the files that are written while it runs.
+func (f *genFlags) openSinks(cfg *engine.Config) (files []io.Closer, err error) {
+	if f.hlog != "" {
+		file, err := os.Create(f.hlog)
+		if err != nil {
+			return nil, fmt.Errorf("make the log of histograms: %w", err)
+		}
+		files = append(files, file)
+		start := cfg.Start
+		if start.IsZero() {
+			start = time.Now()
+		}
+		sink, err := stats.NewHDRLog(file, start)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Sinks = append(cfg.Sinks, sink)
+	}
+	if f.series != "" {
+		file, err := os.Create(f.series)
+		if err != nil {
+			return nil, fmt.Errorf("make the file for each second: %w", err)
+		}
+		files = append(files, file)
+		cfg.Sinks = append(cfg.Sinks, stats.NewJSONLines(file))
+	}
+	return files, nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/loads/loads/loadgen/benchmark"
+	"github.com/loads/loads/loadgen/engine"
 	"github.com/loads/loads/loadgen/phases"
 )
 
@@ -74,7 +75,7 @@ func checkBenchmark(_ context.Context, p program, f checkFlags) error {
 }
 
 // readBenchmark parses and expands, and sees that the files are there that
-// steps read.
+// steps read, and that the generator can run all of it.
 func readBenchmark(name string, data []byte, params map[string]string) (*benchmark.Benchmark, []phases.Phase, error) {
 	b, err := benchmark.Parse(name, data, params)
 	if err != nil {
@@ -96,6 +97,9 @@ func readBenchmark(name string, data []byte, params map[string]string) (*benchma
 				What: "is a file that is not there", Want: "names of files are relative to the benchmark's folder",
 			})
 		}
+	}
+	if len(faults) == 0 {
+		faults = engine.Check(engine.Config{Benchmark: b, Name: name, Phases: list, Read: readerBeside(name)})
 	}
 	if len(faults) > 0 {
 		faults.Sort()

@@ -95,7 +95,7 @@ func TestCheckOfNoFileSaysSo(t *testing.T) {
 	if status, _, stderr := runMain("gen", "--check", "/nowhere.yaml"); status != 1 || !strings.Contains(stderr, "read the benchmark") {
 		t.Errorf("got exit status %d, %q", status, stderr)
 	}
-	if status, _, stderr := runMain("gen", "--check", "x", "--param", "RATE"); status != 1 || !strings.Contains(stderr, "NAME=VALUE") {
+	if status, _, stderr := runMain("gen", "--check", "x", "--param", "RATE"); status != 2 || !strings.Contains(stderr, "NAME=VALUE") {
 		t.Errorf("got exit status %d, %q", status, stderr)
 	}
 }

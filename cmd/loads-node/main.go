@@ -1,6 +1,6 @@
 // Command loads-node is the program that Loads brings to each machine: the
 // metric relay with its name server, and, for plans and examples, a small HTTP
-// service, a plain load generator and a sleeper. It is static and needs
+// service, the load generator and a sleeper. It is static and needs
 // nothing else in its image.
 package main
 
@@ -58,7 +58,7 @@ func commands() map[string]command {
 	return map[string]command{
 		"relay":   {"relay --listen ADDR:8125 [--unix PATH] [--dns ADDR:53 --names FILE] [--containers FILE --log-metrics FILE --logs FOLDER]", "receive statsd, read containers' output, write a frame a second to standard output", runRelay},
 		"serve":   {"serve [--listen :8000] [--delay 2ms] [--jitter 3ms] [--error-rate 0]", "answer HTTP requests", runServe},
-		"gen":     {"gen --url URL --rate N --duration D [--connections 50] | --check FILE [--json]", "send HTTP requests on a timetable, or look at a benchmark file", runGen},
+		"gen":     {"gen FILE | --url URL [--rate N] [--duration D] [--connections 50] | --check FILE", "generate load as a benchmark file says, or by one request, or look at a file", runGen},
 		"import":  {"import [--curl] FILE.har | 'curl …' [--rate 1] [--duration 1m]", "make a benchmark file of a HAR file or a command of curl", runImport},
 		"images":  {"images serve --address ADDR --seed DIGEST | images get [--order FILE]", "bring images from machine to machine", runImages},
 		"sleep":   {"sleep DURATION [--exit N] [--print TEXT [--repeat N]]", "do nothing for a while", runSleep},
@@ -125,6 +125,15 @@ func (p program) flags(name string) *flag.FlagSet {
 // parse reads flags that may stand before and after the wanted number of
 // arguments, which it returns.
 func (p program) parse(fs *flag.FlagSet, args []string, want int) ([]string, error) {
+	return p.parseSome(fs, args, want, want)
+}
+
+// parseUpTo is parse for arguments that need not be there.
+func (p program) parseUpTo(fs *flag.FlagSet, args []string, most int) ([]string, error) {
+	return p.parseSome(fs, args, 0, most)
+}
+
+func (p program) parseSome(fs *flag.FlagSet, args []string, least, most int) ([]string, error) {
 	var positional []string
 	for {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -137,8 +146,8 @@ func (p program) parse(fs *flag.FlagSet, args []string, want int) ([]string, err
 		}
 		positional, args = append(positional, fs.Arg(0)), fs.Args()[1:]
 	}
-	if len(positional) != want {
-		fmt.Fprintf(p.stderr, "%s: got %d arguments %q, want %d\n", fs.Name(), len(positional), positional, want)
+	if len(positional) < least || len(positional) > most {
+		fmt.Fprintf(p.stderr, "%s: got %d arguments %q, want %d\n", fs.Name(), len(positional), positional, most)
 		fs.Usage()
 		return nil, errUsage
 	}

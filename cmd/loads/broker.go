@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -77,6 +78,11 @@ func (c *brokerCommand) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	c.options.log = log
+	if os.Getenv("GOGC") == "" {
+		// What is done to a thousand machines at once leaves as much garbage as
+		// their connections take. This costs a few hundredths more processor time.
+		debug.SetGCPercent(50)
+	}
 	signals, stop := c.interrupts()
 	defer stop()
 	d, err := startDaemon(ctx, c.options)

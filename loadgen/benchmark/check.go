@@ -323,9 +323,6 @@ func (b *Body) check(c *complaints) {
 	if c.given != nil {
 		c.oneOf("text", "pattern", "fromVar", "fromFile", "form")
 	}
-	if text := c.given["text"]; text != nil {
-		b.Text, _ = pattern.Parse(strings.ReplaceAll(text.Value, "${", "$${"))
-	}
 }
 
 func (i *Input) check(c *complaints) {

@@ -109,7 +109,7 @@ type Headers []Header
 
 // Body is the body of a request, one of its fields.
 type Body struct {
-	Text     pattern.Pattern `json:"text" doc:"The body as it stands, without variables."`
+	Text     string          `json:"text" doc:"The body as it stands, without variables."`
 	Pattern  pattern.Pattern `json:"pattern" doc:"The body, with variables."`
 	FromVar  Reads           `json:"fromVar" doc:"A variable that holds it."`
 	FromFile File            `json:"fromFile" doc:"A file that holds it."`
@@ -311,6 +311,8 @@ type (
 		OnTag      *TagAttribute     `json:"onTagAttribute" doc:"For an attribute of each tag of a name."`
 	}
 )
+
+func (j *JSONQuery) defaults() { j.Unquote = true }
 
 // EmbeddedResource says what is done with addresses in a page.
 type EmbeddedResource struct {

@@ -450,3 +450,21 @@ type (
 	// MarkRequestInvalid makes the request under way invalid.
 	MarkRequestInvalid struct{ asAction }
 )
+
+// NameOf returns the name by which files know what v, a step, action, handler or
+// processor of this package, is.
+func NameOf(v any) string {
+	t := reflect.TypeOf(v)
+	if t == nil || t.Kind() != reflect.Pointer {
+		return ""
+	}
+	found := ""
+	for _, list := range []names{steps, actions, processors, statusHandlers, headerHandlers} {
+		for name, of := range list {
+			if of == t.Elem() && (found == "" || name < found) {
+				found = name
+			}
+		}
+	}
+	return found
+}

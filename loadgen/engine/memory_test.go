@@ -1,0 +1,130 @@
+package engine_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"testing"
+
+	"github.com/loads/loads/loadgen/engine"
+	"github.com/loads/loads/loadgen/stats"
+)
+
+// plainServer answers requests without a body, one after the other, and
+// allocates nothing for them. It answers none when silent.
+func plainServer(t testing.TB, silent bool) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil {
+				continue
+			}
+			go serveConn(c, silent)
+		}
+	}()
+	return "http://" + l.Addr().String()
+}
+
+func serveConn(c net.Conn, silent bool) {
+	defer func() { _ = c.Close() }()
+	if silent {
+		_, _ = io.Copy(io.Discard, c)
+		return
+	}
+	answer := []byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+	buffer, n := make([]byte, 4096), 0
+	for {
+		m, err := c.Read(buffer[n:])
+		if err != nil {
+			return
+		}
+		if n += m; !bytes.HasSuffix(buffer[:n], []byte("\r\n\r\n")) {
+			continue
+		}
+		n = 0
+		if _, err := c.Write(answer); err != nil {
+			return
+		}
+	}
+}
+
+// Once sessions and connections are there, requests allocate nothing: what is
+// left are the reports of each period.
+func TestRequestsAllocateNothing(t *testing.T) {
+	for name, scenario := range map[string]string{
+		"fixed":    "[{s: [{httpRequest: {GET: /, sla: {blockedRatio: 1}}}]}]",
+		"drawn":    "[{s: [{randomInt: n <- 1 .. 9}, {httpRequest: {POST: '/${n}', headers: {X: 'a${n}'}, sla: {blockedRatio: 1}}}]}]",
+		"handlers": "[{s: [{httpRequest: {GET: /, sla: {blockedRatio: 1}, handler: {status: {store: st}, body: {store: b}}}}, {unset: b}]}]",
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config(t, plainServer(t, false), "name: b\nhttp: {host: HOST, sharedConnections: 16}\nphases:\n- main: {always: {users: 16, duration: 5m, scenario: "+scenario+"}}\n")
+			cfg.Benchmark.Period = 100
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var first, last runtime.MemStats
+			var from, to int64
+			cfg.Live = func(p *engine.Progress) {
+				cell := p.Totals.Find(stats.Key{Phase: "main", Metric: "s"})
+				switch {
+				case cell == nil || cell.Requests < 1000 || to > 0:
+				case from == 0:
+					from = cell.Requests
+					runtime.ReadMemStats(&first)
+				case cell.Requests > from+5000:
+					to = cell.Requests
+					runtime.ReadMemStats(&last)
+					cancel()
+				}
+			}
+			mustRun(t, ctx, cfg)
+			requests, periods := float64(to-from), float64(last.Mallocs-first.Mallocs)
+			if to == 0 || periods > 0.5*requests {
+				t.Errorf("got %.0f allocations for %.0f requests, want none but those of the reports", periods, requests)
+			}
+		})
+	}
+}
+
+// Users who wait cost memory, and not more than 4 KB each.
+func TestSessionsAreSmall(t *testing.T) {
+	const users = 20_000
+	cfg := config(t, plainServer(t, true), "name: b\nhttp: {host: HOST, sharedConnections: 1}\nphases:\n"+
+		"- main: {atOnce: {users: 20000, maxDuration: 5m, scenario: [{s: [{httpRequest: {GET: /, timeout: 5m, sla: {blockedRatio: 1}}}]}]}}\n")
+	cfg.Benchmark.Period = 200
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before, most := heap(), int64(0)
+	cfg.Live = func(p *engine.Progress) {
+		if len(p.Report.Phases) > 0 && p.Report.Phases[0].Busy == users {
+			most = max(most, heap())
+			cancel()
+		}
+	}
+	r := mustRun(t, ctx, cfg)
+	if got := (most - before) / users; most == 0 || got > 4096 {
+		t.Errorf("got %d bytes a session, want 4,096 at most", got)
+	} else {
+		t.Logf("%d bytes a session", got)
+	}
+	if n := r.Totals.Users("main").Ended; n != users {
+		t.Errorf("%d users have ended, want %d", n, users)
+	}
+}

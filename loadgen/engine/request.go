@@ -1,0 +1,561 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/loads/loads/loadgen/h1"
+	"github.com/loads/loads/loadgen/loop"
+	"github.com/loads/loads/loadgen/stats"
+)
+
+// request is a request of a session and its answer. Sessions keep their requests
+// for the next ones.
+type request struct {
+	s        *Session
+	in       *instance // that has sent it
+	step     *requestStep
+	busy     bool
+	endpoint int
+	metric   int
+	method   string
+	exchange []Exchange // by endpoint
+	own      []Message  // by endpoint: messages that differ between requests
+	drawn    *requestStep
+	version  int // of the cookies that own has
+
+	counts     stats.Request
+	invalid    string // why the answer is not as it should be
+	ignored    bool   // a redirect: only the last answer is handled
+	hops       int
+	location   []byte
+	target     []byte // path of the request, if redirects are followed
+	compressed bool
+	body       []byte // if somebody wants it
+	tooLarge   bool
+	closing    bool   // the connection is to be closed behind the answer
+	hold       []Hold // by endpoint: for requests that may close their connection
+}
+
+// maxBody is the largest body that processors get; a larger one is counted, and
+// makes the request invalid.
+const maxBody = 64 << 20
+
+// send is the step that sends a request. When as many are under way as may,
+// it waits, and the wait is in the latency.
+func (r *requestStep) send(in *instance) verdict {
+	s := in.s
+	if s.busy >= s.prog.maxRequests {
+		return wait
+	}
+	q := s.request()
+	q.in, q.step, q.hops, q.method = in, r, 0, r.method
+	q.busy = true
+	s.busy++
+	in.refs++
+	if r.sync {
+		in.pending = q
+	}
+	if err := q.prepare(); err != nil {
+		q.drop()
+		in.fail(err)
+		return over
+	}
+	q.do(in.at)
+	return next
+}
+
+// awaitAnswer is the step that waits for it.
+func awaitAnswer(in *instance) verdict {
+	if in.pending != nil && in.pending.busy {
+		return wait
+	}
+	in.pending = nil
+	return next
+}
+
+// request returns one that is not under way.
+func (s *Session) request() *request {
+	for _, q := range s.requests {
+		if !q.busy {
+			return q
+		}
+	}
+	q := &request{s: s, exchange: make([]Exchange, len(s.w.transports)), own: make([]Message, len(s.w.transports))}
+	s.requests = append(s.requests, q)
+	return q
+}
+
+// prepare makes the message, unless it is the one of the request before.
+func (q *request) prepare() error {
+	r, s := q.step, q.s
+	if r.fixed && !r.agent && (!r.keepCookies || s.cookies.isEmpty()) {
+		q.endpoint = r.endpoint
+		return q.shareMessage()
+	}
+	if r.fixed && q.drawn == r && q.version == s.cookies.version {
+		q.endpoint = r.endpoint
+		q.metric = r.metricOf(q.in, "", r.path.literal)
+		return nil
+	}
+	return q.draw()
+}
+
+// shareMessage takes the message that all requests of the step share.
+func (q *request) shareMessage() error {
+	r, p := q.step, q.s.phase
+	q.metric = r.metricOf(q.in, q.s.w.e.endpoints[r.endpoint].host, r.path.literal)
+	q.drawn = nil
+	if p.messages[r.number] != nil {
+		return nil
+	}
+	m := q.s.w.transports[r.endpoint].NewMessage()
+	if err := q.fill(m, r.path.literal); err != nil {
+		return err
+	}
+	p.messages[r.number] = m
+	return nil
+}
+
+// draw makes a message of the request's own.
+func (q *request) draw() error {
+	r, w := q.step, q.s.w
+	q.drawn = nil
+	path, err := r.path.append(w.body(), q.in)
+	if err != nil {
+		return err
+	}
+	defer func() { w.giveBody(path) }()
+	target := path
+	if q.endpoint = r.endpoint; q.endpoint < 0 {
+		if target, err = q.findEndpoint(path); err != nil {
+			return err
+		}
+	}
+	q.metric = r.metricOf(q.in, w.e.endpoints[q.endpoint].host, target)
+	if err := q.fill(q.message(), target); err != nil {
+		return err
+	}
+	q.drawn, q.version = r, q.s.cookies.version
+	return nil
+}
+
+// message returns the request's own message.
+func (q *request) message() Message {
+	if q.own[q.endpoint] == nil {
+		q.own[q.endpoint] = q.s.w.transports[q.endpoint].NewMessage()
+	}
+	return q.own[q.endpoint]
+}
+
+// findEndpoint finds the endpoint that the step names, or the address in its
+// path, and returns the path on it.
+func (q *request) findEndpoint(path []byte) ([]byte, error) {
+	r, w := q.step, q.s.w
+	endpoints := w.e.cfg.Benchmark.HTTP
+	if r.to.fixed || r.to.from.isSet() || !r.to.pattern.IsEmpty() {
+		name, err := r.to.append(nil, q.in)
+		if err != nil {
+			return nil, err
+		}
+		if q.endpoint = findEndpoint(endpoints, string(name)); q.endpoint < 0 {
+			return nil, fmt.Errorf("%q is no endpoint", name)
+		}
+		return path, nil
+	}
+	authority, target, full, err := splitURL(path)
+	if err != nil {
+		return nil, err
+	}
+	q.endpoint = defaultEndpoint(endpoints)
+	if full {
+		if q.endpoint = findEndpoint(endpoints, authority); q.endpoint < 0 {
+			return nil, fmt.Errorf("%s is no endpoint", authority)
+		}
+	}
+	return target, nil
+}
+
+// fill writes the message.
+func (q *request) fill(m Message, target []byte) error {
+	r, s, w := q.step, q.s, q.s.w
+	if authority, path, full, err := splitURL(target); err == nil && full && authority != "" {
+		target = path
+	}
+	if r.redirects {
+		q.target = append(q.target[:0], target...)
+	}
+	host := w.e.endpoints[q.endpoint].host
+	if r.ownHost {
+		host = ""
+	}
+	m.Begin(q.method, target, host)
+	var err error
+	value := w.body()
+	defer func() { w.giveBody(value) }()
+	for i := range r.headers {
+		if value, err = r.headers[i].value.append(value[:0], q.in); err != nil {
+			return fmt.Errorf("header %s: %w", r.headers[i].name, err)
+		}
+		m.Header(r.headers[i].name, value)
+	}
+	if r.agent {
+		value = s.userAgent(value[:0])
+		m.Header("User-Agent", value)
+	}
+	if r.encoding != "" {
+		m.Header("Accept-Encoding", []byte(r.encoding))
+	}
+	if r.keepCookies {
+		if value = s.cookies.append(value[:0], w.e.endpoints[q.endpoint].spec.Host, target); len(value) > 0 {
+			m.Header("Cookie", value)
+		}
+	}
+	body, err := q.bodyOf(m, value[:0])
+	if err != nil {
+		return err
+	}
+	if err := m.End(body); err != nil {
+		return fmt.Errorf("make the request: %w", err)
+	}
+	return nil
+}
+
+// bodyOf returns the body, written behind dst if it isn't always the same.
+func (q *request) bodyOf(m Message, dst []byte) ([]byte, error) {
+	r := q.step
+	if q.hops > 0 && q.method != r.method {
+		return nil, nil // a redirect by GET
+	}
+	if r.isForm {
+		m.Header("Content-Type", []byte("application/x-www-form-urlencoded"))
+		for i, f := range r.form {
+			if i > 0 {
+				dst = append(dst, '&')
+			}
+			dst = append(append(dst, f.name...), '=')
+			var err error
+			if dst, err = f.value.append(dst, q.in); err != nil {
+				return nil, fmt.Errorf("field %s of the form: %w", f.name, err)
+			}
+		}
+		return bytes.Clone(dst), nil
+	}
+	if r.body.fixed {
+		return r.body.literal, nil
+	}
+	body, err := r.body.append(dst, q.in)
+	if err != nil {
+		return nil, fmt.Errorf("body: %w", err)
+	}
+	return bytes.Clone(body), nil
+}
+
+// do hands the request over; intended is when it should have left.
+func (q *request) do(intended loop.Instant) {
+	r, s, w := q.step, q.s, q.s.w
+	q.counts = stats.Request{Intended: int64(intended)}
+	q.invalid, q.ignored, q.compressed, q.tooLarge, q.location = "", false, false, false, q.location[:0]
+	x := q.exchange[q.endpoint]
+	if x == nil {
+		x = w.transports[q.endpoint].NewExchange(q)
+		q.exchange[q.endpoint] = x
+	}
+	m := q.own[q.endpoint]
+	if q.drawn == nil && q.hops == 0 {
+		m = s.phase.messages[r.number]
+	}
+	ep := &w.e.endpoints[q.endpoint]
+	o := Options{Timeout: time.Duration(ep.spec.Timeout), Headers: r.wantHeaders}
+	if r.timeout != nil {
+		o.Timeout = *r.timeout
+	}
+	q.closing = false
+	switch {
+	case ep.holds:
+		o.Hold = hold(&s.holds, w, q.endpoint)
+	case r.closes:
+		o.Hold = hold(&q.hold, w, q.endpoint)
+	}
+	x.Do(m, o)
+}
+
+// hold returns what keeps connections to an endpoint, and makes it if there is
+// none.
+func hold(list *[]Hold, w *worker, endpoint int) Hold {
+	if *list == nil {
+		*list = make([]Hold, len(w.transports))
+	}
+	if (*list)[endpoint] == nil {
+		(*list)[endpoint] = w.transports[endpoint].NewHold()
+	}
+	return (*list)[endpoint]
+}
+
+// release gives the connection back that was kept until it was known whether to
+// close it.
+func (q *request) release() {
+	switch {
+	case q.hold != nil && q.hold[q.endpoint] != nil:
+		q.hold[q.endpoint].Release(q.closing)
+	case q.closing && q.s.holds != nil && q.s.holds[q.endpoint] != nil:
+		q.s.holds[q.endpoint].Release(true)
+	}
+}
+
+// OnSent implements h1.Handler.
+func (q *request) OnSent(at loop.Instant) { q.counts.Sent = int64(at) }
+
+// OnStatus implements h1.Handler.
+func (q *request) OnStatus(code int) {
+	q.counts.Status = code
+	r := q.step
+	q.ignored = r.redirects && isRedirect(code)
+	if q.ignored {
+		return
+	}
+	if r.rangeCheck && (code < 200 || code > 399) {
+		q.invalidate("its status is out of range")
+	}
+	if len(r.statuses) > 0 {
+		q.handle(func() {
+			for _, h := range r.statuses {
+				h(q.in, q, code)
+			}
+		})
+	}
+}
+
+func isRedirect(code int) bool {
+	switch code {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
+}
+
+// OnHeader implements h1.Handler.
+func (q *request) OnHeader(name, value []byte) {
+	r := q.step
+	switch {
+	case r.keepCookies && isHeader(name, "Set-Cookie"):
+		q.s.cookies.set(q.s.w.e.endpoints[q.endpoint].spec.Host, value)
+	case q.ignored && isHeader(name, "Location"):
+		q.location = append(q.location[:0], value...)
+	case r.encoding != "" && isHeader(name, "Content-Encoding"):
+		q.compressed = isHeader(value, "gzip") || isHeader(value, "x-gzip")
+	}
+	if len(r.headerSteps) > 0 && !q.ignored {
+		q.handle(func() {
+			for _, h := range r.headerSteps {
+				h(q.in, q, name, value)
+			}
+		})
+	}
+}
+
+func isHeader(name []byte, wanted string) bool {
+	return len(name) == len(wanted) && bytes.EqualFold(name, []byte(wanted))
+}
+
+// OnBody implements h1.Handler.
+func (q *request) OnBody(piece []byte) {
+	if len(q.step.processors) == 0 || q.ignored || q.tooLarge {
+		return
+	}
+	if q.body == nil {
+		q.body = q.s.w.body()
+	}
+	if len(q.body)+len(piece) > maxBody {
+		q.tooLarge = true
+		return
+	}
+	q.body = append(q.body, piece...)
+}
+
+// handle runs handlers of the request, in which actions know it.
+func (q *request) handle(f func()) {
+	before := q.s.current
+	q.s.current = q
+	f()
+	q.s.current = before
+}
+
+// OnEnd implements h1.Handler: the answer is complete, or there will be none.
+func (q *request) OnEnd(end h1.End) {
+	s, r := q.s, q.step
+	c := &q.counts
+	c.End, c.BytesIn, c.BytesOut = int64(end.At), end.BytesIn, end.BytesOut
+	c.Blocked = int64(q.exchange[q.endpoint].Blocked())
+	var to hop
+	switch {
+	case end.Err != nil:
+		q.failed(end.Err)
+	case q.ignored:
+		to = q.nextHop()
+	default:
+		q.complete()
+	}
+	c.Invalid = q.invalid != ""
+	s.w.rec.Cell(q.metric).Add(c)
+	if r.compensated >= 0 && s.pace != nil {
+		s.phase.cell(r.compensated, r.compensatedName).Add(&stats.Request{Intended: int64(s.pace.due), End: c.End, Status: c.Status, Failure: c.Failure, Invalid: c.Invalid})
+	}
+	if r.closes {
+		q.release()
+	}
+	if q.body != nil {
+		s.w.giveBody(q.body)
+		q.body = nil
+	}
+	if to.target != nil && !s.stopped {
+		q.follow(to, end.At)
+		return
+	}
+	bad := c.Failure != stats.None || q.invalid != ""
+	if r.sync {
+		q.in.at = end.At
+	}
+	q.drop()
+	if bad && r.stopInvalid {
+		s.stopped = true
+	}
+	s.run()
+}
+
+// failed counts what became of a request without an answer.
+func (q *request) failed(err error) {
+	c := &q.counts
+	q.s.w.noteFailure(err)
+	switch h1.KindOf(err) {
+	case h1.Timeout:
+		c.Failure = stats.Timeout
+	case h1.Cancelled:
+		c.Failure = stats.Cancelled
+	case h1.Internal:
+		c.Failure = stats.Internal
+	case h1.Exhausted:
+		c.Failure = stats.Connection
+		q.s.w.ports++
+	case h1.None, h1.Refused, h1.Unreachable, h1.Reset, h1.Stale, h1.Malformed:
+		c.Failure = stats.Connection
+	}
+}
+
+// complete hands the answer to who wants it.
+func (q *request) complete() {
+	r := q.step
+	if q.tooLarge {
+		q.invalidate(fmt.Sprintf("its body has more than %d bytes, which handlers don't get", maxBody))
+	}
+	if len(r.processors) == 0 && len(r.completion) == 0 {
+		return
+	}
+	q.handle(func() {
+		if len(r.processors) > 0 && !q.tooLarge {
+			q.process()
+		}
+		for _, do := range r.completion {
+			if do(q.in); q.s.stopped {
+				return
+			}
+		}
+	})
+}
+
+// process gives the body to the processors, without its compression if that
+// was asked for.
+func (q *request) process() {
+	body := q.body
+	if q.compressed {
+		plain, err := gunzip(body)
+		if err != nil {
+			q.invalidate("its body can't be decompressed: " + err.Error())
+			return
+		}
+		body = plain
+	}
+	for _, p := range q.step.processors {
+		if p(q.in, body); q.s.stopped {
+			return
+		}
+	}
+}
+
+// hop is where a redirect leads.
+type hop struct {
+	endpoint int
+	target   []byte
+}
+
+// nextHop says where the answer redirects to. If that can't be followed, it
+// was the answer, and it is invalid.
+func (q *request) nextHop() (to hop) {
+	if q.hops++; q.hops > maxRedirects {
+		q.invalidate("it was redirected too often")
+		return to
+	}
+	spec := q.s.w.e.endpoints[q.endpoint].spec
+	base := &url.URL{Scheme: spec.Protocol, Host: spec.Authority()}
+	at, err := base.Parse(string(q.target))
+	if err == nil {
+		at, err = at.Parse(string(q.location))
+	}
+	if err != nil || len(q.location) == 0 {
+		q.invalidate("it was redirected to nowhere")
+		return to
+	}
+	authority, target, _, err := splitURL([]byte(at.String()))
+	if err != nil {
+		q.invalidate("it was redirected to what is no address")
+		return to
+	}
+	endpoint := findEndpoint(q.s.w.e.cfg.Benchmark.HTTP, authority)
+	if endpoint < 0 {
+		q.invalidate("it was redirected to " + authority + ", which is no endpoint")
+		return to
+	}
+	return hop{endpoint, target}
+}
+
+// follow sends the request to where it was redirected.
+func (q *request) follow(to hop, at loop.Instant) {
+	if status := q.counts.Status; status != http.StatusTemporaryRedirect && status != http.StatusPermanentRedirect && q.method != http.MethodHead {
+		q.method = http.MethodGet
+	}
+	q.endpoint, q.drawn = to.endpoint, nil
+	if err := q.fill(q.message(), to.target); err != nil {
+		q.drop()
+		q.in.fail(err)
+		q.s.run()
+		return
+	}
+	q.do(at)
+}
+
+// invalidate marks the answer as not as it should be.
+func (q *request) invalidate(why string) {
+	if q.invalid == "" {
+		q.invalid = why
+	}
+}
+
+// drop gives the request back to the session.
+func (q *request) drop() {
+	if q.busy {
+		q.busy = false
+		q.s.busy--
+		q.in.refs--
+		q.s.again = true
+	}
+}
+
+// cancel ends the request if it is under way.
+func (q *request) cancel() {
+	if q.busy {
+		q.exchange[q.endpoint].Cancel()
+	}
+}

@@ -1,0 +1,388 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/loads/loads/loadgen/engine"
+	"github.com/loads/loads/loadgen/stats"
+)
+
+// kept is a sink that keeps reports.
+type kept struct{ reports []*stats.Report }
+
+func (k *kept) Report(r *stats.Report) error {
+	k.reports = append(k.reports, r)
+	return nil
+}
+
+// phase wraps properties of phase main into a benchmark.
+func phase(kind, properties string) string {
+	return "name: b\nhttp: {host: HOST, sharedConnections: 20}\nphases:\n- main: {" + kind + ": {" + properties +
+		", scenario: [{s: [{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}}}]}]}}\n"
+}
+
+func slow(d time.Duration) http.HandlerFunc {
+	return func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(d):
+		case <-r.Context().Done():
+		}
+	}
+}
+
+func TestTimeoutsCountOnce(t *testing.T) {
+	_, cell := run(t, strings.Replace(phase("atOnce", "users: 5"), "timeout: 2m", "timeout: 200ms", 1), slow(5*time.Minute))
+	if cell.Timeouts != 5 || cell.Connections != 0 || cell.Requests != 5 || cell.Errors() != 5 {
+		t.Errorf("got %+v, want five timeouts and nothing else", cell.Counts)
+	}
+	if cell.Latency.Count() != 5 || cell.Latency.Min() < 200 {
+		t.Errorf("got %v latencies, the least %v ms, want five from 200 ms", cell.Latency.Count(), cell.Latency.Min())
+	}
+}
+
+func TestFailuresAreToldApart(t *testing.T) {
+	var n atomic.Int64
+	r, cell := run(t, phase("atOnce", "users: 8"), func(w http.ResponseWriter, _ *http.Request) {
+		switch n.Add(1) % 4 {
+		case 0:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case 1:
+			panic(http.ErrAbortHandler) // the connection breaks
+		case 2:
+			w.WriteHeader(http.StatusFound)
+		}
+	})
+	if len(r.Failures) != 1 || r.Failures[0].Count != 2 {
+		t.Errorf("got failures %+v, want one reason for two", r.Failures)
+	}
+	want := stats.Counts{Requests: 8, Responses: 6, Invalid: 2, Connections: 2, BytesIn: cell.BytesIn, BytesOut: cell.BytesOut}
+	if cell.Counts != want || cell.Class(5) != 2 || cell.Class(3) != 2 || cell.Class(2) != 2 {
+		t.Errorf("got %+v, %v, want %+v", cell.Counts, cell.Statuses, want)
+	}
+}
+
+func TestClosedPhasesKeepTheirUsersBusy(t *testing.T) {
+	var busy, most atomic.Int64
+	r, cell := run(t, phase("always", "users: 4, duration: 500ms"), func(http.ResponseWriter, *http.Request) {
+		n := busy.Add(1)
+		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+		}
+		<-time.After(5 * time.Millisecond)
+		busy.Add(-1)
+	})
+	if most.Load() != 4 || cell.Responses < 8 || r.Failed() {
+		t.Errorf("got %d requests, %d at once, want many, four at once", cell.Responses, most.Load())
+	}
+	if r.Elapsed < 500*time.Millisecond {
+		t.Errorf("it took %v, want 500 ms", r.Elapsed)
+	}
+}
+
+func TestUsersWhoWaitForOthersKeepTheirTime(t *testing.T) {
+	for _, policy := range []string{"FAIL", "CONTINUE"} {
+		t.Run(policy, func(t *testing.T) {
+			file := phase("constantRate", "usersPerSec: 100, duration: 400ms, variance: false, maxSessions: 1, sessionLimitPolicy: "+policy)
+			r, cell := run(t, file, slow(20*time.Millisecond))
+			users := r.Totals.Users("main")
+			if cell.Responses != 40 || users.Started != 40 || users.Delayed < 10 || users.Unstarted != 0 {
+				t.Fatalf("got %d answers, %+v, want 40, of which most were delayed", cell.Responses, users)
+			}
+			// 40 users of 20 ms each take 800 ms, and the last is due after 400 ms.
+			if users.Longest < 350 || cell.Latency.Max() < 370 {
+				t.Errorf("got a longest delay of %v ms, a latency of %v ms, want 400 and 420", users.Longest, cell.Latency.Max())
+			}
+			if r.Failed() != (policy == "FAIL") {
+				t.Errorf("got %+v", r.Phases)
+			}
+		})
+	}
+}
+
+func TestUsersWhoNeverStartAreCounted(t *testing.T) {
+	file := phase("constantRate", "usersPerSec: 100, duration: 200ms, maxDuration: 300ms, variance: false, maxSessions: 1")
+	r, cell := run(t, file, slow(5*time.Minute))
+	users := r.Totals.Users("main")
+	if users.Started != 1 || users.Unstarted != 19 || cell.Cancelled != 1 || cell.Requests != 1 || !r.Failed() {
+		t.Errorf("got %+v, %+v, want one user, cancelled, and 19 who never started", users, cell.Counts)
+	}
+	if r.Elapsed > time.Minute {
+		t.Errorf("it took %v, want 300 ms", r.Elapsed)
+	}
+}
+
+func TestLimitsFailAPhase(t *testing.T) {
+	for _, c := range []struct{ sla, want string }{
+		{"{limits: {0.9: 5ms}, blockedRatio: 1}", "the latency at 0.9"},
+		{"{meanResponseTime: 5ms, blockedRatio: 1}", "the mean latency"},
+		{"{invalidRatio: 0.1, blockedRatio: 1}", "answers were invalid"},
+		{"{limits: {0.9: 5m}, blockedRatio: 1}", ""},
+		{"{window: 100ms, meanResponseTime: 5ms, blockedRatio: 1}", "within 100ms"},
+	} {
+		t.Run(c.sla, func(t *testing.T) {
+			file := strings.Replace(phase("constantRate", "usersPerSec: 50, duration: 600ms"), "sla: {blockedRatio: 1}", "sla: "+c.sla, 1)
+			file += "- after: {atOnce: {users: 1, startAfterStrict: main, scenario: [{s: [{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}}}]}]}}\nstatisticsCollectionPeriod: 100\n"
+			r, _ := run(t, file, func(w http.ResponseWriter, _ *http.Request) {
+				<-time.After(20 * time.Millisecond)
+				w.WriteHeader(http.StatusNotFound)
+			})
+			why, after := strings.Join(r.Phases[0].Reasons, ""), r.Phases[1].Status
+			if !strings.Contains(why, c.want) || r.Phases[0].Failed != (c.want != "") || r.Phases[1].Failed {
+				t.Errorf("got %+v, want %q", r.Phases, c.want)
+			}
+			if (after == "cancelled") != (c.want != "") {
+				t.Errorf("the phase after is %s", after)
+			}
+		})
+	}
+}
+
+func TestPhasesFollowEachOther(t *testing.T) {
+	var mu sync.Mutex
+	at := map[string]time.Time{}
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, seen := at[r.URL.Path]; !seen {
+			at[r.URL.Path] = time.Now()
+		}
+	}))
+	defer server.Close()
+	s := func(path string) string { return "scenario: [{s: [{httpRequest: {GET: /" + path + "}}]}]" }
+	cfg := config(t, server.URL, `
+name: b
+http: {host: HOST, sharedConnections: 20}
+phases:
+- a: {constantRate: {usersPerSec: 20, duration: 300ms, variance: false, `+s("a")+`}}
+- b: {atOnce: {users: 1, startAfter: a, `+s("b")+`}}
+- c: {atOnce: {users: 1, startTime: 500ms, forks: {x: {`+s("x")+`}, y: {`+s("y")+`}}}}
+- d: {atOnce: {users: 2, startWith: {phase: b, delay: 100ms}, `+s("d")+`}}
+`)
+	cfg.Start = time.Now().Add(200 * time.Millisecond)
+	r := mustRun(t, t.Context(), cfg)
+	for path, want := range map[string]time.Duration{"/a": 50 * time.Millisecond, "/b": 300 * time.Millisecond, "/x": 500 * time.Millisecond, "/d": 400 * time.Millisecond} {
+		if got := at[path].Sub(cfg.Start); got < want || got > want+time.Minute {
+			t.Errorf("%s came after %v, want %v", path, got, want)
+		}
+	}
+	var names []string
+	for _, p := range r.Phases {
+		names = append(names, p.Name+" "+p.Status)
+	}
+	if want := []string{"a terminated", "b terminated", "c/x terminated", "c/y terminated", "d terminated"}; !slices.Equal(names, want) {
+		t.Errorf("got %q, want %q", names, want)
+	}
+}
+
+func TestRunEndsEarly(t *testing.T) {
+	server := httptest.NewServer(slow(5 * time.Minute))
+	defer server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cfg := config(t, server.URL, phase("always", "users: 5, duration: 1h"))
+	cfg.Live = func(*engine.Progress) { cancel() }
+	cfg.Benchmark.Period = 50
+	r := mustRun(t, ctx, cfg)
+	cell := r.Totals.Find(stats.Key{Phase: "main", Metric: "s"})
+	if !r.Stopped || cell == nil || cell.Cancelled != 5 || cell.Requests != 5 || r.Failed() {
+		t.Errorf("got stopped %v, %+v, want five cancelled requests", r.Stopped, cell)
+	}
+}
+
+func TestReportsAddUpToTheTotals(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(ok))
+	defer server.Close()
+	cfg := config(t, server.URL, phase("constantRate", "usersPerSec: 500, duration: 700ms"))
+	cfg.Benchmark.Period, cfg.Threads = 100, 2
+	sink := &kept{}
+	cfg.Sinks = []stats.Sink{sink}
+	r := mustRun(t, t.Context(), cfg)
+	sum := stats.NewReport(0)
+	for i, one := range sink.reports {
+		if one.Period != i {
+			t.Errorf("report %d is of period %d", i, one.Period)
+		}
+		sum.Merge(one)
+	}
+	key := stats.Key{Phase: "main", Metric: "s"}
+	want, got := r.Totals.Find(key), sum.Find(key)
+	if got == nil || got.Counts != want.Counts || got.Latency.Quantile(0.99) != want.Latency.Quantile(0.99) || want.Requests == 0 {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if u := sum.Users("main"); u.Started != r.Totals.Users("main").Started {
+		t.Errorf("got %d users, want %d", u.Started, r.Totals.Users("main").Started)
+	}
+	if n := len(sink.reports); n < 5 || n > int(r.Elapsed/(100*time.Millisecond))+2 {
+		t.Errorf("got %d reports in %v, want one for each 100 ms", n, r.Elapsed)
+	}
+}
+
+func TestMachinesShareTheLoad(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(ok))
+	defer server.Close()
+	start := time.Now().Add(500 * time.Millisecond)
+	var sent atomic.Int64
+	var machines sync.WaitGroup
+	for machine := range 3 {
+		machines.Go(func() {
+			cfg := config(t, server.URL, phase("constantRate", "usersPerSec: 200, duration: 500ms, variance: false"))
+			cfg.Machine, cfg.Machines, cfg.Start, cfg.Threads = machine, 3, start, machine+1
+			r, err := engine.Run(t.Context(), cfg)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			sent.Add(r.Totals.Users("main").Started)
+		})
+	}
+	machines.Wait()
+	if sent.Load() != 100 {
+		t.Errorf("three machines have started %d users, want 100", sent.Load())
+	}
+}
+
+func TestWhatCannotBeRunIsRefused(t *testing.T) {
+	for _, c := range []struct{ steps, want string }{
+		{"{tcp: {connect: a.test:1, send: x}}", "has tcp, which the generator can't run yet"},
+		{"{httpRequest: {GET: /, handler: {body: {parseHtml: {onTagAttribute: {tag: a, attribute: href, toVar: x}}}}}}", "has parseHtml"},
+		{"{httpRequest: {GET: /, handler: {followRedirect: ALWAYS}}}", "use LOCATION_ONLY"},
+		{"{randomItem: {toVar: x, file: gone.txt}}", "gone.txt"},
+	} {
+		cfg := config(t, "http://a.test", "name: b\nhttp: {host: HOST}\nusersPerSec: 1\nduration: 1s\nscenario: [{s: ["+c.steps+"]}]\n")
+		cfg.Read = func(name string) ([]byte, error) { return nil, fmt.Errorf("open %s: it is not there", name) }
+		faults := engine.Check(cfg)
+		if len(faults) != 1 || !strings.Contains(faults.Error(), c.want) || faults[0].Line != 5 {
+			t.Errorf("%s: got %v, want one fault with %q", c.steps, faults, c.want)
+		}
+	}
+	cfg := config(t, "https://a.test", phase("atOnce", "users: 1"))
+	if faults := engine.Check(cfg); len(faults) != 1 || !strings.Contains(faults.Error(), "TLS") {
+		t.Errorf("got %v, want a fault about TLS", faults)
+	}
+}
+
+func TestServerThatIsNotThereEndsTheRun(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(ok))
+	server.Close()
+	_, err := engine.Run(t.Context(), config(t, server.URL, phase("atOnce", "users: 1")))
+	if err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("got error %v, want that the connection was refused", err)
+	}
+}
+
+func TestLargeBodiesAreCountedAndNotKept(t *testing.T) {
+	const size = 50 << 20
+	_, cell := run(t, phase("atOnce", "users: 1"), func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.CopyN(w, zeros{}, size)
+	})
+	if cell.BytesIn < size || cell.Responses != 1 {
+		t.Errorf("got %d bytes of %d answers, want %d of one", cell.BytesIn, cell.Responses, size)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// The generator says when it was late itself: here a scenario stops its loop.
+func TestALateGeneratorIsInvalid(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(ok))
+	defer server.Close()
+	cfg := config(t, server.URL, phase("constantRate", "usersPerSec: 1000, duration: 300ms, variance: false"))
+	cfg.Limits.Lag = time.Nanosecond
+	r := mustRun(t, t.Context(), cfg)
+	if len(r.Invalid) != 1 || !strings.Contains(r.Invalid[0], "late") {
+		t.Errorf("got %q, want that users were started late", r.Invalid)
+	}
+}
+
+// A patient run begins with a server that is not there yet.
+func TestServerMayComeLater(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_ = l.Close()
+	cfg := config(t, "http://"+address, phase("constantRate", "usersPerSec: 50, duration: 1m"))
+	cfg.Patient, cfg.Benchmark.Period = true, 50
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var server *http.Server
+	cfg.Live = func(p *engine.Progress) {
+		cell := p.Totals.Find(stats.Key{Phase: "main", Metric: "s"})
+		switch {
+		case cell == nil:
+		case cell.Responses > 0:
+			cancel()
+		case cell.Connections > 0 && server == nil:
+			l, err := net.Listen("tcp", address)
+			if err != nil {
+				t.Error(err)
+				cancel()
+				return
+			}
+			server = &http.Server{Handler: http.HandlerFunc(ok), ReadHeaderTimeout: time.Minute}
+			go func() { _ = server.Serve(l) }()
+		}
+	}
+	r := mustRun(t, ctx, cfg)
+	if server != nil {
+		_ = server.Close()
+	}
+	if cell := r.Totals.Find(stats.Key{Phase: "main", Metric: "s"}); cell == nil || cell.Responses == 0 || cell.Connections == 0 {
+		t.Errorf("got %+v, want refused connections, and answers then", cell)
+	}
+}
+
+// Users of a closed phase begin in a rhythm, and are measured from it as well.
+func TestCompensationCountsFromTheRhythm(t *testing.T) {
+	file := strings.Replace(phase("always", "users: 4, duration: 1s"), "GET: /,", "GET: /, compensation: {targetRate: 40},", 1)
+	r, cell := run(t, file, ok)
+	compensated := r.Totals.Find(stats.Key{Phase: "main", Metric: "compensated-s"})
+	if compensated == nil || compensated.Requests != cell.Requests || cell.Requests > 44 || cell.Requests < 4 {
+		t.Fatalf("got %d requests, %+v compensated, want about 40 of each", cell.Requests, compensated)
+	}
+	// Answers of 300 ms make each turn later than the one before: by 200 ms.
+	r, cell = run(t, file, slow(300*time.Millisecond))
+	compensated = r.Totals.Find(stats.Key{Phase: "main", Metric: "compensated-s"})
+	if compensated == nil || cell.Requests > 4 && compensated.Latency.Max() < cell.Latency.Max()+150 {
+		t.Errorf("got latencies up to %v ms, compensated %+v, want these to be longer", cell.Latency.Max(), compensated)
+	}
+}
+
+func TestConnectionsAreClosedWhenAskedTo(t *testing.T) {
+	for handler, want := range map[string]int{"{body: [{closeConnection: }]}": 3, "{}": 1} {
+		var mu sync.Mutex
+		from := map[string]bool{}
+		file := strings.Replace(phase("atOnce", "users: 1"), "[{httpRequest: {GET: /,", "[{loop: {counterVar: i, repeats: 3, steps: [{httpRequest: {GET: /, handler: "+handler+",", 1)
+		file = strings.Replace(file, "}}}]}]}}", "}}}]}}]}]}}", 1)
+		_, cell := run(t, file, func(_ http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			from[r.RemoteAddr] = true
+		})
+		if cell.Responses != 3 || len(from) != want {
+			t.Errorf("%s: got %d answers on %d connections, want 3 on %d", handler, cell.Responses, len(from), want)
+		}
+	}
+}
+
+// What a handler starts is due since the answer, not since the request before.
+func TestSequencesOfHandlersAreDueSinceTheAnswer(t *testing.T) {
+	file := strings.Replace(phase("atOnce", "users: 1"), "[{s: [{httpRequest: {GET: /,", "{initialSequences: [{a: [{httpRequest: {GET: /, handler: {onCompletion: [{newSequence: s}]},", 1)
+	file = strings.Replace(file, "}}}]}]}}", "}}}]}], sequences: [{s: [{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}}}]}]}}}", 1)
+	_, cell := run(t, file, slow(2*time.Second))
+	if before := cell.Latency.Min() - cell.Service.Min(); cell.Responses != 1 || before > 1900 {
+		t.Errorf("the second request counts from %v ms before it was sent, want from the first answer", before)
+	}
+}
