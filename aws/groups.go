@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -30,6 +31,7 @@ const whoAmI = "https://checkip.amazonaws.com"
 type group struct {
 	turn     turn // for what follows
 	id       string
+	made     time.Time // or found
 	admitted []rule
 }
 
@@ -46,10 +48,13 @@ func groupName(req broker.MachineRequest) string {
 	return "loads-" + req.BrokerID + "-" + groupKey(req)
 }
 
+// privateSuffix ends the key of the group of machines with private ports.
+const privateSuffix = "-private"
+
 // groupKey names the groups of a run.
 func groupKey(req broker.MachineRequest) string {
 	if len(req.Private) > 0 {
-		return req.RunUUID + "-private"
+		return req.RunUUID + privateSuffix
 	}
 	return req.RunUUID
 }
@@ -82,7 +87,7 @@ func (r *region) admitting(ctx context.Context, req broker.MachineRequest, subne
 		if g.id, err = r.makeGroup(ctx, req, sdk.ToString(subnets[0].VpcId)); err != nil {
 			return "", err
 		}
-		g.admitted = nil
+		g.made, g.admitted = time.Now(), nil
 	}
 	missing := slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return slices.Contains(g.admitted, r) })
 	if err := r.admit(ctx, g.id, missing); err != nil {
@@ -93,10 +98,32 @@ func (r *region) admitting(ctx context.Context, req broker.MachineRequest, subne
 }
 
 // forgetGroup has the run's group looked for again: it seems to be gone.
-func (r *region) forgetGroup(req broker.MachineRequest) {
+func (r *region) forgetGroup(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.groups, groupKey(req))
+	delete(r.groups, key)
+}
+
+// madeLately are the groups of the run, key by id, that were made so lately that
+// lists may not have them yet.
+func (r *region) madeLately(ctx context.Context, run string) (map[string]string, error) {
+	made := map[string]string{}
+	for _, key := range []string{run, run + privateSuffix} {
+		r.mu.Lock()
+		g := r.groups[key]
+		r.mu.Unlock()
+		if g == nil {
+			continue
+		}
+		if err := g.turn.take(ctx); err != nil {
+			return nil, err
+		}
+		if g.id != "" && time.Since(g.made) < unseenLimit {
+			made[g.id] = key
+		}
+		g.turn.give()
+	}
+	return made, nil
 }
 
 func rulesFor(ports []strategies.Port, froms []netip.Prefix) []rule {
@@ -131,7 +158,10 @@ func privateRules(ports []int, froms, users []netip.Prefix) []rule {
 }
 
 func (r *region) makeGroup(ctx context.Context, req broker.MachineRequest, vpc string) (string, error) {
-	out, err := r.ec2.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
+	// Not cut off by an abort: EC2 would go on with it.
+	calling, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*callLimit)
+	defer cancel()
+	out, err := r.ec2.CreateSecurityGroup(calling, &ec2.CreateSecurityGroupInput{
 		GroupName: sdk.String(groupName(req)), Description: sdk.String("Machines of a run of Loads"), VpcId: sdk.String(vpc),
 		TagSpecifications: []types.TagSpecification{{
 			ResourceType: types.ResourceTypeSecurityGroup, Tags: groupTags(req),
