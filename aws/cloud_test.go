@@ -218,6 +218,11 @@ func (c *cloud) load(private string) bool {
 	return c.loaded[private]
 }
 
+func (e *engine) EnsureEmptyImage(context.Context) error {
+	_, _, err := e.machine()
+	return err
+}
+
 func (e *engine) Create(_ context.Context, spec broker.ContainerSpec) (string, error) {
 	_, private, err := e.machine()
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/loads/loads/aws/trust"
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/images/order"
 	"github.com/loads/loads/strategies"
 )
 
@@ -25,8 +26,9 @@ const whoAmI = "https://checkip.amazonaws.com"
 
 // A group is the security group of a run in a region. It admits the broker to
 // the machines' Docker and to the ports that steps publish, and the run's own
-// machines to these ports; nothing else. A machine with private ports is in a
-// group of its own, which admits the broker and the users to these.
+// machines to these ports and those by which images are spread; nothing else. A
+// machine with private ports is in a group of its own, which admits the broker
+// and the users to these.
 type group struct {
 	turn     turn // for what follows
 	id       string
@@ -158,9 +160,13 @@ func rulesFor(ports []strategies.Port, froms []netip.Prefix) []rule {
 	return out
 }
 
-// privateRules admit the broker and the users to ports, and nobody else.
+// privateRules admit the broker and the users to ports, and nobody else. In a
+// group without such ports machines have images from each other.
 func privateRules(ports []int, froms, users []netip.Prefix) []rule {
 	var out []rule
+	if len(ports) == 0 {
+		return append(out, rule{order.PeerPort, "tcp", netip.Prefix{}}, rule{order.SeedPort, "tcp", netip.Prefix{}})
+	}
 	for _, port := range ports {
 		for _, from := range slices.Concat(froms, users) {
 			if want := (rule{port, "tcp", from}); !slices.Contains(out, want) {

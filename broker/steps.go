@@ -24,6 +24,9 @@ func (x *execution) execute(ctx context.Context) error {
 	if err := x.reattach(ctx); err != nil {
 		return err
 	}
+	if err := x.spread.resumeLate(ctx); err != nil {
+		return err
+	}
 	x.beginMonitor()
 	if r, stopped := x.stoppedBy(); stopped {
 		return x.conclude(ctx, Fail, r.String()) // an earlier broker knew
