@@ -35,8 +35,12 @@ func TestGeneratorsSayWhatTheVerdictIs(t *testing.T) {
 		{"a phase failed and nothing came", ended(1), nil, CriterionFailed, "load/0: it failed; its output says why", nil},
 		{"the generator was late", ended(3, 0), map[int]metrics.Frame{0: why("gen.invalid", "late")}, CriterionHeld, "", []string{"load/0: late"}},
 		{"it was, and nothing came", ended(0, 3), nil, CriterionHeld, "", []string{"load/1: the generator was at fault itself; its output says why"}},
-		{"both", ended(3), map[int]metrics.Frame{0: why("gen.failed", "slow")}, CriterionFailed, "load/0: slow",
-			[]string{"load/0: the generator was at fault itself; its output says why"}},
+		{
+			"both", ended(3),
+			map[int]metrics.Frame{0: why("gen.failed", "slow")},
+			CriterionFailed, "load/0: slow",
+			[]string{"load/0: the generator was at fault itself; its output says why"},
+		},
 		{"many", ended(1, 1, 1, 1, 1), nil, CriterionFailed, "load/0: it failed; its output says why; load/1: it failed; its output says why; " +
 			"load/2: it failed; its output says why; and 2 more", nil},
 	} {

@@ -104,7 +104,8 @@ func TestResolveInterpolatesAllFields(t *testing.T) {
 		Env: []strategies.Variable{
 			{Name: "CONTAINER_ID", Value: "c1"},
 			{Name: "HOST_IP", Value: "proxy.test"},
-			{Name: "LOADS_MACHINE", Value: "2"}, {Name: "LOADS_MACHINES", Value: "3"},
+			{Name: "LOADS_MACHINE", Value: "2"},
+			{Name: "LOADS_MACHINES", Value: "3"},
 			{Name: "LOADS_START_AT", Value: "1790000000000"},
 			{Name: "PRIVATE_IP", Value: "10.0.0.1"},
 			{Name: "RUN_ID", Value: "r1"},

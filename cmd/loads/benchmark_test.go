@@ -34,11 +34,13 @@ func TestCheckFindsFaultsOfBenchmarks(t *testing.T) {
 		{"no file that it reads", "5", map[string]string{"b/shop.yaml": shopBenchmark}, []string{"b/shop.yaml:5:37: items.txt is a file that is not there"}},
 		{"a value that is none", "many", map[string]string{"b/shop.yaml": shopBenchmark, "b/items.txt": "x\n"}, []string{"b/shop.yaml:3:14: usersPerSec: many is not a number"}},
 		{
-			"what can't be divided", "5", map[string]string{"b/shop.yaml": strings.Replace(shopBenchmark, "duration: 1s", "duration: 1s\nmaxSessions: 2", 1), "b/items.txt": "x\n"},
+			"what can't be divided", "5",
+			map[string]string{"b/shop.yaml": strings.Replace(shopBenchmark, "duration: 1s", "duration: 1s\nmaxSessions: 2", 1), "b/items.txt": "x\n"},
 			[]string{"maxSessions 2, want at least one for each of 3 machines"},
 		},
 		{
-			"faults of the language, all at once", "5", map[string]string{"b/shop.yaml": "nmae: x\nusersPerSec: !param RATE\nduraton: 1s\nscenario: []\n"},
+			"faults of the language, all at once", "5",
+			map[string]string{"b/shop.yaml": "nmae: x\nusersPerSec: !param RATE\nduraton: 1s\nscenario: []\n"},
 			[]string{"b/shop.yaml:1:1: nmae", "b/shop.yaml:1:1: duration", "b/shop.yaml:3:1: duraton"},
 		},
 	} {
