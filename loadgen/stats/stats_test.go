@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
@@ -139,6 +140,25 @@ func TestSketchesTravelAsPoints(t *testing.T) {
 	}
 	if n := seen["req.count"].Value; n != 5000 {
 		t.Errorf("got %v requests, want 5000", n)
+	}
+}
+
+func TestVerdictsTravelAsTags(t *testing.T) {
+	var lines bytes.Buffer
+	reason := "late: by 5 ms, where 1 may be|\n" + strings.Repeat("ö", 400)
+	if err := stats.NewPoints(&lines).Verdict([]string{reason}, nil); err != nil {
+		t.Fatal(err)
+	}
+	p, err := metrics.DecodePoint(bytes.TrimSpace(lines.Bytes()))
+	if err != nil || p.Name != "gen.invalid" || p.Value != 1 || len(p.Tags) != 1 {
+		t.Fatalf("got %+v, %v", p, err)
+	}
+	if got := p.Tags[0].Value; !strings.HasPrefix(got, "late: by 5 ms; where 1 may be  ö") || utf8.RuneCountInString(got) != 300 {
+		t.Errorf("got the reason %q", got)
+	}
+	lines.Reset()
+	if err := stats.NewPoints(&lines).Verdict(nil, nil); err != nil || lines.Len() > 0 {
+		t.Errorf("got %q, %v of a run without reasons", lines.String(), err)
 	}
 }
 
