@@ -28,7 +28,8 @@ func (c *checkCommand) command() *cobra.Command {
 		Short: "Find every fault of plan files",
 		Long: `Check reads plan files, JSON or YAML, and prints every fault at once, as
 file:line:column: field: what is wrong and what would be right. A variable that no
-step, -e or --env-file sets is a fault. No broker is needed. FILE may be -, for
+step, -e or --env-file sets is a fault, and so is all that is wrong with a benchmark file
+that a step names. No broker is needed. FILE may be -, for
 standard input. It exits with 1 when there is a fault.
 
 With --provider ec2 it also asks AWS, by the credentials of the environment, what a run of

@@ -20,7 +20,8 @@ func (c *importCommand) command() *cobra.Command {
 		Short: "Bring plan files to the broker",
 		Long: `Import brings projects and their plans to the broker. They are matched by name: a plan
 that differs is replaced, or forked when it has been run. Importing a file twice
-changes nothing. FILE may be -, for standard input.`,
+changes nothing. The benchmark files that steps name are brought with their plan. FILE
+may be -, for standard input.`,
 		Example: `  loads import examples/quickstart.yaml
   loads import --keep projects/*.json`,
 		Args: between(1, -1, "a plan file"),
