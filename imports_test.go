@@ -82,7 +82,7 @@ var onlyIn = map[string][]string{
 // pure packages do no input or output.
 var pure = []string{
 	"strategies", "metrics", "internal/source",
-	"loadgen/arrivals", "loadgen/benchmark", "loadgen/jsonpath", "loadgen/pattern", "loadgen/phases",
+	"loadgen/arrivals", "loadgen/benchmark", "loadgen/jsonpath", "loadgen/pattern", "loadgen/phases", "loadgen/recording",
 }
 
 // impure are the packages of the standard library that a pure one has no use for.

@@ -293,30 +293,33 @@ func (s *supervision) keepTime(ctx context.Context, ended <-chan struct{}) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	started := s.started
-	for {
-		select {
-		case <-started:
-			started = nil
-			if err := s.storeStart(ctx); err != nil {
-				s.fail(err)
-				return
-			}
-			timeUp.Reset(time.Until(s.deadline()))
-			wg.Go(func() { s.awaitReady(ready) })
-		case <-timeUp.C:
-			if err := s.stop(ctx); err != nil {
-				s.fail(err)
-			}
-			return
-		case <-ended:
-			if started == nil {
-				return
-			}
-			ended = nil // all have ended at once; that they started comes first
-		case <-ctx.Done():
-			return
-		}
+	// That all were started is stored first, also when they have ended by then.
+	select {
+	case <-s.started:
+	case <-timeUp.C:
+		s.stopOr(ctx)
+		return
+	case <-ctx.Done():
+		return
+	}
+	if err := s.storeStart(ctx); err != nil {
+		s.fail(err)
+		return
+	}
+	timeUp.Reset(time.Until(s.deadline()))
+	wg.Go(func() { s.awaitReady(ready) })
+	select {
+	case <-ended:
+	case <-timeUp.C:
+		s.stopOr(ctx)
+	case <-ctx.Done():
+	}
+}
+
+// stopOr stops the step, or fails when that can't be stored.
+func (s *supervision) stopOr(ctx context.Context) {
+	if err := s.stop(ctx); err != nil {
+		s.fail(err)
 	}
 }
 

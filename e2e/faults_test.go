@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -316,6 +317,12 @@ func (l *lab) start(text string) string {
 	return run.UUID
 }
 
+// goroutines returns what every goroutine is at.
+func goroutines() []byte {
+	buf := make([]byte, 4<<20)
+	return buf[:runtime.Stack(buf, true)]
+}
+
 func (l *lab) await(run string) broker.Report {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(l.t.Context(), 2*time.Minute)
@@ -325,6 +332,7 @@ func (l *lab) await(run string) broker.Report {
 		for _, e := range events {
 			l.t.Logf("%s %s", e.At.Format(time.StampMilli), e.Text)
 		}
+		l.t.Logf("the goroutines:\n%s", goroutines())
 		l.t.Fatal(err)
 	}
 	r, err := l.broker.Report(ctx, run)
