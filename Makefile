@@ -59,6 +59,10 @@ bench: ## run the benchmarks (BENCH=name, BENCHTIME=1s)
 bench-relay: ## measure the relay side by side with other receivers of statsd (BENCHFLAGS='-repeat 1 -realtime')
 	@scripts/bench-relay.sh $(BENCHFLAGS)
 
+.PHONY: bench-gen
+bench-gen: ## measure the load generator side by side with others (BENCHFLAGS='-repeat 1 -only wrk,loads')
+	@scripts/bench-gen.sh $(BENCHFLAGS)
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for a while (FUZZTIME=20s)
 	@scripts/need.sh go gcc

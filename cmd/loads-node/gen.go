@@ -31,6 +31,7 @@ type genFlags struct {
 	check   checkFlags
 	url     urlFlags
 	file    string
+	runID   string
 	json    bool
 	quiet   bool
 	patient bool
@@ -70,7 +71,15 @@ func runGen(ctx context.Context, p program, args []string) error {
 	for _, w := range cfg.Benchmark.Warnings {
 		fmt.Fprintf(p.stderr, "warning: %s\n", w)
 	}
-	return p.generate(ctx, f, cfg)
+	if err := p.hooks(ctx, "pre", cfg.Benchmark.Pre, f.file, cfg); err != nil {
+		return err
+	}
+	err = p.generate(ctx, f, cfg)
+	// The run is over: what comes after it is done even if it was ended early.
+	if hookErr := p.hooks(context.WithoutCancel(ctx), "post", cfg.Benchmark.Post, f.file, cfg); hookErr != nil {
+		fmt.Fprintf(p.stderr, "loads-node gen: %v\n", hookErr)
+	}
+	return err
 }
 
 func (p program) usageError(err error) error {
@@ -108,7 +117,7 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.check.json = f.json
+	f.check.json, f.runID = f.json, p.getenv("RUN_ID")
 	if len(rest) > 0 {
 		f.file = rest[0]
 	}
@@ -172,7 +181,7 @@ func (f *genFlags) config() (engine.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	cfg.Read = readerBeside(f.file)
+	cfg.Read, cfg.RunID = readerBeside(f.file), f.runID
 	return cfg, nil
 }
 

@@ -15,18 +15,19 @@ import (
 
 // summary is what gen --json prints. Times are in ms.
 type summary struct {
-	Name      string               `json:"name"`
-	Verdict   string               `json:"verdict"` // PASS, FAIL or INVALID
-	Start     time.Time            `json:"start"`
-	ElapsedMS float64              `json:"elapsed_ms"`
-	Stopped   bool                 `json:"stopped_early"`
-	Phases    []engine.PhaseResult `json:"phases"`
-	Metrics   []metricSummary      `json:"metrics"`
-	Users     []usersSummary       `json:"users"`
-	Breaches  []stats.Breach       `json:"sla_breaches"`
-	Invalid   []string             `json:"invalid"` // why the numbers must not be trusted
-	Notes     []string             `json:"notes"`
-	Generator stats.SelfReport     `json:"generator"`
+	Name      string                `json:"name"`
+	Verdict   string                `json:"verdict"` // PASS, FAIL or INVALID
+	Start     time.Time             `json:"start"`
+	ElapsedMS float64               `json:"elapsed_ms"`
+	Stopped   bool                  `json:"stopped_early"`
+	Phases    []engine.PhaseResult  `json:"phases"`
+	Metrics   []metricSummary       `json:"metrics"`
+	Users     []usersSummary        `json:"users"`
+	Breaches  []stats.Breach        `json:"sla_breaches"`
+	Failures  []engine.FailureCount `json:"failures"` // of requests, the most frequent first
+	Invalid   []string              `json:"invalid"`  // why the numbers must not be trusted
+	Notes     []string              `json:"notes"`
+	Generator stats.SelfReport      `json:"generator"`
 
 	nothing bool // no request had an answer
 }
@@ -55,7 +56,7 @@ type usersSummary struct {
 func summarize(cfg engine.Config, r *engine.Result) *summary {
 	s := &summary{
 		Name: cfg.Benchmark.Name, Verdict: "PASS", Start: r.Start, ElapsedMS: float64(r.Elapsed) / float64(time.Millisecond),
-		Stopped: r.Stopped, Phases: r.Phases, Breaches: r.Breaches, Invalid: r.Invalid, Notes: r.Notes, Generator: r.Self,
+		Stopped: r.Stopped, Phases: r.Phases, Breaches: r.Breaches, Failures: r.Failures, Invalid: r.Invalid, Notes: r.Notes, Generator: r.Self,
 		Metrics: []metricSummary{}, Users: []usersSummary{},
 	}
 	warmup := warmups(cfg)
@@ -150,6 +151,9 @@ func (s *summary) print(w io.Writer, r *engine.Result) error {
 		for _, reason := range p.Reasons {
 			fmt.Fprintf(&text, "%s failed: %s\n", p.Name, reason)
 		}
+	}
+	for _, f := range s.Failures[:min(len(s.Failures), 5)] {
+		fmt.Fprintf(&text, "%d requests failed: %s\n", f.Count, f.What)
 	}
 	if s.nothing {
 		text.WriteString("all requests failed\n")

@@ -84,7 +84,7 @@ func (p *part) addUser() {
 
 // epoll runs the event loops of loads.
 func (w way) epoll(ctx context.Context) ([]*tally, error) {
-	runtime.GOMAXPROCS(w.loops + 1) // see docs of loop.Run
+	runtime.GOMAXPROCS(w.loops + 1) // see loop.Run
 	start := loop.Now().Add(50 * time.Millisecond)
 	ctx, cancel := context.WithTimeout(ctx, w.duration+150*time.Millisecond)
 	defer cancel()

@@ -58,8 +58,8 @@ func parse() settings {
 	flag.Float64Var(&s.seconds, "seconds", 3, "length of a measurement")
 	flag.StringVar(&s.connections, "connections", "64,256", "numbers of connections for the closed loop; empty for no closed loop")
 	flag.StringVar(&s.rates, "rates", "5000,20000,40000", "requests a second on a timetable, by 64 connections; empty for none")
-	flag.StringVar(&s.generatorCores, "generator-cores", "0,1", "`list` of two cores for generators")
-	flag.StringVar(&s.serverCores, "server-cores", "2,3", "`list` of two cores for the server")
+	flag.StringVar(&s.generatorCores, "generator-cores", "0,1", "`list` of cores for generators, which have as many threads")
+	flag.StringVar(&s.serverCores, "server-cores", "2,3", "`list` of cores for the server, which has as many workers")
 	flag.BoolVar(&s.realtime, "realtime", false, "give generators and server real-time priority, against what else the machine does")
 	flag.Parse()
 	return s
@@ -82,13 +82,13 @@ func (s settings) run(ctx context.Context) error {
 	}
 	defer server.stop()
 	for _, n := range connections {
-		at := load{address: server.address, connections: int(n), seconds: s.seconds}
+		at := load{address: server.address, connections: int(n), seconds: s.seconds, threads: count(s.generatorCores)}
 		if err := s.compare(ctx, programs, at); err != nil {
 			return err
 		}
 	}
 	for _, rate := range rates {
-		at := load{address: server.address, connections: 64, rate: rate, seconds: s.seconds}
+		at := load{address: server.address, connections: 64, rate: rate, seconds: s.seconds, threads: count(s.generatorCores)}
 		if err := s.compare(ctx, programs, at); err != nil {
 			return err
 		}
@@ -153,6 +153,9 @@ func (s settings) compare(ctx context.Context, programs []program, at load) erro
 	}
 	return nil
 }
+
+// count returns how many cores a list such as 0,2 has.
+func count(cores string) int { return 1 + strings.Count(cores, ",") }
 
 // numbers reads a list.
 func numbers(list string) ([]float64, error) {

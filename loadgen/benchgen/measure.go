@@ -23,6 +23,7 @@ type load struct {
 	connections int
 	rate        float64 // requests a second on a timetable; 0 is a closed loop
 	seconds     float64
+	threads     int
 }
 
 func (l load) url() string { return "http://" + l.address.String() + "/" }
@@ -41,7 +42,7 @@ func (o outcome) perCPU() float64 { return o.requests / o.cpu }
 func (s settings) pinned(ctx context.Context, cores string, args []string) *exec.Cmd {
 	priority := []string{"nice", "-n", "-20"}
 	if s.realtime {
-		priority = []string{"chrt", "--fifo", "10"}
+		priority = []string{"chrt", "--rr", "10"}
 	}
 	all := slices.Concat(priority, []string{"taskset", "-c", cores}, args)
 	return exec.CommandContext(ctx, all[0], all[1:]...)
@@ -65,7 +66,7 @@ func (s settings) measure(ctx context.Context, p program, at load) (o outcome, e
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	// Go's programs take as many threads as they have cores, which they are not told by all means.
-	cmd.Env = append(os.Environ(), "GOMAXPROCS="+p.threads())
+	cmd.Env = append(os.Environ(), "GOMAXPROCS="+p.procs(at))
 	if err := cmd.Run(); err != nil {
 		return o, fmt.Errorf("%w: %s", err, bytes.TrimSpace(stderr.Bytes()))
 	}
@@ -89,7 +90,7 @@ type server struct {
 // configuration of nginx: an answer of 18 bytes from memory, connections
 // without end. Each worker has a socket of its own, or one would get most connections.
 const configuration = `
-worker_processes 2;
+worker_processes %[3]d;
 daemon off;
 pid %[1]s/pid;
 error_log %[1]s/error.log;
@@ -120,7 +121,7 @@ func (s settings) startServer(ctx context.Context) (*server, error) {
 		return nil, err
 	}
 	file := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(file, fmt.Appendf(nil, configuration, dir, address), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, configuration, dir, address, count(s.serverCores)), 0o600); err != nil {
 		return nil, err
 	}
 	nginx, err := program{binary: "nginx"}.path(s.dir)

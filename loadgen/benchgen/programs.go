@@ -45,18 +45,19 @@ func (p program) path(dir string) (string, error) {
 	return exec.LookPath(p.binary)
 }
 
-// threads is how many may run Go code.
-func (p program) threads() string {
+// procs is how many threads may run Go code: event loops need one beside them.
+func (p program) procs(at load) string {
 	if p.loops {
-		return "3"
+		return strconv.Itoa(at.threads + 1)
 	}
-	return "2"
+	return strconv.Itoa(at.threads)
 }
 
 // allPrograms returns what can be measured: first the ways of decision 42.
 func allPrograms() []program {
 	return []program{
 		{name: "wrk", binary: "wrk", args: wrk, read: readWrk},
+		{name: "loads", binary: "loads-node", args: loads, read: readLoads, loops: true},
 		{name: "loads-h1", args: wayArgs("epoll", true), read: readWay, loops: true},
 		{name: "net.Conn", args: wayArgs("conn", false), read: readWay},
 		{name: "SyscallConn", args: wayArgs("raw", false), read: readWay},
@@ -80,7 +81,7 @@ func wayArgs(name string, open bool) func(load, string) []string {
 		}
 		return []string{
 			"way", name, "-address", at.address.String(), "-connections", at.count(),
-			"-rate", fmt.Sprint(at.rate), "-duration", at.length(),
+			"-threads", strconv.Itoa(at.threads), "-rate", fmt.Sprint(at.rate), "-duration", at.length(),
 		}
 	}
 }
@@ -90,18 +91,54 @@ func readWay(r result, o *outcome) error {
 	return err
 }
 
+func loads(at load, _ string) []string {
+	args := []string{
+		"gen", "--json", "--quiet", "--url", at.url(), "--connections", at.count(), "--duration", at.length(),
+		"--threads", strconv.Itoa(at.threads),
+	}
+	if at.rate > 0 {
+		args = append(args, "--rate", fmt.Sprint(at.rate))
+	}
+	return args
+}
+
+// readLoads adds up what there is of metrics, which is one.
+func readLoads(r result, o *outcome) error {
+	var of struct {
+		Metrics []struct {
+			Requests float64
+			Statuses []struct{ Status, Count float64 }
+			Latency  struct{ P50, P99 float64 }
+		}
+	}
+	if err := json.Unmarshal(r.output, &of); err != nil {
+		return err
+	}
+	for _, m := range of.Metrics {
+		o.p50, o.p99 = m.Latency.P50, m.Latency.P99
+		o.failed += m.Requests
+		for _, s := range m.Statuses {
+			if s.Status == 200 {
+				o.requests += s.Count
+				o.failed -= s.Count
+			}
+		}
+	}
+	return nil
+}
+
 func wrk(at load, _ string) []string {
 	if at.rate > 0 {
 		return nil
 	}
-	return []string{"-t", "2", "-c", at.count(), "-d", at.length(), "--latency", at.url()}
+	return []string{"-t", strconv.Itoa(at.threads), "-c", at.count(), "-d", at.length(), "--latency", at.url()}
 }
 
 func wrk2(at load, _ string) []string {
 	if at.rate == 0 {
 		return nil
 	}
-	return []string{"-t", "2", "-c", at.count(), "-d", at.length(), "-R", fmt.Sprint(at.rate), "--latency", at.url()}
+	return []string{"-t", strconv.Itoa(at.threads), "-c", at.count(), "-d", at.length(), "-R", fmt.Sprint(at.rate), "--latency", at.url()}
 }
 
 var (
@@ -189,7 +226,7 @@ func readFortio(r result, o *outcome) error {
 }
 
 func hey(at load, _ string) []string {
-	args := []string{"-cpus", "2", "-c", at.count(), "-z", at.length()}
+	args := []string{"-cpus", strconv.Itoa(at.threads), "-c", at.count(), "-z", at.length()}
 	if at.rate > 0 {
 		args = append(args, "-q", fmt.Sprint(at.rate/float64(at.connections)))
 	}

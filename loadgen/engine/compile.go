@@ -23,6 +23,8 @@ type program struct {
 	maxRequests  int
 	maxSequences int
 	limits       []metricLimit
+	queues       int
+	compensation *compensation // nil if no request has one
 }
 
 // metricLimit are limits of a metric.
@@ -42,6 +44,7 @@ type compiler struct {
 	byName map[string]*sequence
 	seq    *benchmark.Sequence // that is compiled
 	number int                 // of stopwatches in it
+	closes bool                // the request that is compiled may close its connection
 	faults benchmark.Faults
 }
 
@@ -49,11 +52,6 @@ type compiler struct {
 // its program.
 func compileAll(cfg Config) ([]*program, benchmark.Faults) {
 	faults := checkEndpoints(cfg)
-	if hooks := len(cfg.Benchmark.Pre) + len(cfg.Benchmark.Post); hooks > 0 {
-		faults = append(faults, benchmark.Fault{
-			File: cfg.Name, Line: 1, Column: 1, Field: "pre and post", What: "are commands, which the generator doesn't run", Want: "give the commands a step of their own in the plan",
-		})
-	}
 	known := map[*benchmark.Scenario]*program{}
 	programs := make([]*program, len(cfg.Phases))
 	for i := range cfg.Phases {
@@ -68,6 +66,12 @@ func compileAll(cfg Config) ([]*program, benchmark.Faults) {
 			faults = append(faults, c.faults...)
 		}
 		programs[i] = known[s]
+		if known[s].compensation != nil && cfg.Phases[i].Kind != benchmark.AlwaysBusy {
+			faults = append(faults, benchmark.Fault{
+				File: cfg.Name, Line: 1, Column: 1, Field: "phases." + cfg.Phases[i].Base,
+				What: "has compensation, which is for phases of the type always", Want: "leave it out: latencies count from the timetable here",
+			})
+		}
 	}
 	faults.Sort()
 	return programs, slices.Compact(faults)

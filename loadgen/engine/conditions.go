@@ -159,23 +159,7 @@ func boolMatch(wanted bool) func(v *value) bool {
 	}
 }
 
-// setFrom gives a variable the value of a text or of another variable.
-func (in *instance) setFrom(to ref, literal string, from ref) {
-	if !from.isSet() {
-		in.target(to).setText([]byte(literal))
-		return
-	}
-	v := in.lookup(from)
-	if v == nil {
-		in.fail(unsetError(from))
-		return
-	}
-	if from.slot < 0 {
-		v = &value{kind: v.kind, num: v.num, text: v.text}
-	}
-	in.target(to).copyFrom(v)
-}
-
+// unsetError says that a variable has no value.
 type unsetError ref
 
 func (e unsetError) Error() string {

@@ -136,7 +136,7 @@ var nowhere = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
 // then.
 const (
 	lookUpEvery   = 10 * time.Second
-	lookUpUnknown = time.Second // while one leads nowhere
+	lookUpUnknown = 100 * time.Millisecond // while one leads nowhere
 	lookUpAttempt = 5 * time.Second
 )
 

@@ -67,10 +67,17 @@ type Result struct {
 	Totals   *stats.Totals
 	Phases   []PhaseResult // without umbrellas
 	Breaches []stats.Breach
-	Invalid  []string // why the numbers must not be trusted
-	Notes    []string // what is worth knowing about the generator
-	Stopped  bool     // the context ended the run early
+	Failures []FailureCount // why requests have failed, the most frequent first
+	Invalid  []string       // why the numbers must not be trusted
+	Notes    []string       // what is worth knowing about the generator
+	Stopped  bool           // the context ended the run early
 	Self     stats.SelfReport
+}
+
+// FailureCount is how many requests have failed for a reason.
+type FailureCount struct {
+	What  string `json:"what"`
+	Count int64  `json:"count"`
 }
 
 // Failed reports whether a phase has failed.

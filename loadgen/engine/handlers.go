@@ -23,6 +23,7 @@ type (
 
 // handlers compiles what is done with an answer.
 func (c *compiler) handlers(r *requestStep, h *benchmark.HTTPHandler) {
+	c.closes = false
 	if h != nil {
 		r.statuses = c.statusHandlers(h.Status)
 		for _, spec := range h.Header {
@@ -38,6 +39,7 @@ func (c *compiler) handlers(r *requestStep, h *benchmark.HTTPHandler) {
 			r.completion = append(r.completion, c.sizes(h.RawBytes.Sizes))
 		}
 	}
+	r.closes = c.closes
 	r.wantHeaders = r.keepCookies || r.redirects || len(r.headerSteps) > 0 || r.encoding != "" && len(r.processors) > 0
 }
 
@@ -250,6 +252,15 @@ func (c *compiler) processor(spec benchmark.Processor) processor {
 		return func(in *instance, value []byte) {
 			if q := in.s.current; q != nil && q.invalid != "" {
 				in.s.w.e.cfg.Log.Warn("body of an invalid answer", "why", q.invalid, "status", q.counts.Status, "body", string(value[:min(len(value), 2000)]))
+			}
+		}
+	case *benchmark.Queue:
+		return c.queue(s)
+	case *benchmark.CloseConnection:
+		c.closes = true
+		return func(in *instance, _ []byte) {
+			if q := in.s.current; q != nil {
+				q.closing = true
 			}
 		}
 	case benchmark.Action:

@@ -44,6 +44,10 @@ type requestStep struct {
 	keepCookies bool
 	multiple    bool // there are several endpoints: rules match authority and path
 	sync        bool
+	closes      bool // its connection may be closed behind it
+
+	compensated     int // metric that counts from the phase's rhythm, or -1
+	compensatedName []byte
 }
 
 type header struct {
@@ -102,9 +106,7 @@ func (c *compiler) httpRequest(s *benchmark.HTTPRequest) []step {
 	for _, h := range r.headers {
 		r.fixed = r.fixed && h.value.fixed
 	}
-	if s.Compensation != nil {
-		c.fault("has compensation, which the generator can't do yet", "use constantRate, whose latencies count from a timetable")
-	}
+	c.compensate(r, s)
 	c.handlers(r, s.Handler)
 	steps := []step{r.send}
 	if r.sync {

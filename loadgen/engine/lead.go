@@ -18,21 +18,23 @@ type messageKind uint8
 const (
 	statusChanged messageKind = iota
 	phaseFailed
-	counted     // a batch
-	periodEnded // all batches of the period have been told
-	loopEnded   // with an error
+	counted      // a batch
+	periodEnded  // all batches of the period have been told
+	failuresSeen // of requests, at the end
+	loopEnded    // with an error
 )
 
 type message struct {
-	kind   messageKind
-	loop   int
-	phase  int
-	status phases.Status
-	period int
-	batch  *stats.Batch
-	busy   float64 // share of the period in which the loop's thread had a processor
-	ports  int64   // that it lacked in the period
-	err    error
+	kind     messageKind
+	loop     int
+	phase    int
+	status   phases.Status
+	period   int
+	batch    *stats.Batch
+	failures map[string]int64
+	busy     float64 // share of the period in which the loop's thread had a processor
+	ports    int64   // that it lacked in the period
+	err      error
 }
 
 // inbox is what loops have told and nobody has read yet. Telling never waits;
@@ -216,6 +218,8 @@ func (l *leader) heed(m message) {
 	case phaseFailed:
 		l.fail(m.phase, m.err.Error())
 		l.order(phases.Terminate, m.phase)
+	case failuresSeen:
+		l.addFailures(m.failures)
 	case loopEnded:
 		l.err = m.err
 		l.event(phases.Event{Kind: phases.MachineLost, Machine: m.loop})

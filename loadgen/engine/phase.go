@@ -28,11 +28,12 @@ type phaseRun struct {
 	timer     loop.Timer   // for the next user
 	late      queue        // users who are due while too many are busy
 
-	busy []*Session
-	free []*Session
-	made int // sessions
-	left int // users of a closed phase that have not started yet
-	lazy []*Session
+	busy   []*Session
+	free   []*Session
+	made   int // sessions
+	left   int // users of a closed phase that have not started yet
+	lazy   []*Session
+	period time.Duration // of the rhythm in which sessions begin anew, 0 if there is none
 
 	status     phases.Status
 	finishing  bool // no more users are to start, but those that are due
@@ -73,6 +74,11 @@ func (p *phaseRun) run(start loop.Instant) {
 		p.nextDue()
 	default:
 		p.left = p.share.Users
+		if p.period = p.periodOf(); p.period > 0 {
+			for ; p.left > 0; p.left-- {
+				p.keepPace(p.session())
+			}
+		}
 		p.due, p.more = start, p.left > 0
 	}
 	p.fire()
@@ -167,6 +173,10 @@ func (p *phaseRun) ended(s *Session) {
 	case p.terminated:
 		p.check()
 	case p.share.Phase.Kind == benchmark.AlwaysBusy && !p.finishing:
+		if p.period > 0 {
+			p.keepPace(s)
+			return
+		}
 		if s.waited {
 			p.begin(s, p.w.loop.Now())
 			return

@@ -36,6 +36,8 @@ type request struct {
 	compressed bool
 	body       []byte // if somebody wants it
 	tooLarge   bool
+	closing    bool   // the connection is to be closed behind the answer
+	hold       []Hold // by endpoint: for requests that may close their connection
 }
 
 // maxBody is the largest body that processors get; a larger one is counted, and
@@ -271,21 +273,37 @@ func (q *request) do(intended loop.Instant) {
 	if r.timeout != nil {
 		o.Timeout = *r.timeout
 	}
-	if ep.holds {
-		o.Hold = s.hold(q.endpoint)
+	q.closing = false
+	switch {
+	case ep.holds:
+		o.Hold = hold(&s.holds, w, q.endpoint)
+	case r.closes:
+		o.Hold = hold(&q.hold, w, q.endpoint)
 	}
 	x.Do(m, o)
 }
 
-// hold returns what keeps the session's connections to an endpoint.
-func (s *Session) hold(endpoint int) Hold {
-	if s.holds == nil {
-		s.holds = make([]Hold, len(s.w.transports))
+// hold returns what keeps connections to an endpoint, and makes it if there is
+// none.
+func hold(list *[]Hold, w *worker, endpoint int) Hold {
+	if *list == nil {
+		*list = make([]Hold, len(w.transports))
 	}
-	if s.holds[endpoint] == nil {
-		s.holds[endpoint] = s.w.transports[endpoint].NewHold()
+	if (*list)[endpoint] == nil {
+		(*list)[endpoint] = w.transports[endpoint].NewHold()
 	}
-	return s.holds[endpoint]
+	return (*list)[endpoint]
+}
+
+// release gives the connection back that was kept until it was known whether to
+// close it.
+func (q *request) release() {
+	switch {
+	case q.hold != nil && q.hold[q.endpoint] != nil:
+		q.hold[q.endpoint].Release(q.closing)
+	case q.closing && q.s.holds != nil && q.s.holds[q.endpoint] != nil:
+		q.s.holds[q.endpoint].Release(true)
+	}
 }
 
 // OnSent implements h1.Handler.
@@ -383,6 +401,12 @@ func (q *request) OnEnd(end h1.End) {
 	}
 	c.Invalid = q.invalid != ""
 	s.w.rec.Cell(q.metric).Add(c)
+	if r.compensated >= 0 && s.pace != nil {
+		s.phase.cell(r.compensated, r.compensatedName).Add(&stats.Request{Intended: int64(s.pace.due), End: c.End, Status: c.Status, Failure: c.Failure, Invalid: c.Invalid})
+	}
+	if r.closes {
+		q.release()
+	}
 	if q.body != nil {
 		s.w.giveBody(q.body)
 		q.body = nil
@@ -405,6 +429,7 @@ func (q *request) OnEnd(end h1.End) {
 // failed counts what became of a request without an answer.
 func (q *request) failed(err error) {
 	c := &q.counts
+	q.s.w.noteFailure(err)
 	switch h1.KindOf(err) {
 	case h1.Timeout:
 		c.Failure = stats.Timeout

@@ -53,7 +53,7 @@ func TestTimeoutsCountOnce(t *testing.T) {
 
 func TestFailuresAreToldApart(t *testing.T) {
 	var n atomic.Int64
-	_, cell := run(t, phase("atOnce", "users: 8"), func(w http.ResponseWriter, _ *http.Request) {
+	r, cell := run(t, phase("atOnce", "users: 8"), func(w http.ResponseWriter, _ *http.Request) {
 		switch n.Add(1) % 4 {
 		case 0:
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -63,6 +63,9 @@ func TestFailuresAreToldApart(t *testing.T) {
 			w.WriteHeader(http.StatusFound)
 		}
 	})
+	if len(r.Failures) != 1 || r.Failures[0].Count != 2 {
+		t.Errorf("got failures %+v, want one reason for two", r.Failures)
+	}
 	want := stats.Counts{Requests: 8, Responses: 6, Invalid: 2, Connections: 2, BytesIn: cell.BytesIn, BytesOut: cell.BytesOut}
 	if cell.Counts != want || cell.Class(5) != 2 || cell.Class(3) != 2 || cell.Class(2) != 2 {
 		t.Errorf("got %+v, %v, want %+v", cell.Counts, cell.Statuses, want)
@@ -338,5 +341,38 @@ func TestServerMayComeLater(t *testing.T) {
 	}
 	if cell := r.Totals.Find(stats.Key{Phase: "main", Metric: "s"}); cell == nil || cell.Responses == 0 || cell.Connections == 0 {
 		t.Errorf("got %+v, want refused connections, and answers then", cell)
+	}
+}
+
+// Users of a closed phase begin in a rhythm, and are measured from it as well.
+func TestCompensationCountsFromTheRhythm(t *testing.T) {
+	file := strings.Replace(phase("always", "users: 4, duration: 1s"), "GET: /,", "GET: /, compensation: {targetRate: 40},", 1)
+	r, cell := run(t, file, ok)
+	compensated := r.Totals.Find(stats.Key{Phase: "main", Metric: "compensated-s"})
+	if compensated == nil || compensated.Requests != cell.Requests || cell.Requests > 44 || cell.Requests < 4 {
+		t.Fatalf("got %d requests, %+v compensated, want about 40 of each", cell.Requests, compensated)
+	}
+	// Answers of 300 ms make each turn later than the one before: by 200 ms.
+	r, cell = run(t, file, slow(300*time.Millisecond))
+	compensated = r.Totals.Find(stats.Key{Phase: "main", Metric: "compensated-s"})
+	if compensated == nil || cell.Requests > 4 && compensated.Latency.Max() < cell.Latency.Max()+150 {
+		t.Errorf("got latencies up to %v ms, compensated %+v, want these to be longer", cell.Latency.Max(), compensated)
+	}
+}
+
+func TestConnectionsAreClosedWhenAskedTo(t *testing.T) {
+	for handler, want := range map[string]int{"{body: [{closeConnection: }]}": 3, "{}": 1} {
+		var mu sync.Mutex
+		from := map[string]bool{}
+		file := strings.Replace(phase("atOnce", "users: 1"), "[{httpRequest: {GET: /,", "[{loop: {counterVar: i, repeats: 3, steps: [{httpRequest: {GET: /, handler: "+handler+",", 1)
+		file = strings.Replace(file, "}}}]}]}}", "}}}]}}]}]}}", 1)
+		_, cell := run(t, file, func(_ http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			from[r.RemoteAddr] = true
+		})
+		if cell.Responses != 3 || len(from) != want {
+			t.Errorf("%s: got %d answers on %d connections, want 3 on %d", handler, cell.Responses, len(from), want)
+		}
 	}
 }

@@ -112,6 +112,10 @@ func TestScenariosDoWhatTheySay(t *testing.T) {
 			[]string{"GET /5/1"}, ""},
 		{"pauses", `[{a: [{thinkTime: 20ms}, {scheduleDelay: {key: k, duration: 10ms}}, {awaitDelay: k}, {thinkTime: {random: NEGATIVE_EXPONENTIAL, duration: 1ms, max: 5ms}}, {thinkTime: {random: LINEAR, min: 1ms, max: 2ms}}, {httpRequest: {GET: /a}}]}]`,
 			[]string{"GET /a"}, ""},
+		{"a queue", `{initialSequences: [{a: [{httpRequest: {GET: /json, handler: {body: {json: {query: ".items[].n", processor: {queue: {var: q, sequence: one, maxSize: 10, concurrency: 2, onCompletion: [{newSequence: done}]}}}}}}}]}], sequences: [{one: [{httpRequest: {GET: "/${q[.]}"}}]}, {done: [{httpRequest: {GET: /done}}]}]}`,
+			[]string{"GET /1", "GET /2", "GET /3", "GET /done", "GET /json"}, ""},
+		{"connections that are closed", `[{a: [{httpRequest: {GET: /a, handler: {body: [{closeConnection: }]}}}, {httpRequest: {GET: /b, sla: {blockedRatio: 1}}}]}]`,
+			[]string{"GET /a", "GET /b"}, ""},
 		{"a stop", `[{a: [{httpRequest: {GET: /a}}, {stop: }, {httpRequest: {GET: /b}}]}]`, []string{"GET /a"}, ""},
 		{"a failure", `[{a: [{httpRequest: {GET: /a}}, {fail: it broke}, {httpRequest: {GET: /b}}]}]`, []string{"GET /a"}, "it broke"},
 		{"a variable that is not set", `[{a: [{set: v <- 1}, {unset: v}, {httpRequest: {GET: "/${v}"}}]}]`, nil, "variable v is not set"},
@@ -120,7 +124,7 @@ func TestScenariosDoWhatTheySay(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			seen, why := once(t, c.scenario)
-			if slices.Contains([]string{"instances for items", "answers that nobody waits for"}, c.name) {
+			if slices.Contains([]string{"instances for items", "a queue", "answers that nobody waits for"}, c.name) {
 				slices.Sort(seen)
 			}
 			if !slices.Equal(seen, c.want) || c.fails == "" && why != "" || !strings.Contains(why, c.fails) {

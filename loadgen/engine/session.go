@@ -29,6 +29,7 @@ type sequence struct {
 	name        string
 	concurrency int
 	steps       []step
+	queue       *queueSpec // that feeds it
 }
 
 // Session is a user on their way through a scenario. Sessions are kept when they
@@ -56,7 +57,8 @@ type Session struct {
 	again   bool     // something has changed that somebody may wait for
 	stopped bool
 	waited  bool // it has waited for something
-	tally   int  // iteration of a closed phase
+	queues  []queueState
+	pace    *pace // of a closed phase with a rhythm
 }
 
 // instance is a sequence that runs in a session.
@@ -176,6 +178,9 @@ func (s *Session) remove(i int) {
 	s.instances = s.instances[:last]
 	s.w.loop.Stop(&in.timer)
 	s.idle = append(s.idle, in)
+	if q := in.seq.queue; q != nil && !s.stopped {
+		s.dequeue(q, in)
+	}
 }
 
 // run does the instance's steps until one waits.
@@ -246,6 +251,7 @@ func (s *Session) end() {
 		s.vars[i].kind = unset
 	}
 	clear(s.delays)
+	clear(s.queues)
 	s.cookies.reset()
 	for i, h := range s.holds {
 		if h != nil {

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,6 +85,25 @@ func (l *leader) judgePhase(phase int) {
 	}
 }
 
+// closeLimit is how long loops may take to close their connections.
+const closeLimit = 10 * time.Second
+
+// addFailures adds up why requests have failed, the most frequent first.
+func (l *leader) addFailures(seen map[string]int64) {
+	r := l.result
+	for text, n := range seen {
+		i := slices.IndexFunc(r.Failures, func(f FailureCount) bool { return f.What == text })
+		if i < 0 {
+			i = len(r.Failures)
+			r.Failures = append(r.Failures, FailureCount{What: text})
+		}
+		r.Failures[i].Count += n
+	}
+	slices.SortFunc(r.Failures, func(a, b FailureCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.What, b.What))
+	})
+}
+
 // finish closes the loops' connections, takes what they have counted since,
 // and sums the run up.
 func (l *leader) finish() {
@@ -94,11 +115,16 @@ func (l *leader) finish() {
 			waiting++
 		}
 	}
+	late := time.NewTimer(closeLimit)
+	defer late.Stop()
 	for range waiting {
-		<-closed
+		select {
+		case <-closed:
+		case <-late.C: // a loop that has failed closes nothing
+		}
 	}
 	for _, m := range l.take() {
-		if m.kind == counted || m.kind == phaseFailed {
+		if m.kind == counted || m.kind == phaseFailed || m.kind == failuresSeen {
 			l.heed(m)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/loads/loads/loadgen/h1"
 	"github.com/loads/loads/loadgen/loop"
 	"github.com/loads/loads/loadgen/phases"
 	"github.com/loads/loads/loadgen/stats"
@@ -34,6 +35,8 @@ type worker struct {
 	cpu     time.Duration // of the thread, at the end of the last period
 	cpuAt   loop.Instant
 	ports   int64 // that were lacking since then
+
+	failures map[string]int64 // of requests, by what was wrong
 
 	scratch value  // of pseudo-variables
 	buffer  []byte // for texts that are needed for a moment
@@ -134,6 +137,25 @@ func (w *worker) do(kind phases.OrderKind, phase int, at loop.Instant) {
 	}
 }
 
+// maxFailures is how many different failures of requests a loop tells apart.
+const maxFailures = 20
+
+// noteFailure counts why requests have failed, for people to read. Cancelled
+// ones have not.
+func (w *worker) noteFailure(err error) {
+	if h1.KindOf(err) == h1.Cancelled {
+		return
+	}
+	text := err.Error()
+	if _, known := w.failures[text]; !known && len(w.failures) >= maxFailures {
+		text = "other failures"
+	}
+	if w.failures == nil {
+		w.failures = map[string]int64{}
+	}
+	w.failures[text]++
+}
+
 // close hands over what is left, and closes the connections.
 func (w *worker) close() {
 	w.handOver()
@@ -141,6 +163,7 @@ func (w *worker) close() {
 	for _, t := range w.transports {
 		t.Close()
 	}
+	w.e.tell(message{kind: failuresSeen, loop: w.index, failures: w.failures})
 }
 
 func (w *worker) nextSession() int {

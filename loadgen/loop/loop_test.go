@@ -119,6 +119,37 @@ func TestTimersFireInTheirOrderAndNotEarly(t *testing.T) {
 	}
 }
 
+func TestTimersWithinAGrainFireTogether(t *testing.T) {
+	l, err := loop.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Grain = 20 * time.Millisecond
+	const n = 1000
+	turns := map[loop.Instant]int{}
+	left := n
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	start := l.Now().Add(time.Millisecond)
+	timers := make([]loop.Timer, n)
+	for i := range timers {
+		timers[i].Fire = func() {
+			turns[l.Now()]++
+			if left--; left == 0 {
+				cancel()
+			}
+		}
+		l.Set(&timers[i], start.Add(time.Duration(i)*10*time.Microsecond))
+	}
+	if err := l.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// One turn, or a few if something else wakes the loop.
+	if len(turns) > 5 || left != 0 {
+		t.Errorf("fired in %d turns, %d not at all", len(turns), left)
+	}
+}
+
 func TestTimerThatSetsItselfLeavesFilesTheirTurn(t *testing.T) {
 	l := mustRun(t)
 	done := make(chan struct{})

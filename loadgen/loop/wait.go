@@ -14,7 +14,8 @@ import (
 // ends which are near each other become one.
 const timerSlack = 5 * time.Microsecond
 
-// wait waits for events until the next timer is due, and returns how many there are.
+// wait waits for events until the next timer is due, or for Grain if that is
+// sooner, and returns how many there are.
 func (l *Loop) wait() (int, error) {
 	// A look without waiting comes first: when there is much to do it finds
 	// something, and it doesn't cost what the runtime does around calls that may block.
@@ -32,6 +33,7 @@ func (l *Loop) wait() (int, error) {
 		if limit = at.Sub(Now()); limit <= 0 {
 			return 0, nil
 		}
+		limit = max(limit, l.Grain)
 	}
 	return l.block(limit)
 }

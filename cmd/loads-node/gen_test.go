@@ -1,0 +1,96 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// benchmarkFile writes a benchmark of one phase against a server of 404s, with
+// more keys at its root.
+func benchmarkFile(t *testing.T, sla, more string) string {
+	t.Helper()
+	server := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	return writeFile(t, `
+name: shop
+http: {host: `+server.URL+`, sharedConnections: 10, requestTimeout: 2m}
+ergonomics: {stopOnInvalid: false}
+phases:
+- main: {atOnce: {users: 3, scenario: [{look: [{httpRequest: {GET: /, sla: `+sla+`}}]}]}}
+`+more)
+}
+
+func TestGenRunsAFile(t *testing.T) {
+	folder := t.TempDir()
+	series, hlog, prefix := filepath.Join(folder, "series"), filepath.Join(folder, "hlog"), filepath.Join(folder, "d.")
+	file := benchmarkFile(t, "{blockedRatio: 1}", "")
+	status, stdout, stderr := runMain("gen", file, "--json", "--quiet", "--max-lag=-1s", "--series", series, "--hlog", hlog, "--hgrm", prefix)
+	var s summary
+	if err := json.Unmarshal([]byte(stdout), &s); err != nil || status != 0 {
+		t.Fatalf("got exit status %d, error %v: %s%s", status, err, stdout, stderr)
+	}
+	if len(s.Metrics) != 1 || s.Verdict != "PASS" || s.Name != "shop" {
+		t.Fatalf("got %s", stdout)
+	}
+	if m := s.Metrics[0]; m.Phase != "main" || m.Metric != "look" || m.Requests != 3 || m.Invalid != 3 || m.Statuses[0].Status != 404 || m.Latency.Count != 3 {
+		t.Errorf("got %+v", m)
+	}
+	for name, want := range map[string]string{series: `"metric":"look"`, hlog: "Tag=main.look", prefix + "main.look.hgrm": "Percentile"} {
+		if data, err := os.ReadFile(name); err != nil || !strings.Contains(string(data), want) {
+			t.Errorf("got %q, %v, want %q in it", data, err, want)
+		}
+	}
+}
+
+func TestGenTellsByItsStatus(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		args []string
+		want int
+		says string
+	}{
+		{"limits are kept", []string{benchmarkFile(t, "{blockedRatio: 1}", ""), "--max-lag=-1s"}, 0, "PASS after"},
+		{"a limit is not kept", []string{benchmarkFile(t, "{invalidRatio: 0.5, blockedRatio: 1}", ""), "--max-lag=-1s"}, 1, "main failed: look: 3 of 3 answers were invalid"},
+		{"a wrong file", []string{benchmarkFile(t, "{invalidRatio: 5}", "")}, 2, "is not a ratio"},
+		{"no file", []string{"/nowhere.yaml"}, 2, "read the benchmark"},
+		{"a file that can't be run", []string{writeFile(t, "name: b\nhttp: {host: https://a.test}\nusersPerSec: 1\nduration: 1s\nscenario: [{s: [{httpRequest: {GET: /}}]}]\n")}, 2, "TLS"},
+		{"a file too many", []string{"a", "b"}, 2, "got 2 arguments"},
+		{"a command before it fails", []string{benchmarkFile(t, "{blockedRatio: 1}", "pre: {a: exit 1}\n")}, 1, "run the pre command a"},
+		{"a command before it", []string{benchmarkFile(t, "{blockedRatio: 1}", "pre: {a: 'echo begins $BENCHMARK'}\n"), "--max-lag=-1s"}, 0, "begins shop"},
+		{"a command after it fails", []string{benchmarkFile(t, "{blockedRatio: 1}", "post: {a: exit 1}\n"), "--max-lag=-1s"}, 0, "run the post command a"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			status, stdout, stderr := runMain(append([]string{"gen"}, c.args...)...)
+			if status != c.want || !strings.Contains(stdout+stderr, c.says) {
+				t.Errorf("got exit status %d, %s%s, want %d and %q", status, stdout, stderr, c.want, c.says)
+			}
+		})
+	}
+}
+
+func TestGenIsInvalidWhenItWasLate(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	status, stdout, stderr := runMain("gen", "--url", server.URL, "--rate", "500", "--duration", "200ms", "--max-lag", "1ns")
+	if status != 3 || !strings.Contains(stdout, "invalid: the generator started users late") || !strings.Contains(stdout, "INVALID after") {
+		t.Errorf("got exit status %d, %s%s, want 3", status, stdout, stderr)
+	}
+}
+
+func TestGenOfOneRequestKeepsItsUsersBusy(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	status, stdout, stderr := runMain("gen", "--url", server.URL+"/a?b=${c}", "--duration", "300ms", "--connections", "3", "--json")
+	var s summary
+	if err := json.Unmarshal([]byte(stdout), &s); err != nil || status != 0 || len(s.Metrics) != 1 {
+		t.Fatalf("got exit status %d, error %v: %s%s", status, err, stdout, stderr)
+	}
+	if m := s.Metrics[0]; m.Requests < 3 || m.Responses < 3 || s.Users[0].MostBusy > 3 {
+		t.Errorf("got %+v, %+v, want requests of three users", m, s.Users)
+	}
+}
