@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -19,6 +20,7 @@ import (
 // endpoint is a server, as this machine sees it.
 type endpoint struct {
 	spec      *benchmark.Endpoint
+	tls       *tls.Config // nil is none
 	addresses []netip.AddrPort
 	most      int    // connections of this machine
 	core      int    // of them, those that are made beforehand
@@ -41,7 +43,7 @@ func protocolOf(spec *benchmark.Endpoint) protocol {
 	switch {
 	case spec.Protocol == "https":
 		return overTLS
-	case !spec.HTTP1:
+	case !spec.HTTP1 || spec.Direct:
 		return plainHTTP2
 	}
 	return plainHTTP1
@@ -58,15 +60,17 @@ type share struct {
 // an entry is refused before a run.
 func transports(p protocol) func(*loop.Loop, share) (Transport, error) {
 	switch p {
-	case plainHTTP1:
+	case plainHTTP1, overTLS:
 		return func(l *loop.Loop, s share) (Transport, error) {
 			spec := s.endpoint.spec
-			return newHTTP1(l, h1.Config{
+			cfg := h1.Config{
 				Addresses: s.endpoint.addresses, Min: s.min, Max: s.max, Spare: s.spare,
 				IdleTimeout: time.Duration(spec.Shared.KeepAlive), NoReuse: spec.Strategy == benchmark.AlwaysNew,
-			}), nil
+				TLS: alpn(s.endpoint.tls, "http/1.1"), HandshakeTimeout: time.Duration(spec.Handshake),
+			}
+			return newHTTP1(l, cfg), nil
 		}
-	case plainHTTP2, overTLS:
+	case plainHTTP2:
 	}
 	return nil
 }
@@ -91,6 +95,7 @@ func checkEndpoints(cfg Config) (faults benchmark.Faults) {
 		if p := protocolOf(spec); transports(p) == nil {
 			fault("protocol", "asks for "+string(p)+", which the generator doesn't speak yet", "use http, and allow HTTP/1.1")
 		}
+		tlsConfig(&cfg, spec, fault)
 		if spec.Cache {
 			fault("useHttpCache", "asks for a cache, which the generator doesn't have", "leave it out")
 		}
@@ -103,7 +108,7 @@ func (e *engine) prepareEndpoints(ctx context.Context) error {
 	var errs []error
 	for i := range e.cfg.Benchmark.HTTP {
 		spec := &e.cfg.Benchmark.HTTP[i]
-		ep := endpoint{spec: spec, host: hostHeader(spec)}
+		ep := endpoint{spec: spec, host: hostHeader(spec), tls: tlsConfig(&e.cfg, spec, func(string, string, string) {})}
 		ep.most, _ = phases.Connections(spec.Shared.Max, e.cfg.Machine, e.cfg.Machines)
 		ep.core = min(ep.most, (spec.Shared.Core+e.cfg.Machines-1)/e.cfg.Machines)
 		switch spec.Strategy {

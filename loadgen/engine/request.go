@@ -440,7 +440,7 @@ func (q *request) failed(err error) {
 	case h1.Exhausted:
 		c.Failure = stats.Connection
 		q.s.w.ports++
-	case h1.None, h1.Refused, h1.Unreachable, h1.Reset, h1.Stale, h1.Malformed:
+	case h1.None, h1.Refused, h1.Unreachable, h1.Handshake, h1.Reset, h1.Stale, h1.Malformed:
 		c.Failure = stats.Connection
 	}
 }

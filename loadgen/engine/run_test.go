@@ -264,10 +264,6 @@ func TestWhatCannotBeRunIsRefused(t *testing.T) {
 			t.Errorf("%s: got %v, want one fault with %q", c.steps, faults, c.want)
 		}
 	}
-	cfg := config(t, "https://a.test", phase("atOnce", "users: 1"))
-	if faults := engine.Check(cfg); len(faults) != 1 || !strings.Contains(faults.Error(), "TLS") {
-		t.Errorf("got %v, want a fault about TLS", faults)
-	}
 }
 
 func TestServerThatIsNotThereEndsTheRun(t *testing.T) {
