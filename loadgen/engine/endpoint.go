@@ -29,26 +29,6 @@ type endpoint struct {
 	closes    bool   // and close them in the end
 }
 
-// protocol is how requests travel to an endpoint.
-type protocol string
-
-// The protocols by which endpoints may be spoken to.
-const (
-	plainHTTP1 protocol = "HTTP/1.1"
-	plainHTTP2 protocol = "HTTP/2 without TLS"
-	overTLS    protocol = "TLS"
-)
-
-func protocolOf(spec *benchmark.Endpoint) protocol {
-	switch {
-	case spec.Protocol == "https":
-		return overTLS
-	case !spec.HTTP1 || spec.Direct:
-		return plainHTTP2
-	}
-	return plainHTTP1
-}
-
 // share is a loop's part of an endpoint.
 type share struct {
 	endpoint *endpoint
@@ -56,33 +36,38 @@ type share struct {
 	spare    int
 }
 
-// transports make the transport of a protocol for a loop. A protocol without
-// an entry is refused before a run.
-func transports(p protocol) func(*loop.Loop, share) (Transport, error) {
-	switch p {
-	case plainHTTP1, overTLS:
-		return func(l *loop.Loop, s share) (Transport, error) {
-			spec := s.endpoint.spec
-			cfg := h1.Config{
-				Addresses: s.endpoint.addresses, Min: s.min, Max: s.max, Spare: s.spare,
-				IdleTimeout: time.Duration(spec.Shared.KeepAlive), NoReuse: spec.Strategy == benchmark.AlwaysNew,
-				TLS: alpn(s.endpoint.tls, "http/1.1"), HandshakeTimeout: time.Duration(spec.Handshake),
-			}
-			return newHTTP1(l, cfg), nil
-		}
-	case plainHTTP2:
+// newTransport makes the transport of an endpoint for a loop.
+func newTransport(l *loop.Loop, s share) Transport {
+	spec := s.endpoint.spec
+	cfg := h1.Config{
+		Addresses: s.endpoint.addresses, Min: s.min, Max: s.max, Spare: s.spare,
+		IdleTimeout: time.Duration(spec.Shared.KeepAlive), NoReuse: spec.Strategy == benchmark.AlwaysNew,
+		HandshakeTimeout: time.Duration(spec.Handshake),
 	}
-	return nil
+	one := func(http2 bool) Transport {
+		if cfg.TLS = alpn(s.endpoint.tls, "http/1.1"); !http2 {
+			return newHTTP1(l, cfg)
+		}
+		cfg.TLS = alpn(s.endpoint.tls, "h2")
+		return newHTTP2(l, cfg, spec.Streams)
+	}
+	if s.endpoint.tls == nil {
+		return one(spec.Direct || !spec.HTTP1)
+	}
+	if spec.HTTP1 && spec.HTTP2 {
+		cfg.TLS = alpn(s.endpoint.tls, "h2", "http/1.1")
+		return newEither(l, cfg, one)
+	}
+	return one(spec.HTTP2)
 }
 
 // transport makes the transport of a loop.
-func (ep *endpoint) transport(e *engine, w *worker) (Transport, error) {
+func (ep *endpoint) transport(e *engine, w *worker) Transport {
 	part := func(n int) int {
 		even := slices.Repeat([]float64{1}, e.loops)
 		return phases.Split(n, even)[w.index]
 	}
-	s := share{endpoint: ep, max: part(ep.most), min: part(ep.core), spare: part(ep.spec.Shared.Buffer)}
-	return transports(protocolOf(ep.spec))(w.loop, s)
+	return newTransport(w.loop, share{endpoint: ep, max: part(ep.most), min: part(ep.core), spare: part(ep.spec.Shared.Buffer)})
 }
 
 // checkEndpoints returns what this engine can't do of endpoints.
@@ -91,9 +76,6 @@ func checkEndpoints(cfg Config) (faults benchmark.Faults) {
 		spec := &cfg.Benchmark.HTTP[i]
 		fault := func(field, what, want string) {
 			faults = append(faults, benchmark.Fault{File: cfg.Name, Line: spec.Line, Column: spec.Column, Field: "http." + field, What: what, Want: want})
-		}
-		if p := protocolOf(spec); transports(p) == nil {
-			fault("protocol", "asks for "+string(p)+", which the generator doesn't speak yet", "use http, and allow HTTP/1.1")
 		}
 		tlsConfig(&cfg, spec, fault)
 		if spec.Cache {

@@ -60,11 +60,7 @@ func newWorker(e *engine, index int) (*worker, error) {
 		}
 	}
 	for i := range e.endpoints {
-		t, err := e.endpoints[i].transport(e, w)
-		if err != nil {
-			return nil, err
-		}
-		w.transports = append(w.transports, t)
+		w.transports = append(w.transports, e.endpoints[i].transport(e, w))
 	}
 	return w, nil
 }

@@ -15,16 +15,16 @@ import (
 
 // Config says how a pool is to connect.
 type Config struct {
-	Addresses      []netip.AddrPort // connections are divided among them; at least one
-	Min            int              // connections to make by Open, and to keep
-	Max            int              // most connections at once, those of holds included
-	Spare          int              // how many more than in use are to be kept open, up to Max
-	IdleTimeout    time.Duration    // after which a connection above Min that was not used is closed; 0 is never
-	ConnectTimeout time.Duration    // of one attempt; 0 is ten seconds
-	TLS              *tls.Config   // nil is none; it must name HTTP/1.1, or no protocol
-	HandshakeTimeout time.Duration // of setting up TLS; 0 is none
+	Addresses        []netip.AddrPort // connections are divided among them; at least one
+	Min              int              // connections to make by Open, and to keep
+	Max              int              // most connections at once, those of holds included
+	Spare            int              // how many more than in use are to be kept open, up to Max
+	IdleTimeout      time.Duration    // after which a connection above Min that was not used is closed; 0 is never
+	ConnectTimeout   time.Duration    // of one attempt; 0 is ten seconds
+	TLS              *tls.Config      // nil is none; it must name HTTP/1.1, or no protocol
+	HandshakeTimeout time.Duration    // of setting up TLS; 0 is none
 
-	NoReuse        bool             // a connection carries one exchange only
+	NoReuse bool // a connection carries one exchange only
 }
 
 // Stats are counters of a pool, since its beginning, and gauges.
