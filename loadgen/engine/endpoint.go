@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/loads/loads/loadgen/benchmark"
@@ -194,6 +195,14 @@ func lookup(ctx context.Context, spec *benchmark.Endpoint) (all []netip.AddrPort
 		}
 	}
 	return all, nil
+}
+
+// withPort returns an address with a port, the endpoint's if it has none.
+func withPort(address string, port int) string {
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), strconv.Itoa(port))
 }
 
 // usable returns the addresses of version 4, if there are any, as a machine need

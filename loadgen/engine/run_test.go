@@ -252,7 +252,6 @@ func TestMachinesShareTheLoad(t *testing.T) {
 
 func TestWhatCannotBeRunIsRefused(t *testing.T) {
 	for _, c := range []struct{ steps, want string }{
-		{"{tcp: {connect: a.test:1, send: x}}", "has tcp, which the generator can't run yet"},
 		{"{httpRequest: {GET: /, handler: {body: {parseHtml: {onTagAttribute: {tag: a, attribute: href, toVar: x}}}}}}", "has parseHtml"},
 		{"{httpRequest: {GET: /, handler: {followRedirect: ALWAYS}}}", "use LOCATION_ONLY"},
 		{"{randomItem: {toVar: x, file: gone.txt}}", "gone.txt"},

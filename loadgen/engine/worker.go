@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,9 @@ type worker struct {
 	cpu     time.Duration // of the thread, at the end of the last period
 	cpuAt   loop.Instant
 	ports   int64 // that were lacking since then
+
+	talks sync.WaitGroup // conversations
+	turn  int            // of addresses
 
 	failures map[string]int64 // of requests, by what was wrong
 
@@ -159,6 +163,7 @@ func (w *worker) close() {
 	for _, t := range w.transports {
 		t.Close()
 	}
+	w.talks.Wait() // they were given up when their sessions ended, and don't wait for the loop
 	w.e.tell(message{kind: failuresSeen, loop: w.index, failures: w.failures})
 }
 

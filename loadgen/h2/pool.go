@@ -31,7 +31,7 @@ type Pool struct {
 	dialing int
 	waiting []*Exchange // for a connection
 	under   map[*stream]struct{}
-	turn    int         // of the addresses
+	turn    int // of the addresses
 	closed  bool
 	ready   func(error)
 	stats   h1.Stats
