@@ -121,6 +121,8 @@ func (c *compiler) steps(list []step, specs benchmark.Steps) []step {
 			list = append(list, c.httpRequest(s)...)
 		case *benchmark.TCP:
 			list = append(list, c.tcp(s)...)
+		case *benchmark.GRPC:
+			list = append(list, c.grpc(s)...)
 		case *benchmark.WebSocket:
 			list = append(list, c.webSocket(s)...)
 		case *benchmark.Loop:

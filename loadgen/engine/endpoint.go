@@ -62,13 +62,13 @@ func newTransport(l *loop.Loop, s share) Transport {
 	return one(spec.HTTP2)
 }
 
-// transport makes the transport of a loop.
-func (ep *endpoint) transport(e *engine, w *worker) Transport {
+// shareOf returns a loop's part.
+func (ep *endpoint) shareOf(e *engine, w *worker) share {
 	part := func(n int) int {
 		even := slices.Repeat([]float64{1}, e.loops)
 		return phases.Split(n, even)[w.index]
 	}
-	return newTransport(w.loop, share{endpoint: ep, max: part(ep.most), min: part(ep.core), spare: part(ep.spec.Shared.Buffer)})
+	return share{endpoint: ep, max: part(ep.most), min: part(ep.core), spare: part(ep.spec.Shared.Buffer)}
 }
 
 // checkEndpoints returns what this engine can't do of endpoints.

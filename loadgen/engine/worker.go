@@ -39,6 +39,7 @@ type worker struct {
 
 	talks sync.WaitGroup // conversations
 	turn  int            // of addresses
+	grpc  []grpcConns    // by endpoint
 
 	failures map[string]int64 // of requests, by what was wrong
 
@@ -64,7 +65,7 @@ func newWorker(e *engine, index int) (*worker, error) {
 		}
 	}
 	for i := range e.endpoints {
-		w.transports = append(w.transports, e.endpoints[i].transport(e, w))
+		w.transports = append(w.transports, newTransport(l, e.endpoints[i].shareOf(e, w)))
 	}
 	return w, nil
 }
@@ -163,6 +164,7 @@ func (w *worker) close() {
 	for _, t := range w.transports {
 		t.Close()
 	}
+	w.closeGRPC()
 	w.talks.Wait() // they were given up when their sessions ended, and don't wait for the loop
 	w.e.tell(message{kind: failuresSeen, loop: w.index, failures: w.failures})
 }
