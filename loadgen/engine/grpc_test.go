@@ -140,7 +140,8 @@ func TestGRPC(t *testing.T) {
 			"values go on", clear, "{grpc: {" + unary + ", message: '{\"payload\": {\"body\": \"YWJj\"}}', metadata: {x-me: me}, handler: {message: {json: {query: .username, toVar: me}}}}}, " +
 				"{grpc: {" + unary + ", metadata: {x-me: '${me}2'}, handler: {message: {json: {query: .username, toVar: me2}}}}}, " +
 				"{grpc: {" + unary + ", message: {pattern: '{\"responseStatus\": {\"code\": 5, \"message\": \"${me2}\"}}'}, expectStatus: NOT_FOUND}}",
-			stats.Counts{Requests: 30, Responses: 30}, 2, "",
+			stats.Counts{Requests: 30, Responses: 30},
+			2, "",
 		},
 		{"over TLS", secured, "{grpc: {" + unary + "}}", stats.Counts{Requests: 10, Responses: 10}, 2, ""},
 		{"another status", clear, "{grpc: {" + unary + ", message: '{\"responseStatus\": {\"code\": 14}}'}}", stats.Counts{Requests: 10, Responses: 10, Invalid: 10}, 5, ""},
@@ -148,12 +149,14 @@ func TestGRPC(t *testing.T) {
 		{
 			"many answers", clear, "{grpc: {method: grpc.testing.TestService/StreamingOutputCall, descriptors: shop.pb, message: '{\"responseParameters\": [{\"size\": 3}, {\"size\": 4}]}', " +
 				"handler: {message: {array: {toVar: all, maxSize: 5}}}}}, {getSize: {fromVar: all, toVar: n}}, {breakSequence: {intCondition: {fromVar: n, notEqualTo: 2}}}, {grpc: {" + unary + "}}",
-			stats.Counts{Requests: 20, Responses: 20}, 2, "",
+			stats.Counts{Requests: 20, Responses: 20},
+			2, "",
 		},
 		{
 			"many messages", clear, "{grpc: {method: grpc.testing.TestService/StreamingInputCall, descriptors: shop.pb, messages: ['{\"payload\": {\"body\": \"YWJj\"}}', '{\"payload\": {\"body\": \"YWJj\"}}'], " +
 				"handler: {message: {json: {query: .aggregatedPayloadSize, toVar: sum}}}}}, {breakSequence: {stringCondition: {fromVar: sum, notEqualTo: '6'}}}, {grpc: {" + unary + "}}",
-			stats.Counts{Requests: 20, Responses: 20}, 2, "",
+			stats.Counts{Requests: 20, Responses: 20},
+			2, "",
 		},
 		{"no answer", clear, "{grpc: {" + unary + ", message: '{\"fillUsername\": true}', timeout: 200ms}}", stats.Counts{Requests: 10, Timeouts: 10}, 0, "in time"},
 		{"nobody listens", "http://127.0.0.1:1", "{grpc: {" + unary + "}}", stats.Counts{Requests: 10, Connections: 10}, 0, "refused"},

@@ -76,7 +76,8 @@ func TestTCP(t *testing.T) {
 		{
 			"a line", "{tcp: {connect: ADDRESS, send: \"a\\r\\n\", expect: {until: \"\\r\\n\", contains: a, handle: {store: x}}}}, " +
 				"{tcp: {send: {pattern: \"${x}\"}, expect: {equals: \"ECHO ECHO a\\r\\n\"}, close: true}}",
-			stats.Counts{Requests: 20, Responses: 20}, 10 * (8 + 13), 10 * (3 + 8),
+			stats.Counts{Requests: 20, Responses: 20},
+			10 * (8 + 13), 10 * (3 + 8),
 		},
 		{"a length", "{tcp: {connect: ADDRESS, send: \"abcdef\\r\\n\", expect: {length: 8}}}, {tcp: {expect: {length: 5, equals: \"def\\r\\n\"}}}", stats.Counts{Requests: 20, Responses: 20}, 130, 80},
 		{"until it is closed", "{tcp: {connect: ADDRESS, send: \"a\\r\\nbye\\r\\n\", expect: {closed: true, equals: \"ECHO a\\r\\n\"}}}", stats.Counts{Requests: 10, Responses: 10}, 80, 80},
@@ -177,7 +178,8 @@ func TestWebSocket(t *testing.T) {
 			{
 				"it greets", "{webSocket: {endpoint: shop, connect: /chat, headers: {X-Me: me}, subprotocols: [talk], expect: {equals: welcome me talk}}}, " +
 					"{webSocket: {send: hello, expect: {equals: hello, handle: {store: x}}}}, {webSocket: {send: {pattern: '${x}!', binary: true}, expect: {equals: 'binary hello!'}, close: true}}",
-				stats.Counts{Requests: 30, Responses: 30}, 10 * (15 + 5 + 13), 10 * (5 + 6),
+				stats.Counts{Requests: 30, Responses: 30},
+				10 * (15 + 5 + 13), 10 * (5 + 6),
 			},
 			{"messages before it", "{webSocket: {connect: 'URL/chat', send: hello, expect: {contains: hello, messages: 2}}}", stats.Counts{Requests: 10, Responses: 10}, 140, 50},
 			{"too many before it", "{webSocket: {connect: 'URL/chat', send: hello, expect: hello}}", stats.Counts{Requests: 10, Responses: 10, Invalid: 10}, 90, 50},
