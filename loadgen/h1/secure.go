@@ -195,7 +195,8 @@ func (p *Pool) shaken(c *conn, err error) {
 		c.secure.done = true
 		p.established(c)
 		// What came meanwhile was no event.
-		for !c.closed && c.read() { //nolint:revive // reading is all
+		for again := true; again && !c.closed; {
+			again = c.read()
 		}
 	}
 }

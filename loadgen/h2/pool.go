@@ -2,6 +2,11 @@
 
 package h2
 
+// http.ClientConn, by which this library is to be replaced, says neither how many
+// streams a server allows nor that it goes away, which a pool has to know.
+//
+//lint:file-ignore SA1019 see above
+
 import (
 	"context"
 	"crypto/tls"
@@ -36,7 +41,7 @@ type Pool struct {
 	ready   func(error)
 	stats   h1.Stats
 
-	ctx     context.Context //nolint:containedctx // ends the attempts to connect
+	ctx     context.Context // ends the attempts to connect
 	stop    context.CancelFunc
 	running sync.WaitGroup // streams, and attempts to connect
 }
