@@ -59,6 +59,11 @@ bench: ## run the benchmarks (BENCH=name, BENCHTIME=1s)
 bench-relay: ## measure the relay side by side with other receivers of statsd (BENCHFLAGS='-repeat 1 -realtime')
 	@scripts/bench-relay.sh $(BENCHFLAGS)
 
+.PHONY: bench-scale
+bench-scale: build ## measure a broker with 10 to 3,000 light machines; takes 40 minutes (BENCHFLAGS='-machines 100')
+	@go build -o .build/benchscale ./e2e/benchscale
+	@.build/benchscale $(BENCHFLAGS)
+
 .PHONY: bench-gen
 bench-gen: ## measure the load generator side by side with others (BENCHFLAGS='-repeat 1 -only wrk,loads')
 	@scripts/bench-gen.sh $(BENCHFLAGS)

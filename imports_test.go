@@ -47,7 +47,7 @@ var mayImport = map[string][]string{
 	},
 	"cmd/loads-node": {"relay", "loadgen", "metrics"},
 
-	"e2e":                 {},
+	"e2e":                 {"api", "broker"},
 	"internal/influxtest": {},
 	"internal/source":     {},
 	"internal/waittest":   {},

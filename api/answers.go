@@ -48,6 +48,11 @@ type costAnswer struct {
 	Cost *broker.Cost `json:"cost"`
 }
 
+type budgetAnswer struct {
+	Envelope
+	Budget *broker.Budget `json:"budget"`
+}
+
 type runsAnswer struct {
 	Envelope
 	Runs []Run `json:"runs"`
@@ -106,6 +111,11 @@ type instanceAnswer struct {
 type terminatedAnswer struct {
 	Envelope
 	Terminated []string `json:"terminated"`
+}
+
+type monitorAnswer struct {
+	Envelope
+	Monitor
 }
 
 type linksAnswer struct {

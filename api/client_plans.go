@@ -112,6 +112,28 @@ func (c *Client) PlanCost(ctx context.Context, uuid string) (*broker.Cost, error
 	return a.Cost, err
 }
 
+// ProjectBudget returns what the runs of a project may cost together; nil when
+// that has no limit.
+func (c *Client) ProjectBudget(ctx context.Context, project string) (*broker.Budget, error) {
+	var a budgetAnswer
+	err := c.call(ctx, get(budgetPath(project), nil), &a)
+	return a.Budget, err
+}
+
+// SetMaxCost sets what the runs of a project may cost together, in USD; 0 is no
+// limit.
+func (c *Client) SetMaxCost(ctx context.Context, project string, usd float64) (*broker.Budget, error) {
+	r, err := jsonRequest(http.MethodPut, budgetPath(project), BudgetRequest{MaxUSD: usd})
+	if err != nil {
+		return nil, err
+	}
+	var a budgetAnswer
+	err = c.call(ctx, r, &a)
+	return a.Budget, err
+}
+
+func budgetPath(project string) string { return "/api/project/" + url.PathEscape(project) + "/budget" }
+
 // ReplacePlan gives a plan new fields and steps, from a plan in YAML or JSON.
 // A plan that has been run gives EConflict.
 func (c *Client) ReplacePlan(ctx context.Context, uuid string, data []byte) (Plan, error) {

@@ -114,6 +114,27 @@ func TestClientValidate(t *testing.T) {
 	}
 }
 
+func TestClientSetsBudgets(t *testing.T) {
+	b := mustServe(t, nil)
+	c, ctx := b.client(), t.Context()
+	plan, err := c.Plan(ctx, b.mustPlan())
+	ok(t, err)
+	none, err := c.ProjectBudget(ctx, plan.ProjectUUID)
+	ok(t, err)
+	set, err := c.SetMaxCost(ctx, plan.ProjectUUID, 12.5)
+	ok(t, err)
+	got, err := c.ProjectBudget(ctx, plan.ProjectUUID)
+	ok(t, err)
+	if none != nil || set == nil || got == nil || *got != *set || got.MaxUSD != 12.5 || got.Left() != 12.5 {
+		t.Errorf("got %+v, then %+v and %+v; want none, then 12.5 USD, all of it left", none, set, got)
+	}
+	projects, err := c.Projects(ctx)
+	ok(t, err)
+	if projects[0].MaxCost != 12.5 {
+		t.Errorf("the project has max_cost %v, want 12.5", projects[0].MaxCost)
+	}
+}
+
 func TestClientForks(t *testing.T) {
 	b := mustServe(t, nil)
 	c, ctx := b.client(), t.Context()

@@ -38,6 +38,7 @@ func allCalls() []string {
 		"GET /api/plan/{uuid}/cost",
 		"GET /api/project",
 		"GET /api/project/{uuid}",
+		"GET /api/project/{uuid}/budget",
 		"GET /api/run",
 		"GET /api/run/{uuid}",
 		"GET /api/run/{uuid}/events",
@@ -46,6 +47,7 @@ func allCalls() []string {
 		"GET /api/run/{uuid}/links",
 		"GET /api/run/{uuid}/logs",
 		"GET /api/run/{uuid}/machines",
+		"GET /api/run/{uuid}/monitor",
 		"GET /api/run/{uuid}/plan",
 		"GET /api/run/{uuid}/report",
 		"GET /api/run/{uuid}/series",
@@ -60,6 +62,7 @@ func allCalls() []string {
 		"POST /api/run/{uuid}/fork",
 		"POST /api/validate",
 		"PUT /api/plan/{uuid}",
+		"PUT /api/project/{uuid}/budget",
 	}
 }
 

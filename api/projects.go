@@ -54,6 +54,19 @@ func (s *Server) projectRoutes() {
 		OperationID: "delete-project", Method: http.MethodDelete, Path: "/api/project/{uuid}", Tags: tags,
 		Summary: "Delete a project with its plans and their runs",
 	}, s.deleteProject)
+	register(s, huma.Operation{
+		OperationID: "project-budget", Method: http.MethodGet, Path: "/api/project/{uuid}/budget", Tags: tags,
+		Summary:     "What the runs of a project may cost together within 30 days, and have cost",
+		Description: "Answers a budget of null where there is no limit.",
+	}, s.projectBudget)
+	registerBody(s, huma.Operation{
+		OperationID: "set-project-budget", Method: http.MethodPut, Path: "/api/project/{uuid}/budget", Tags: tags,
+		Summary: "Set what the runs of a project may cost together within 30 days",
+		RequestBody: &huma.RequestBody{
+			Description: "max_usd, in USD; 0 is no limit. It holds for runs under way, too.",
+			Content:     map[string]*huma.MediaType{contentJSON: {Schema: schemaRef("BudgetRequest")}},
+		},
+	}, s.setProjectBudget)
 	registerBody(s, huma.Operation{
 		OperationID: "import", Method: http.MethodPost, Path: "/api/import", Tags: tags,
 		Summary: "Bring a project file, or a file of one plan; projects and plans are matched by name",
@@ -117,6 +130,28 @@ func (s *Server) createProject(ctx context.Context, in *bodyInput) (createdProje
 
 func (s *Server) deleteProject(ctx context.Context, in *uuidInput) (Envelope, error) {
 	return done(), s.broker.DeleteProject(ctx, in.UUID)
+}
+
+func (s *Server) projectBudget(ctx context.Context, in *uuidInput) (budgetAnswer, error) {
+	budget, err := s.broker.ProjectBudget(ctx, in.UUID)
+	return budgetAnswer{done(), budget}, err
+}
+
+func (s *Server) setProjectBudget(ctx context.Context, in *uuidBodyInput) (budgetAnswer, error) {
+	var req struct {
+		MaxUSD *float64 `json:"max_usd"`
+	}
+	if err := readObject(in.RawBody, &req); err != nil {
+		return budgetAnswer{}, err
+	}
+	if req.MaxUSD == nil {
+		return budgetAnswer{}, broker.Errorf(broker.EInvalid, "The body has no max_usd; give USD, or 0 for no limit.")
+	}
+	if _, err := s.broker.SetMaxCost(ctx, in.UUID, *req.MaxUSD); err != nil {
+		return budgetAnswer{}, err
+	}
+	budget, err := s.broker.ProjectBudget(ctx, in.UUID)
+	return budgetAnswer{done(), budget}, err
 }
 
 func (s *Server) importProject(ctx context.Context, in *importInput) (projectAnswer, error) {

@@ -17,7 +17,7 @@ func timeOf(t *time.Time) *Time {
 
 func projectOf(rec broker.ProjectRecord, runs map[string][]broker.Run) Project {
 	p := Project{
-		UUID: rec.Project.UUID, Name: rec.Project.Name, HomePage: rec.Project.HomePage,
+		UUID: rec.Project.UUID, Name: rec.Project.Name, HomePage: rec.Project.HomePage, MaxCost: rec.Project.MaxCost,
 		Plans: make([]Plan, len(rec.Plans)),
 	}
 	for i, plan := range rec.Plans {

@@ -62,7 +62,7 @@ func (s *Server) summary(ctx context.Context, in *uuidInput) (reportAnswer, erro
 	return reportAnswer{done(), Report{
 		SpentUSD: broker.Spent(r.Machines, time.Now()),
 		Run:      runWithPlan(r.Run), Machines: machinesOf(r.Run, r.Machines), Summary: r.Summary, Hosts: r.Hosts, Ledger: r.Ledger,
-		Influx: influx,
+		Influx: influx, Archive: r.Archive,
 	}}, err
 }
 

@@ -105,6 +105,7 @@ func (s *Server) routes() {
 	s.runRoutes()
 	s.resultRoutes()
 	s.elsewhereRoutes()
+	s.monitorRoutes()
 	s.eventRoutes()
 	s.logRoutes()
 	s.junitRoutes()
@@ -117,7 +118,7 @@ func (s *Server) describe() error {
 	doc := s.api.OpenAPI()
 	schemas := doc.Components.Schemas
 	for _, t := range []reflect.Type{
-		reflect.TypeFor[Failure](), reflect.TypeFor[ForkRequest](), reflect.TypeFor[LogLine](), reflect.TypeFor[Event](),
+		reflect.TypeFor[Failure](), reflect.TypeFor[ForkRequest](), reflect.TypeFor[BudgetRequest](), reflect.TypeFor[LogLine](), reflect.TypeFor[Event](),
 		reflect.TypeFor[strategies.Project](), reflect.TypeFor[strategies.Plan](),
 	} {
 		schemas.Schema(t, true, t.Name())

@@ -60,6 +60,13 @@ type Project struct {
 	Name     string `json:"name"`
 	HomePage string `json:"home_page"`
 	Plans    []Plan `json:"plans"`
+
+	MaxCost float64 `json:"max_cost,omitempty" doc:"What rented machines of all its runs may cost together within 30 days, in USD; 0 is no limit."`
+}
+
+// BudgetRequest says what the runs of a project may cost together.
+type BudgetRequest struct {
+	MaxUSD float64 `json:"max_usd" doc:"In USD, within 30 days; 0 is no limit."`
 }
 
 // Plan is a plan with its steps and runs.
@@ -242,6 +249,8 @@ type Report struct {
 	SpentUSD float64               `json:"spent_usd,omitempty" doc:"What rented machines have cost until now, by their pools' prices."`
 	// Influx is set when the run's metrics go to InfluxDB too.
 	Influx *Exported `json:"influx,omitempty"`
+	// Archive is set when the run is archived, or is to be.
+	Archive *broker.Archive `json:"archive,omitempty"`
 }
 
 // Exported says how far a run's metrics have come in InfluxDB.

@@ -19,8 +19,8 @@ const askEvery = time.Second
 // seenEvery is the time between two looks at what EC2 has just made.
 const seenEvery = 500 * time.Millisecond
 
-// Acquire launches a machine for each request, or finds the one that was, and
-// returns when their Docker answers. Where one zone or type has no room, and
+// Acquire launches a machine for each request, or finds the one that was, or
+// takes an idle one, and returns when their Docker answers. Where one zone or type has no room, and
 // where a machine does not come up, it tries others. A machine that is up
 // before the others is kept alive meanwhile.
 func (p *Pool) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]broker.Machine, error) {
@@ -59,6 +59,15 @@ func (p *Pool) keepAlive(ctx context.Context, m broker.Machine, token string) {
 func (p *Pool) acquire(ctx context.Context, req broker.MachineRequest) (broker.Machine, error) {
 	r := p.in(req.Region)
 	e := p.ledger.open(req, r.name)
+	if rec := e.read(); rec.Launch == nil && len(rec.Tried) == 0 {
+		idle, err := p.reuse(ctx, r, req)
+		if err != nil {
+			return broker.Machine{}, err
+		}
+		if idle != nil {
+			e = idle
+		}
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return broker.Machine{}, &broker.Error{Code: broker.EUnavailable, Message: "asking EC2 for machines was given up", Err: err}
@@ -77,8 +86,13 @@ func (p *Pool) acquire(ctx context.Context, req broker.MachineRequest) (broker.M
 				continue
 			}
 		}
-		why := p.awaitUp(ctx, r, e)
+		getReady := p.awaitUp
+		if e.read().Fitting {
+			getReady = p.fit
+		}
+		why := getReady(ctx, r, e)
 		if why == nil {
+			p.images.note(p.cfg.Standby, e.read())
 			return p.machine(ctx, e.read())
 		}
 		if ctx.Err() != nil {
@@ -107,8 +121,13 @@ func (p *Pool) giveUp(ctx context.Context, r *region, e *entry, why error) error
 		return err
 	}
 	return e.update(func(rec *record) {
-		rec.Tried = append(rec.Tried, attempt{rec.At, outcomeUnknown, fmt.Sprintf("%s (%v) %s", rec.Instance, rec.At, why)})
+		k := outcomeUnknown
+		if rec.Fitting {
+			k = notFit
+		}
+		rec.Tried = append(rec.Tried, attempt{rec.At, k, fmt.Sprintf("%s (%v) %s", rec.Instance, rec.At, why)})
 		rec.Launch, rec.Instance, rec.Private, rec.Public = nil, "", "", ""
+		rec.Taken, rec.Fitting = time.Time{}, false
 	})
 }
 
@@ -233,7 +252,7 @@ const greetLimit = 10 * time.Second
 
 // endpoint is how to reach the machine.
 func (p *Pool) endpoint(rec record) (broker.Endpoint, error) {
-	return p.trust.Endpoint(rec.Authority, rec.Request.Token, p.reachedAt(rec))
+	return p.trust.Endpoint(rec.Authority, rec.name(), p.reachedAt(rec))
 }
 
 // reachedAt is the address that the broker talks to.
@@ -261,6 +280,9 @@ func (p *Pool) machine(ctx context.Context, rec record) (broker.Machine, error) 
 	m := broker.Machine{
 		Pool: Name, ProviderID: providerID(rec.Region, rec.Instance), Address: rec.Private, PublicIP: rec.Public, Endpoint: ep,
 		Region: rec.Region, Type: rec.At.Type, Spot: rec.At.Spot, LaunchedAt: sdk.Time(rec.Asked),
+	}
+	if !rec.Taken.IsZero() { // it costs this run only from then on
+		m.LaunchedAt = sdk.Time(rec.Taken)
 	}
 	if m.PublicIP == "" {
 		m.PublicIP = rec.Private

@@ -36,21 +36,19 @@ const bootTries = 3
 const fullFor = time.Minute
 
 // choices lists all choices of a request in the order to try: spot before on
-// demand, the types as they were given, and zone after zone. All machines of a
-// run begin with the same zone, so that their traffic stays in it.
-func choices(req broker.MachineRequest, subnets []types.Subnet, offered func(name string) []string) []choice {
+// demand, the types as they were given, and zone after zone from home on.
+func choices(req broker.MachineRequest, subnets []types.Subnet, home string, offered func(name string) []string) []choice {
 	var out []choice
 	spots := map[strategies.Spot][]bool{strategies.SpotPrefer: {true, false}, strategies.SpotOnly: {true}}[req.Spot]
 	if spots == nil {
 		spots = []bool{false}
 	}
-	first := fnv.New32a()
-	_, _ = first.Write([]byte(req.RunUUID)) // which never fails
+	first := max(0, slices.IndexFunc(subnets, func(s types.Subnet) bool { return sdk.ToString(s.AvailabilityZone) == home }))
 	for _, spot := range spots {
-		for _, name := range append([]string{req.Type}, req.Alternatives...) {
+		for _, name := range typesOf(req) {
 			zones := offered(name)
 			for i := range subnets {
-				zone := sdk.ToString(subnets[(int(first.Sum32()%uint32(len(subnets)))+i)%len(subnets)].AvailabilityZone)
+				zone := sdk.ToString(subnets[(first+i)%len(subnets)].AvailabilityZone)
 				if slices.Contains(zones, zone) {
 					out = append(out, choice{name, zone, spot})
 				}
@@ -60,18 +58,25 @@ func choices(req broker.MachineRequest, subnets []types.Subnet, offered func(nam
 	return out
 }
 
+// byChance is a zone that is the same for all machines of a run.
+func byChance(run string, subnets []types.Subnet) string {
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(run)) // which never fails
+	return sdk.ToString(subnets[sum.Sum32()%uint32(len(subnets))].AvailabilityZone)
+}
+
 // choose returns the next choice for the record; an error says why there is
 // none left.
-func (r *region) choose(ctx context.Context, rec record, subnets []types.Subnet) (choice, error) {
+func (r *region) choose(ctx context.Context, rec record, subnets []types.Subnet, home string) (choice, error) {
 	req := rec.Request
 	known := map[string][]string{}
 	var wrong []error
-	for _, name := range append([]string{req.Type}, req.Alternatives...) {
+	for _, name := range typesOf(req) {
 		t, err := r.machineType(ctx, name)
 		known[name] = t.zones
 		wrong = append(wrong, err)
 	}
-	all := choices(req, subnets, func(name string) []string { return known[name] })
+	all := choices(req, subnets, home, func(name string) []string { return known[name] })
 	if len(all) == 0 {
 		if err := summary(wrong); err != nil {
 			return choice{}, err

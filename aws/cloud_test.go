@@ -48,6 +48,8 @@ type cloud struct {
 
 	mu       sync.Mutex
 	renewals map[string][]string // lines of leases, by private address
+	docks    map[string]*dock    // likewise
+	dialled  *process            // that is killed at a call of an engine, if not nil
 }
 
 // quick is a drill without delays but what lets machines be seen pending.
@@ -60,7 +62,7 @@ func quick() ec2sim.Drill {
 
 func startCloud(t *testing.T, drill ec2sim.Drill) *cloud {
 	t.Helper()
-	c := &cloud{t: t, host: ec2sim.NewNoMachines(), renewals: map[string][]string{}}
+	c := &cloud{t: t, host: ec2sim.NewNoMachines(), renewals: map[string][]string{}, docks: map[string]*dock{}}
 	sim, err := ec2sim.New(ec2sim.Config{
 		Host: c.host, Drill: drill, Dir: t.TempDir(), AdminToken: "a token",
 		Keys: map[string]ec2sim.Key{"AKIASIMULATED0000000": {Secret: "a secret", Account: "123456789012"}},
@@ -154,6 +156,9 @@ type engine struct {
 func (e *engine) Close() error { return nil }
 
 func (e *engine) machine() (*ec2sim.NoMachine, string, error) {
+	if k := e.cloud.dialled; k != nil {
+		k.call()
+	}
 	for _, m := range e.cloud.sim.Machines() {
 		if m.State != "running" || e.address != m.PublicIP && e.address != m.PrivateIP {
 			continue
@@ -171,7 +176,7 @@ func (e *engine) machine() (*ec2sim.NoMachine, string, error) {
 }
 
 func (e *engine) Info(context.Context) (broker.EngineInfo, error) {
-	m, _, err := e.machine()
+	m, private, err := e.machine()
 	if err != nil {
 		return broker.EngineInfo{}, err
 	}
@@ -182,7 +187,7 @@ func (e *engine) Info(context.Context) (broker.EngineInfo, error) {
 	if err := verify(p.Server, e.name); err != nil {
 		return broker.EngineInfo{}, err
 	}
-	return broker.EngineInfo{Version: "20.10"}, nil
+	return broker.EngineInfo{Version: "20.10", Offset: e.offset(private)}, nil
 }
 
 func (e *engine) EnsureNodeImage(context.Context) (string, error) {
@@ -195,9 +200,13 @@ func (e *engine) Create(_ context.Context, spec broker.ContainerSpec) (string, e
 	if err != nil {
 		return "", err
 	}
+	d := e.cloud.dock(private)
 	e.cloud.mu.Lock()
 	defer e.cloud.mu.Unlock()
-	e.cloud.renewals[private] = append(e.cloud.renewals[private], string(spec.Files[boot.LeaseFile]))
+	if line := spec.Files[boot.LeaseFile]; line != nil {
+		e.cloud.renewals[private] = append(e.cloud.renewals[private], string(line))
+	}
+	d.put(broker.Container{ID: spec.Name, Name: spec.Name, Labels: spec.Labels, State: "created"})
 	return spec.Name, nil
 }
 

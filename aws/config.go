@@ -64,9 +64,17 @@ type Config struct {
 	// From are the addresses that machines see the broker come from; none is
 	// to find out.
 	From []netip.Prefix
+	// Users are the addresses of people who may reach the private ports of
+	// machines, besides the broker.
+	Users []netip.Prefix
 
 	// Lease is how long a machine lives without renewal; 0 is 10 minutes.
 	Lease time.Duration
+	// Idle is how long a machine that is given back is kept for the next run; 0
+	// ends machines with their run. Tend sees to those that are kept.
+	Idle time.Duration
+	// Standby are the machines that are kept ready at all times.
+	Standby []Standby
 	// BootLimit is how long a machine may take from its launch until its
 	// Docker answers; 0 is 5 minutes.
 	BootLimit time.Duration
@@ -87,6 +95,8 @@ type Pool struct {
 	// ownFroms is what was found out for Config.From: it may change while a
 	// broker runs.
 	ownFroms known[[]netip.Prefix]
+
+	images lastImages // of runs, for machines that stand by
 
 	mu      sync.Mutex
 	regions map[string]*region

@@ -4,5 +4,6 @@
 // token that makes the same call the same machine however often it is made. A
 // machine is found again by its tags, which the launching call puts on. It
 // lives on a lease (see aws/boot), answers the broker alone (see aws/trust),
-// and has no key to the account.
+// and has no key to the account. One that a run gives back may be kept for the
+// next: see idle.go.
 package aws

@@ -22,6 +22,7 @@ const (
 	refusedUnseen              // what was just made is not known everywhere yet
 	refusedDenied              // the credentials don't allow it
 	refusedWrong               // the request is wrong
+	notFit                     // an idle machine is of no use to another run
 )
 
 // kinds are the codes of EC2's errors that need their own treatment.

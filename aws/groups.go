@@ -23,7 +23,8 @@ const whoAmI = "https://checkip.amazonaws.com"
 
 // A group is the security group of a run in a region. It admits the broker to
 // the machines' Docker and to the ports that steps publish, and the run's own
-// machines to these ports; nothing else.
+// machines to these ports; nothing else. A machine with private ports is in a
+// group of its own, which admits the broker and the users to these.
 type group struct {
 	turn     turn // for what follows
 	id       string
@@ -34,12 +35,22 @@ type group struct {
 type rule struct {
 	port     int
 	protocol string
-	from     netip.Prefix // not valid: the run's own machines
+	from     netip.Prefix // not valid: the run's own machines in the region
 }
 
 // groupName is a name that only the run has. There can be one of it in a VPC,
 // so that making it twice makes it once.
-func groupName(req broker.MachineRequest) string { return "loads-" + req.BrokerID + "-" + req.RunUUID }
+func groupName(req broker.MachineRequest) string {
+	return "loads-" + req.BrokerID + "-" + groupKey(req)
+}
+
+// groupKey names the groups of a run.
+func groupKey(req broker.MachineRequest) string {
+	if len(req.Private) > 0 {
+		return req.RunUUID + "-private"
+	}
+	return req.RunUUID
+}
 
 // group makes the run's security group, or finds it, and has it admit what the
 // request needs.
@@ -48,11 +59,17 @@ func (p *Pool) group(ctx context.Context, r *region, req broker.MachineRequest, 
 	if err != nil {
 		return "", err
 	}
+	return r.admitting(ctx, req, subnets, append(rulesFor(req.Ports, froms), privateRules(req.Private, froms, p.cfg.Users)...))
+}
+
+// admitting makes the run's security group, or finds it, and has it admit what
+// the rules say besides what it admits already.
+func (r *region) admitting(ctx context.Context, req broker.MachineRequest, subnets []types.Subnet, rules []rule) (id string, err error) {
 	r.mu.Lock()
-	g := r.groups[req.RunUUID]
+	g := r.groups[groupKey(req)]
 	if g == nil {
 		g = &group{}
-		r.groups[req.RunUUID] = g
+		r.groups[groupKey(req)] = g
 	}
 	r.mu.Unlock()
 	if err := g.turn.take(ctx); err != nil {
@@ -65,23 +82,19 @@ func (p *Pool) group(ctx context.Context, r *region, req broker.MachineRequest, 
 		}
 		g.admitted = nil
 	}
-	for _, want := range rulesFor(req.Ports, froms) {
-		if slices.Contains(g.admitted, want) {
-			continue
-		}
-		if err := r.admit(ctx, g.id, want); err != nil {
-			return "", err
-		}
-		g.admitted = append(g.admitted, want)
+	missing := slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return slices.Contains(g.admitted, r) })
+	if err := r.admit(ctx, g.id, missing); err != nil {
+		return "", err
 	}
+	g.admitted = append(g.admitted, missing...)
 	return g.id, nil
 }
 
 // forgetGroup has the run's group looked for again: it seems to be gone.
-func (r *region) forgetGroup(run string) {
+func (r *region) forgetGroup(req broker.MachineRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.groups, run)
+	delete(r.groups, groupKey(req))
 }
 
 func rulesFor(ports []strategies.Port, froms []netip.Prefix) []rule {
@@ -93,6 +106,19 @@ func rulesFor(ports []strategies.Port, froms []netip.Prefix) []rule {
 		out = append(out, rule{port.Host, port.Protocol, netip.Prefix{}})
 		for _, from := range froms { // which looks whether a step is ready
 			out = append(out, rule{port.Host, port.Protocol, from})
+		}
+	}
+	return out
+}
+
+// privateRules admit the broker and the users to ports, and nobody else.
+func privateRules(ports []int, froms, users []netip.Prefix) []rule {
+	var out []rule
+	for _, port := range ports {
+		for _, from := range slices.Concat(froms, users) {
+			if want := (rule{port, "tcp", from}); !slices.Contains(out, want) {
+				out = append(out, want)
+			}
 		}
 	}
 	return out
@@ -127,28 +153,48 @@ func (r *region) makeGroup(ctx context.Context, req broker.MachineRequest, vpc s
 	}
 }
 
-// admit has the group admit the source of the rule to its port.
-func (r *region) admit(ctx context.Context, id string, want rule) error {
+// admit has the group admit what the rules say, by one call unless it admits
+// some of it already.
+func (r *region) admit(ctx context.Context, id string, rules []rule) error {
+	if len(rules) == 0 {
+		return nil
+	}
+	err := seen(ctx, func() error {
+		in := &ec2.AuthorizeSecurityGroupIngressInput{GroupId: sdk.String(id)}
+		for _, want := range rules {
+			in.IpPermissions = append(in.IpPermissions, permission(id, want))
+		}
+		_, err := r.ec2.AuthorizeSecurityGroupIngress(ctx, in)
+		if err == nil || codeOf(err) == "InvalidPermission.Duplicate" && len(rules) == 1 {
+			return nil
+		}
+		return failed("admit the broker and the run's machines in a security group", err)
+	})
+	if len(rules) == 1 || codeOf(err) != "InvalidPermission.Duplicate" {
+		return err
+	}
+	for _, want := range rules {
+		if err := r.admit(ctx, id, []rule{want}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// permission is a rule as EC2 has it.
+func permission(group string, want rule) types.IpPermission {
 	p := types.IpPermission{
 		IpProtocol: sdk.String(want.protocol), FromPort: sdk.Int32(int32(want.port)), ToPort: sdk.Int32(int32(want.port)),
 	}
 	switch {
 	case !want.from.IsValid():
-		p.UserIdGroupPairs = []types.UserIdGroupPair{{GroupId: sdk.String(id), Description: sdk.String("machines of the run")}}
+		p.UserIdGroupPairs = []types.UserIdGroupPair{{GroupId: sdk.String(group), Description: sdk.String("machines of the run")}}
 	case want.from.Addr().Is4():
-		p.IpRanges = []types.IpRange{{CidrIp: sdk.String(want.from.String()), Description: sdk.String("the broker")}}
+		p.IpRanges = []types.IpRange{{CidrIp: sdk.String(want.from.String()), Description: sdk.String("the broker, its users, or a machine of the run")}}
 	default:
-		p.Ipv6Ranges = []types.Ipv6Range{{CidrIpv6: sdk.String(want.from.String()), Description: sdk.String("the broker")}}
+		p.Ipv6Ranges = []types.Ipv6Range{{CidrIpv6: sdk.String(want.from.String()), Description: sdk.String("the broker, its users, or a machine of the run")}}
 	}
-	return seen(ctx, func() error {
-		_, err := r.ec2.AuthorizeSecurityGroupIngress(ctx, &ec2.AuthorizeSecurityGroupIngressInput{
-			GroupId: sdk.String(id), IpPermissions: []types.IpPermission{p},
-		})
-		if err == nil || codeOf(err) == "InvalidPermission.Duplicate" {
-			return nil
-		}
-		return failed("admit the broker and the run's machines in a security group", err)
-	})
+	return p
 }
 
 // froms are the addresses that machines see the broker come from.

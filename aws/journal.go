@@ -24,8 +24,25 @@ type journal struct {
 	runs    map[string]made // those that were asked for since the start
 }
 
-// made are the ids of the machines that were launched for a run, by region.
-type made map[string][]string
+// made are the machines that a run has had, by region.
+type made map[string]had
+
+// had are the ids of the machines that were launched for a run in a region, and
+// of those that it took over from another.
+type had struct{ Launched, Reused []string }
+
+// UnmarshalJSON also reads what was written before machines were used again: a
+// list of those launched.
+func (h *had) UnmarshalJSON(data []byte) error {
+	if json.Unmarshal(data, &h.Launched) == nil {
+		return nil
+	}
+	type plain had
+	return json.Unmarshal(data, (*plain)(h))
+}
+
+// ids are all machines that the run has had in the region.
+func (h had) ids() []string { return slices.Concat(h.Launched, h.Reused) }
 
 // runKept is how long the journal knows a run after its last launch.
 const runKept = 90 * 24 * time.Hour
@@ -105,27 +122,48 @@ func (j *journal) seeLocked(region string) error {
 	return nil
 }
 
+// noteHad keeps, on disk, that the run of a record has had its machine.
+func (j *journal) noteHad(rec record) error {
+	if rec.Taken.IsZero() {
+		return j.note(rec.Request.RunUUID, rec.Region, rec.Instance)
+	}
+	return j.noteReused(rec.Request.RunUUID, rec.Region, rec.Instance)
+}
+
 // note keeps, on disk, that the machine was launched for the run in the region;
 // without one, that something is about to be made there.
 func (j *journal) note(run, region, machine string) error {
+	return j.change(run, region, func(h *had) *[]string { return &h.Launched }, machine)
+}
+
+// noteReused keeps, on disk, that the run takes the machine over.
+func (j *journal) noteReused(run, region, machine string) error {
+	return j.change(run, region, func(h *had) *[]string { return &h.Reused }, machine)
+}
+
+func (j *journal) change(run, region string, list func(*had) *[]string, machine string) error {
+	if run == standbyRun {
+		return j.see(region) // there is no receipt for it
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.seeLocked(region); err != nil {
 		return err
 	}
-	had, err := j.load(run)
+	all, err := j.load(run)
 	if err != nil {
 		return err
 	}
-	ids, there := had[region]
-	if there && (machine == "" || slices.Contains(ids, machine)) {
+	h, there := all[region]
+	if there && (machine == "" || slices.Contains(h.ids(), machine)) {
 		return nil
 	}
-	next := maps.Clone(had)
+	next := maps.Clone(all)
 	if machine != "" {
-		ids = append(slices.Clone(ids), machine)
+		ids := list(&h)
+		*ids = append(slices.Clone(*ids), machine)
 	}
-	next[region] = ids
+	next[region] = h
 	if err := writeJSON(j.file(run), next); err != nil {
 		return err
 	}
@@ -133,7 +171,7 @@ func (j *journal) note(run, region, machine string) error {
 	return nil
 }
 
-// of returns what was launched for the run.
+// of returns what the run has had.
 func (j *journal) of(run string) (made, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

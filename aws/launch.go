@@ -31,7 +31,7 @@ func (p *Pool) plan(ctx context.Context, r *region, e *entry) error {
 		return err
 	}
 	rec := e.read()
-	at, err := r.choose(ctx, rec, subnets)
+	at, err := r.choose(ctx, rec, subnets, p.home(r, rec.Request, subnets))
 	if err != nil {
 		return err
 	}
@@ -57,14 +57,18 @@ func (p *Pool) plan(ctx context.Context, r *region, e *entry) error {
 	asked := time.Now().UTC()
 	life := cmp.Or(rec.Request.Life, defaultLife) + p.cfg.BootLimit
 	ends := asked.Add(life)
-	data, err := p.userData(rec.Request.Token, life, ends)
+	until := ends
+	if p.keepsAny() {
+		until = ends.Add(reuseFor)
+	}
+	data, err := p.userData(rec.Request.Token, life, until)
 	if err != nil {
 		return err
 	}
 	in := p.input(rec, at, img, subnetIn(subnets, at.Zone), group, data, ends)
 	return e.update(func(rec *record) {
 		rec.Launch, rec.At, rec.Asked, rec.Ends = in, at, asked, ends
-		rec.Authority, rec.Seq, rec.Term = p.trust.ID(), 0, 0
+		rec.Authority, rec.Name, rec.Until, rec.Seq, rec.Term = p.trust.ID(), rec.Request.Token, until, 0, 0
 		rec.Instance, rec.Private, rec.Public = "", "", ""
 	})
 }
@@ -78,10 +82,11 @@ func subnetIn(subnets []types.Subnet, zone string) string {
 	return ""
 }
 
-// userData is what the machine is told; its key pair is made here and nowhere
-// else. A lease that is longer than the term would say nothing.
-func (p *Pool) userData(token string, life time.Duration, ends time.Time) ([]byte, error) {
-	server, err := p.trust.Mint(token, ends.Add(boot.Overrun))
+// userData is what the machine is told; its key pair, which is good until the
+// time given, is made here and nowhere else. A lease that is longer than the term
+// would say nothing.
+func (p *Pool) userData(token string, life time.Duration, until time.Time) ([]byte, error) {
+	server, err := p.trust.Mint(token, until.Add(boot.Overrun))
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +158,7 @@ func (p *Pool) launch(ctx context.Context, r *region, e *entry) (again bool, err
 		if err == nil {
 			id := sdk.ToString(out.Instances[0].InstanceId)
 			p.log.Info("launched a machine", "machine", id, "at", rec.At, "region", rec.Region, "run", rec.Request.RunUUID)
-			if err := e.update(func(rec *record) { rec.Instance = id }); err != nil {
+			if err := e.update(func(rec *record) { rec.Instance, rec.Launch = id, answered(rec.Launch) }); err != nil {
 				return false, err
 			}
 			return false, p.journal.note(rec.Request.RunUUID, r.name, id)
@@ -175,9 +180,20 @@ func (p *Pool) launch(ctx context.Context, r *region, e *entry) (again bool, err
 	}
 }
 
+// answered is what is kept of a call that EC2 has answered: not the user data with
+// the machine's key, which is of no use any more.
+func answered(in *ec2.RunInstancesInput) *ec2.RunInstancesInput {
+	kept := *in
+	kept.UserData = nil
+	return &kept
+}
+
 // refused deals with a launch that was refused: nothing was made.
 func (p *Pool) refused(ctx context.Context, r *region, e *entry, k kind, cause error) (again bool, err error) {
 	rec := e.read()
+	if k == refusedQuota && rec.Request.RunUUID != standbyRun && p.makeRoom(ctx, r, rec.Asked) {
+		return true, e.update(func(rec *record) { rec.Launch = nil })
+	}
 	p.log.Info("EC2 refused a machine", "at", rec.At, "region", rec.Region, "code", codeOf(cause))
 	reason := fmt.Sprintf("%v: %s", rec.At, codeOf(cause))
 	err = e.update(func(rec *record) {
@@ -188,7 +204,7 @@ func (p *Pool) refused(ctx context.Context, r *region, e *entry, k kind, cause e
 	case err != nil:
 		return false, err
 	case k == refusedUnseen && unseen(e.read().Tried) < unseenTries:
-		r.forgetGroup(rec.Request.RunUUID) // made a moment ago, or gone
+		r.forgetGroup(rec.Request) // made a moment ago, or gone
 		sleep(ctx, seenEvery)
 		return true, nil
 	case k == refusedFull, k == refusedQuota, k == refusedSpot:

@@ -30,18 +30,24 @@ func (p *Pool) renewByItself(ctx context.Context, m broker.Machine) error {
 	if entry == nil {
 		return nil // given back meanwhile
 	}
-	engine, err := p.dial(entry.read())
+	return p.renewEntry(ctx, entry)
+}
+
+// anyLife leaves the end of a term where it is.
+const anyLife = 10 * 365 * 24 * time.Hour
+
+// renewEntry renews the lease, for the term that the machine is in by then,
+// through an engine opened for it.
+func (p *Pool) renewEntry(ctx context.Context, e *entry) error {
+	engine, err := p.dial(e.read())
 	if err != nil {
 		return err
 	}
 	defer engine.Close()
-	return p.renew(ctx, entry, engine, time.Until(entry.read().Ends))
+	return p.renew(ctx, e, engine, anyLife)
 }
 
 func (p *Pool) renew(ctx context.Context, e *entry, engine broker.Engine, life time.Duration) error {
-	if _, err := engine.EnsureNodeImage(ctx); err != nil {
-		return err
-	}
 	now := time.Now()
 	err := e.update(func(rec *record) {
 		rec.Seq++
@@ -60,6 +66,14 @@ func (p *Pool) renew(ctx context.Context, e *entry, engine broker.Engine, life t
 	spec, err := boot.LeaseContainer(leaseName, map[string]string{broker.LabelBroker: rec.Request.BrokerID},
 		boot.Renewal{Term: rec.Term, Seq: rec.Seq, Lease: whole(p.cfg.Lease), End: whole(left)})
 	if err != nil {
+		return err
+	}
+	_, err = engine.Create(ctx, spec)
+	if broker.CodeOf(err) != broker.ENotFound {
+		return err
+	}
+	// The machine does not have the image yet, or not any more.
+	if _, err := engine.EnsureNodeImage(ctx); err != nil {
 		return err
 	}
 	_, err = engine.Create(ctx, spec)

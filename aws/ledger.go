@@ -1,9 +1,11 @@
 package aws
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,18 +19,21 @@ import (
 )
 
 // A record is all that is kept of a machine, from before it is launched until
-// it is given back. It is the only place where its key is, besides the machine.
+// it is given back.
 type record struct {
 	Request broker.MachineRequest
 	Region  string
 	// Launch is the call that makes the machine, as it is or will be made; nil
-	// when none is under way.
+	// when none is under way. It has the machine's key, which is nowhere else but
+	// on the machine. Once EC2 has answered, it is kept without the user data.
 	Launch *ec2.RunInstancesInput `json:",omitempty"`
 	At     choice                 // where Launch is to
 	// Asked is when Launch was first written.
 	Asked time.Time
-	// Authority signed the machine's certificate.
-	Authority string
+	// Authority signed the machine's certificate, which is for Name and lasts
+	// until Until: a machine that is used again keeps it.
+	Authority, Name string
+	Until           time.Time
 	// Ends is when the machine's term ends.
 	Ends time.Time
 	// Instance is EC2's id of the machine; empty until EC2 has told it.
@@ -38,7 +43,17 @@ type record struct {
 	Seq, Term uint64
 	// Tried are the launches that came to nothing.
 	Tried []attempt
+	// Idle is since when the machine is kept for the next run; Request is still
+	// that of the last one. Zero means that it is in use.
+	Idle time.Time `json:",omitzero"`
+	// Taken is when Request took the machine over, if another had it before, and
+	// Fitting says that it is not ready for Request yet.
+	Taken   time.Time `json:",omitzero"`
+	Fitting bool      `json:",omitempty"`
 }
+
+// name is the name in the machine's certificate.
+func (rec record) name() string { return cmp.Or(rec.Name, rec.Request.Token) }
 
 // An attempt is a launch that came to nothing, and why.
 type attempt struct {
@@ -53,6 +68,7 @@ type ledger struct {
 
 	mu      sync.Mutex
 	entries map[string]*entry // by token
+	idle    map[*entry]bool   // those whose machine is kept for the next run
 }
 
 // An entry is one record of a ledger.
@@ -61,13 +77,16 @@ type entry struct {
 	mu   sync.Mutex
 	rec  record
 	gone bool
+
+	// What follows is under the ledger's lock.
+	held bool // by whoever changes what the machine is for, or ends it
 }
 
 // suffix ends the names of files of records; those being written have another.
 const suffix = ".json"
 
 func openLedger(dir string) (*ledger, error) {
-	l := &ledger{dir: dir, entries: map[string]*entry{}}
+	l := &ledger{dir: dir, entries: map[string]*entry{}, idle: map[*entry]bool{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open ledger of machines: %w", err)
 	}
@@ -90,7 +109,10 @@ func openLedger(dir string) (*ledger, error) {
 		if err := json.Unmarshal(data, &e.rec); err != nil {
 			return nil, fmt.Errorf("read record of machine %s: %w", token, err)
 		}
-		l.entries[token] = e
+		l.entries[cmp.Or(e.rec.Request.Token, token)] = e
+		if !e.rec.Idle.IsZero() {
+			l.idle[e] = true
+		}
 	}
 	return l, nil
 }
@@ -120,13 +142,20 @@ func (l *ledger) open(req broker.MachineRequest, region string) *entry {
 
 // remove forgets the machine of the token.
 func (l *ledger) remove(token string) error {
-	l.mu.Lock()
-	e := l.entries[token]
-	delete(l.entries, token)
-	l.mu.Unlock()
-	if e == nil {
-		return nil
+	if e := l.get(token); e != nil {
+		return l.drop(e)
 	}
+	return nil
+}
+
+// drop forgets the entry.
+func (l *ledger) drop(e *entry) error {
+	l.mu.Lock()
+	if token := e.read().Request.Token; l.entries[token] == e {
+		delete(l.entries, token)
+	}
+	delete(l.idle, e)
+	l.mu.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.gone = true
@@ -136,19 +165,42 @@ func (l *ledger) remove(token string) error {
 	return nil
 }
 
+// list returns the entries.
+func (l *ledger) list() []*entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.entries))
+}
+
 // all returns copies of the records.
 func (l *ledger) all() []record {
-	l.mu.Lock()
-	entries := make([]*entry, 0, len(l.entries))
-	for _, e := range l.entries {
-		entries = append(entries, e)
-	}
-	l.mu.Unlock()
 	var out []record
-	for _, e := range entries {
+	for _, e := range l.list() {
 		out = append(out, e.read())
 	}
 	return out
+}
+
+// byInstance returns copies of the records of machines that were launched, by
+// EC2's ids.
+func (l *ledger) byInstance() map[string]record {
+	out := map[string]record{}
+	for _, rec := range l.all() {
+		if rec.Instance != "" {
+			out[rec.Instance] = rec
+		}
+	}
+	return out
+}
+
+// of returns the entry of the instance; nil if there is none.
+func (l *ledger) of(instance string) *entry {
+	for _, e := range l.list() {
+		if e.read().Instance == instance {
+			return e
+		}
+	}
+	return nil
 }
 
 // ranOutFor is how long after its term's end a machine is surely gone.

@@ -4,15 +4,22 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/loads/loads/aws"
 	"github.com/loads/loads/aws/boot"
+	"github.com/loads/loads/aws/ec2sim"
 	"github.com/loads/loads/aws/trust"
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/internal/waittest"
+	"github.com/loads/loads/strategies"
 )
 
 // verify checks the machine's certificate as the broker's client does.
@@ -120,6 +127,36 @@ func (c *cloud) asToldTo(t *testing.T, id string) {
 	}
 }
 
+// Private ports are for the broker and its users: not for machines of the run,
+// not even when these publish the same port.
+func TestPool_AdmitsOnlyTheBrokerAndUsersToPrivatePorts(t *testing.T) {
+	t.Parallel()
+	c := startCloud(t, quick())
+	p := c.open(t.TempDir(), func(cfg *aws.Config) { cfg.Users = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")} })
+	other := c.acquire(p, requests(1, func(r *broker.MachineRequest) {
+		r.Ports = []strategies.Port{{Container: 8086, Host: 8086, Protocol: "tcp"}}
+	}))
+	got := c.acquire(p, requests(1, func(r *broker.MachineRequest) {
+		r.Token, r.Step, r.Ports, r.Private = "monitor", 1, nil, []int{8086, 3000}
+	}))
+	_, _, rules := c.host.Machine(filepath.Base(got[0].ProviderID)).State()
+	admitted := map[string]bool{}
+	for _, r := range rules {
+		if !r.Egress {
+			admitted[fmt.Sprint(r.FromPort, "-", r.ToPort, " ", r.Peer, " ", r.Group)] = true
+		}
+	}
+	want := map[string]bool{}
+	for _, at := range []string{"2376-2376 198.51.100.7/32 ", "8086-8086 198.51.100.7/32 ", "8086-8086 203.0.113.0/24 ", "3000-3000 198.51.100.7/32 ", "3000-3000 203.0.113.0/24 "} {
+		want[at] = true
+	}
+	if !maps.Equal(admitted, want) {
+		t.Errorf("admitted are %v, want %v", admitted, want)
+	}
+	c.release(p, append(got, other...)...)
+	c.clean(p, 2)
+}
+
 func TestPool_GivesTheSameMachineForTheSameToken(t *testing.T) {
 	t.Parallel()
 	c := startCloud(t, quick())
@@ -174,4 +211,82 @@ func TestReceipt_IsEC2sOwnAccount(t *testing.T) {
 			t.Errorf("%d %s are left", tally.Left, kind)
 		}
 	}
+}
+
+// TestAdmit_LetsMachinesOfOtherRegionsInByTheirPublicAddresses also asks again,
+// with a pool that remembers nothing of it, and whose broker has moved.
+func TestAdmit_LetsMachinesOfOtherRegionsInByTheirPublicAddresses(t *testing.T) {
+	t.Parallel()
+	c := startCloud(t, quick())
+	dir := t.TempDir()
+	p := c.open(dir, nil)
+	server := c.acquire(p, requests(1, nil))
+	clients := c.acquire(p, requests(2, func(r *broker.MachineRequest) {
+		r.Step, r.Region, r.Token, r.Ports = 1, "eu-central-1", "client-"+r.Token, nil
+	}))
+	all := append(slices.Clone(server), clients...)
+	for range 2 {
+		if err := p.Admit(t.Context(), all); err != nil {
+			t.Fatal(err)
+		}
+		p = c.open(dir, func(cfg *aws.Config) { cfg.From = []netip.Prefix{netip.MustParsePrefix("198.51.100.9/32")} })
+	}
+	open := func(m broker.Machine) (from []string) {
+		_, _, rules := c.host.Machine(filepath.Base(m.ProviderID)).State()
+		for _, r := range rules {
+			if !r.Egress && r.Group == "" {
+				from = append(from, fmt.Sprintf("%d to %v", r.FromPort, r.Peer))
+			}
+		}
+		slices.Sort(from)
+		return from
+	}
+	want := []string{
+		"2376 to 198.51.100.7/32", "8000 to 198.51.100.7/32", "2376 to 198.51.100.9/32", "8000 to 198.51.100.9/32",
+		"8000 to " + clients[0].PublicIP + "/32", "8000 to " + clients[1].PublicIP + "/32",
+	}
+	slices.Sort(want)
+	if got := open(server[0]); !slices.Equal(got, want) {
+		t.Errorf("the server admits %v, want %v", got, want)
+	}
+	if got := open(clients[0]); !slices.Equal(got, want[:2]) {
+		t.Errorf("a client, which publishes nothing, admits %v, want %v", got, want[:2])
+	}
+	c.release(p, all...)
+	c.clean(p, 3)
+}
+
+func TestNotices_AreOfSpotMachinesThatAreTaken(t *testing.T) {
+	t.Parallel()
+	drill := quick()
+	drill.Delays.Notice = ec2sim.Fixed(time.Hour)
+	c := startCloud(t, drill)
+	p := c.open(t.TempDir(), nil)
+	spot := c.acquire(p, requests(2, func(r *broker.MachineRequest) { r.Spot = strategies.SpotOnly }))
+	notices := func() []broker.Notice {
+		t.Helper()
+		list, err := p.Notices(t.Context(), spot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	if list := notices(); len(list) != 0 {
+		t.Errorf("notices %+v, want none while none is taken", list)
+	}
+	before := time.Now()
+	if err := c.sim.Strike(filepath.Base(spot[1].ProviderID), ec2sim.Fault{Name: ec2sim.SpotTaken}); err != nil {
+		t.Fatal(err)
+	}
+	var list []broker.Notice
+	waittest.Until(t, "there is a notice", time.Minute, func() bool {
+		list = notices()
+		return len(list) > 0
+	})
+	// EC2 says when it marked the machine, in whole seconds, which is two minutes ahead.
+	if n := list[0]; len(list) != 1 || n.ProviderID != spot[1].ProviderID || n.At.Before(before.Add(2*time.Minute-time.Second)) {
+		t.Errorf("notices %+v, want one of %s, two minutes ahead of %v", list, spot[1].ProviderID, before)
+	}
+	c.release(p, spot...)
+	c.clean(p, 2)
 }

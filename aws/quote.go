@@ -42,7 +42,18 @@ func (p *Pool) Quote(ctx context.Context, reqs []broker.MachineRequest) (broker.
 		}
 		q.Lines = append(q.Lines, line)
 	}
-	return q, p.quotas(ctx, needs, &q)
+	asked := map[string]int{} // machines, by region: those of all steps wait for each other
+	for _, line := range q.Lines {
+		asked[line.Region] += line.Count
+	}
+	for i := range q.Lines {
+		q.Lines[i].Up += asking(asked[q.Lines[i].Region])
+	}
+	if err := p.quotas(ctx, needs, &q); err != nil {
+		return broker.Quote{}, err
+	}
+	p.ruleQuotas(ctx, reqs, &q)
+	return q, nil
 }
 
 func bySteps(reqs []broker.MachineRequest) [][]broker.MachineRequest {
@@ -69,9 +80,12 @@ func (p *Pool) line(ctx context.Context, step []broker.MachineRequest, q *broker
 	req := step[0]
 	r := p.in(req.Region)
 	line := broker.QuoteLine{
-		Step: req.Step, Name: req.StepName, Region: r.name, Type: req.Type, Count: len(step), Spot: req.Spot,
+		Step: req.Step, Name: req.StepName, Region: r.name, Type: req.Type, Count: len(step), Spot: req.Spot, Alternatives: req.Alternatives,
 		// Its own launch, and those that come to nothing before it.
 		Beyond: (bootTries+1)*p.cfg.BootLimit + boot.Overrun, Up: r.up(),
+	}
+	if p.cfg.Idle > 0 { // while it waits for a run that doesn't come
+		line.Beyond += p.cfg.Idle + idleGrace
 	}
 	fault := func(err error) error {
 		if broker.CodeOf(err) != broker.EInvalid {
@@ -86,7 +100,7 @@ func (p *Pool) line(ctx context.Context, step []broker.MachineRequest, q *broker
 		}
 	}
 	vcpus, counted := 0, false
-	for i, name := range append([]string{req.Type}, req.Alternatives...) {
+	for i, name := range typesOf(req) {
 		t, err := r.machineType(ctx, name)
 		if err != nil {
 			if err := fault(err); err != nil {
@@ -102,6 +116,9 @@ func (p *Pool) line(ctx context.Context, step []broker.MachineRequest, q *broker
 		}
 		if i == 0 {
 			line.Image, line.Architecture, line.Zones = img.id, dockerArch(t.arch), t.zones
+		} else if arch := dockerArch(t.arch); line.Architecture != "" && arch != line.Architecture {
+			q.Notes = append(q.Notes, fmt.Sprintf("Step %s: machines of type %s are %s, and those of type %s are %s; its container's image must be for both.",
+				req.StepName, req.Type, line.Architecture, name, arch))
 		}
 		if strings.ContainsRune(standard, rune(name[0])) {
 			vcpus, counted = max(vcpus, t.vcpus), true
@@ -160,12 +177,16 @@ func (p *Pool) quotas(ctx context.Context, needs map[need]float64, q *broker.Quo
 	})
 	for _, n := range all {
 		r := p.in(n.region)
-		quota, err := r.quota(ctx, n.spot)
+		code := quotaOnDemand
+		if n.spot {
+			code = quotaSpot
+		}
+		quota, err := r.quota(ctx, "ec2", code)
 		if err != nil {
 			q.Notes = append(q.Notes, fmt.Sprintf("The quota of vCPUs in %s is not known: %v", n.region, err))
 			continue
 		}
-		if quota.Used, err = r.used(ctx, n.spot); err != nil {
+		if quota.Used, err = r.used(ctx, n.spot, p.resting()); err != nil {
 			return err
 		}
 		quota.Needed = needs[n]
@@ -179,12 +200,8 @@ func (p *Pool) quotas(ctx context.Context, needs map[need]float64, q *broker.Quo
 	return nil
 }
 
-func (r *region) quota(ctx context.Context, spot bool) (broker.Quota, error) {
-	code := quotaOnDemand
-	if spot {
-		code = quotaSpot
-	}
-	out, err := r.quotasAPI.GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: sdk.String("ec2"), QuotaCode: sdk.String(code)})
+func (r *region) quota(ctx context.Context, service, code string) (broker.Quota, error) {
+	out, err := r.quotasAPI.GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: sdk.String(service), QuotaCode: sdk.String(code)})
 	if err != nil {
 		return broker.Quota{}, failed("look up a quota of "+r.name, err)
 	}
@@ -193,8 +210,18 @@ func (r *region) quota(ctx context.Context, spot bool) (broker.Quota, error) {
 	}, nil
 }
 
-// used counts the vCPUs of the account's standard machines that run.
-func (r *region) used(ctx context.Context, spot bool) (float64, error) {
+// resting are the ids of idle machines, which are used again or make room.
+func (p *Pool) resting() map[string]bool {
+	out := map[string]bool{}
+	for _, e := range p.ledger.resting() {
+		out[e.read().Instance] = true
+	}
+	return out
+}
+
+// used counts the vCPUs of the account's standard machines that run, but for
+// those passed over.
+func (r *region) used(ctx context.Context, spot bool, passedOver map[string]bool) (float64, error) {
 	found, err := r.find(ctx, filter("instance-state-name", "pending", "running"))
 	if err != nil {
 		return 0, err
@@ -202,7 +229,7 @@ func (r *region) used(ctx context.Context, spot bool) (float64, error) {
 	used := 0
 	for _, in := range found {
 		name := string(in.InstanceType)
-		if (in.InstanceLifecycle == types.InstanceLifecycleTypeSpot) != spot || !strings.ContainsRune(standard, rune(name[0])) {
+		if passedOver[sdk.ToString(in.InstanceId)] || (in.InstanceLifecycle == types.InstanceLifecycleTypeSpot) != spot || !strings.ContainsRune(standard, rune(name[0])) {
 			continue
 		}
 		t, err := r.machineType(ctx, name)
@@ -212,6 +239,11 @@ func (r *region) used(ctx context.Context, spot bool) (float64, error) {
 		used += t.vcpus
 	}
 	return float64(used), nil
+}
+
+// asking is how long it takes until EC2 has been asked for so many machines.
+func asking(n int) time.Duration {
+	return time.Duration(float64(max(n-launchBurst, 0)) / launchPerSecond * float64(time.Second))
 }
 
 // up is how long the last machine took from its launch until it was up.

@@ -19,19 +19,19 @@ var _ broker.Renter = (*Pool)(nil)
 // run's tag. The run's security groups are deleted on the way, once no machine
 // uses them any more.
 func (p *Pool) Receipt(ctx context.Context, run string) (broker.Receipt, error) {
-	launched, err := p.journal.of(run)
+	all, err := p.journal.of(run)
 	if err != nil {
 		return broker.Receipt{}, err
 	}
-	if len(launched) == 0 { // by a broker whose folder was lost, perhaps
+	if len(all) == 0 { // by a broker whose folder was lost, perhaps
 		for _, name := range p.journal.inUse() {
-			launched[name] = nil
+			all[name] = had{}
 		}
 	}
 	out := broker.Receipt{At: time.Now().UTC(), Pool: Name}
 	var errs []error
-	for name, ids := range launched {
-		errs = append(errs, p.receiptIn(ctx, p.in(name), run, ids, &out))
+	for name, h := range all {
+		errs = append(errs, p.receiptIn(ctx, p.in(name), run, h, &out))
 	}
 	slices.SortFunc(out.Left, func(a, b broker.Remainder) int {
 		return strings.Compare(a.Region+a.Kind+a.ID, b.Region+b.Kind+b.ID)
@@ -39,47 +39,63 @@ func (p *Pool) Receipt(ctx context.Context, run string) (broker.Receipt, error) 
 	return out, summary(errs)
 }
 
-func (p *Pool) receiptIn(ctx context.Context, r *region, run string, launched []string, out *broker.Receipt) error {
+// An account is what is being found out of a run's machines in a region.
+type account struct {
+	left func(kind, id, state string)
+	// kept are the machines that the run has had and that are kept for the next
+	// one, or that it has already.
+	kept map[string]bool
+	// waiting says that one of them is still the run's by EC2's list.
+	waiting bool
+}
+
+func (p *Pool) receiptIn(ctx context.Context, r *region, run string, h had, out *broker.Receipt) error {
 	of := []types.Filter{filter("tag:"+tagProject, project), filter("tag:"+tagRun, run)}
 	found, err := r.find(ctx, of...)
 	if err != nil {
 		return err
 	}
-	left := func(kind, id, state string) {
+	a := account{kept: map[string]bool{}, left: func(kind, id, state string) {
 		out.Left = append(out.Left, broker.Remainder{Kind: kind, ID: id, Region: r.name, State: state})
+	}}
+	for id, rec := range p.ledger.byInstance() {
+		a.kept[id] = rec.Request.RunUUID != run || p.isKept(rec)
 	}
 	busy := false
-	all := slices.Clone(launched)
-	ending := len(launched) // those not found have ended, and are not listed any more
+	states := map[string]types.InstanceStateName{}
 	for _, in := range found {
 		id := sdk.ToString(in.InstanceId)
-		if slices.Contains(launched, id) {
-			ending--
-		} else {
-			all = append(all, id)
+		states[id] = in.State.Name
+		if !slices.Contains(h.ids(), id) {
+			h.Launched = append(slices.Clone(h.Launched), id)
 		}
-		switch in.State.Name {
-		case types.InstanceStateNameTerminated:
-			ending++
-		case types.InstanceStateNameShuttingDown:
-			ending++
-			busy = true
-		default:
-			left(kindInstance, id, string(in.State.Name))
-			busy = true
+		if in.State.Name != types.InstanceStateNameTerminated {
+			busy, a.waiting = true, a.waiting || a.kept[id]
 		}
 	}
-	out.Launched += len(all)
-	out.Terminated += ending
-	if err := r.partsLeft(ctx, of, left); err != nil {
+	for _, id := range h.ids() {
+		switch state := states[id]; {
+		case state == types.InstanceStateNameTerminated || state == types.InstanceStateNameShuttingDown:
+			out.Terminated++
+		case a.kept[id]:
+			out.Kept++
+		case state == "": // it has ended, and is not listed any more
+			out.Terminated++
+		default:
+			a.left(kindInstance, id, string(state))
+		}
+	}
+	out.Launched += len(h.Launched)
+	out.Reused += len(h.Reused)
+	if err := r.partsLeft(ctx, of, a); err != nil {
 		return err
 	}
-	return r.groupsLeft(ctx, of, busy, left)
+	return r.groupsLeft(ctx, of, busy, a)
 }
 
-// partsLeft lists the disks, network interfaces and spot requests that are
-// left.
-func (r *region) partsLeft(ctx context.Context, of []types.Filter, left func(kind, id, state string)) error {
+// partsLeft lists the disks, network interfaces and spot requests that are left,
+// but for those of machines that are kept.
+func (r *region) partsLeft(ctx context.Context, of []types.Filter, a account) error {
 	volumes := ec2.NewDescribeVolumesPaginator(r.ec2, &ec2.DescribeVolumesInput{Filters: of, MaxResults: sdk.Int32(500)})
 	for volumes.HasMorePages() {
 		page, err := volumes.NextPage(ctx)
@@ -87,8 +103,9 @@ func (r *region) partsLeft(ctx context.Context, of []types.Filter, left func(kin
 			return failed("list disks in "+r.name, err)
 		}
 		for _, v := range page.Volumes {
-			if v.State != types.VolumeStateDeleting && v.State != types.VolumeStateDeleted {
-				left("volume", sdk.ToString(v.VolumeId), string(v.State))
+			kept := slices.ContainsFunc(v.Attachments, func(at types.VolumeAttachment) bool { return a.kept[sdk.ToString(at.InstanceId)] })
+			if !kept && v.State != types.VolumeStateDeleting && v.State != types.VolumeStateDeleted {
+				a.left("volume", sdk.ToString(v.VolumeId), string(v.State))
 			}
 		}
 	}
@@ -99,7 +116,9 @@ func (r *region) partsLeft(ctx context.Context, of []types.Filter, left func(kin
 			return failed("list network interfaces in "+r.name, err)
 		}
 		for _, n := range page.NetworkInterfaces {
-			left("network-interface", sdk.ToString(n.NetworkInterfaceId), string(n.Status))
+			if n.Attachment == nil || !a.kept[sdk.ToString(n.Attachment.InstanceId)] {
+				a.left("network-interface", sdk.ToString(n.NetworkInterfaceId), string(n.Status))
+			}
 		}
 	}
 	spots := ec2.NewDescribeSpotInstanceRequestsPaginator(r.ec2, &ec2.DescribeSpotInstanceRequestsInput{Filters: of, MaxResults: sdk.Int32(500)})
@@ -109,28 +128,32 @@ func (r *region) partsLeft(ctx context.Context, of []types.Filter, left func(kin
 			return failed("list spot requests in "+r.name, err)
 		}
 		for _, s := range page.SpotInstanceRequests {
-			if s.State == types.SpotInstanceStateOpen || s.State == types.SpotInstanceStateActive {
-				left("spot-request", sdk.ToString(s.SpotInstanceRequestId), string(s.State))
+			if kept := a.kept[sdk.ToString(s.InstanceId)]; !kept && (s.State == types.SpotInstanceStateOpen || s.State == types.SpotInstanceStateActive) {
+				a.left("spot-request", sdk.ToString(s.SpotInstanceRequestId), string(s.State))
 			}
 		}
 	}
 	return nil
 }
 
-// groupsLeft deletes the run's security groups, unless machines still use them.
-func (r *region) groupsLeft(ctx context.Context, of []types.Filter, busy bool, left func(kind, id, state string)) error {
+// groupsLeft deletes the run's security groups, unless machines still use them:
+// those that end, or that are kept until the next run puts them into its own.
+func (r *region) groupsLeft(ctx context.Context, of []types.Filter, busy bool, a account) error {
 	groups, err := r.ec2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: of})
 	if err != nil {
 		return failed("list security groups in "+r.name, err)
 	}
 	for _, g := range groups.SecurityGroups {
 		id := sdk.ToString(g.GroupId)
+		if a.waiting {
+			continue
+		}
 		if busy {
-			left(kindGroup, id, "in use")
+			a.left(kindGroup, id, "in use")
 			continue
 		}
 		if err := r.deleteGroup(ctx, id); err != nil {
-			left(kindGroup, id, codeOf(err))
+			a.left(kindGroup, id, codeOf(err))
 		}
 	}
 	return nil

@@ -18,11 +18,12 @@ import (
 	"github.com/loads/loads/broker"
 )
 
-// How many RunInstances calls EC2 takes of an account in a region: so many at
-// once, and then so many a second.
+// How many RunInstances calls are made in a region: so many at once, and then so
+// many a second. EC2 takes 5 and 2. Calls don't arrive as evenly as they are
+// sent, and one that is refused takes another's turn when it is made again.
 const (
-	launchBurst     = 5
-	launchPerSecond = 2
+	launchBurst     = 4
+	launchPerSecond = 1.95
 )
 
 // imageParameters are the public parameters of Systems Manager that name the
@@ -53,6 +54,11 @@ type region struct {
 	full   map[choice]time.Time // until when there is thought to be no room
 	groups map[string]*group    // by run
 	lastUp time.Duration        // see up
+	homes  map[string]string    // zones, by run; see Pool.home
+	// roomMade is when idle machines were last ended to make room.
+	roomMade time.Time
+
+	room turn // to make room
 }
 
 // An instanceType is what is to be known of a type of machines in a region.
@@ -74,7 +80,7 @@ func newRegion(c sdk.Config, name string) *region {
 	r := &region{
 		name: name, ec2: ec2.NewFromConfig(c), ssm: ssm.NewFromConfig(c), quotasAPI: servicequotas.NewFromConfig(c),
 		launches: rate.NewLimiter(launchPerSecond, launchBurst),
-		full:     map[choice]time.Time{}, groups: map[string]*group{},
+		full:     map[choice]time.Time{}, groups: map[string]*group{}, homes: map[string]string{},
 	}
 	r.instances = batcher[types.Instance]{window: 200 * time.Millisecond, most: 150, call: r.describe}
 	r.ends = batcher[error]{window: 100 * time.Millisecond, most: 150, call: r.terminateAll}

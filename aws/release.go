@@ -19,16 +19,45 @@ const (
 	kindGroup    = "security-group"
 )
 
-// Release ends the machine, and forgets its key.
+// Release keeps the machine for the next run, if it is to be kept and good for
+// that, or ends it and forgets its key. A machine that another run has by now is
+// left alone.
 func (p *Pool) Release(ctx context.Context, m broker.Machine) error {
 	e := p.ledger.get(m.Token)
-	if e == nil {
+	if e == nil || e.read().Request.Token != m.Token {
 		r, id, ok := p.split(m.ProviderID)
-		if !ok {
-			return nil // nothing was ever launched for it
+		if !ok || p.ledger.of(id) != nil {
+			return nil // nothing was ever launched for it, or it has been passed on
 		}
 		return r.terminate(ctx, id, time.Time{})
 	}
+	if rec := e.read(); !rec.Idle.IsZero() && p.isKept(rec) {
+		return nil // it was given back before
+	}
+	for !p.ledger.hold(e) { // it is being ended
+		if !sleep(ctx, 100*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	defer p.ledger.free(e)
+	if p.ledger.get(m.Token) != e {
+		return nil
+	}
+	if rec := e.read(); p.isWorthKeeping(rec, m) {
+		err := p.keep(ctx, e)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		p.log.Warn("a machine is not kept for the next run", "machine", rec.Instance, "at", rec.At, "reason", err)
+	}
+	return p.end(ctx, e)
+}
+
+// end ends the machine of an entry, and forgets it.
+func (p *Pool) end(ctx context.Context, e *entry) error {
 	rec := e.read()
 	r := p.in(rec.Region)
 	id := rec.Instance
@@ -39,14 +68,15 @@ func (p *Pool) Release(ctx context.Context, m broker.Machine) error {
 		}
 	}
 	if id != "" {
-		if err := p.journal.note(rec.Request.RunUUID, rec.Region, id); err != nil {
+		rec.Instance = id
+		if err := p.journal.noteHad(rec); err != nil {
 			return err
 		}
 		if err := r.terminate(ctx, id, rec.Asked); err != nil {
 			return err
 		}
 	}
-	return p.ledger.remove(m.Token)
+	return p.ledger.drop(e)
 }
 
 // launched finds out whether the launch on record was made, when the process
@@ -142,6 +172,7 @@ func (p *Pool) ownedIn(ctx context.Context, r *region, brokerID string) ([]broke
 		return nil, err
 	}
 	var out []broker.Owned
+	records := p.ledger.byInstance()
 	busy := map[string]bool{} // runs with a machine that EC2 has not ended
 	for _, in := range found {
 		if in.State.Name != types.InstanceStateNameTerminated {
@@ -150,7 +181,12 @@ func (p *Pool) ownedIn(ctx context.Context, r *region, brokerID string) ([]broke
 		switch in.State.Name {
 		case types.InstanceStateNameTerminated, types.InstanceStateNameShuttingDown:
 		default:
-			out = append(out, p.ownedInstance(r, in))
+			o := p.ownedInstance(r, in)
+			if rec, ok := records[sdk.ToString(in.InstanceId)]; ok { // which is ahead of EC2's list
+				o.RunUUID, o.Idle = rec.Request.RunUUID, p.isKept(rec)
+				busy[o.RunUUID] = true
+			}
+			out = append(out, o)
 		}
 	}
 	groups, err := r.ec2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: ours})
@@ -193,7 +229,18 @@ func (p *Pool) Discard(ctx context.Context, o broker.Owned) error {
 	}
 	switch o.Kind {
 	case kindInstance:
-		return r.terminate(ctx, id, time.Time{})
+		e := p.ledger.of(id)
+		if e == nil {
+			return r.terminate(ctx, id, time.Time{})
+		}
+		rec := e.read()
+		switch {
+		case rec.Request.RunUUID != o.RunUUID || p.isKept(rec) != o.Idle:
+			return nil // it has changed hands since it was listed
+		case rec.Idle.IsZero():
+			return r.terminate(ctx, id, rec.Asked)
+		}
+		return p.endIdle(ctx, e, "it was asked for")
 	case kindGroup:
 		return r.deleteGroup(ctx, id)
 	}

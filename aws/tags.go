@@ -51,6 +51,11 @@ func machineTags(req broker.MachineRequest, ends time.Time) []types.Tag {
 	})...)
 }
 
+// isOurs reports whether the pool puts on tags with the key.
+func isOurs(key string) bool {
+	return slices.Contains([]string{tagName, tagProject, tagRun, tagStep, tagOwner}, key) || strings.HasPrefix(key, "loads:")
+}
+
 // toTags puts tags in the order of their keys, so that equal ones make equal
 // requests. Empty ones are left out.
 func toTags(of map[string]string) []types.Tag {

@@ -40,6 +40,14 @@ type kept[V any] struct {
 	until time.Time
 }
 
+// forget has all be asked for again.
+func (k *known[V]) forget(ctx context.Context) {
+	if k.turn.take(ctx) == nil {
+		k.kept = nil
+		k.turn.give()
+	}
+}
+
 func (k *known[V]) get(ctx context.Context, key string, ask func() (V, error)) (V, error) {
 	if err := k.turn.take(ctx); err != nil {
 		var none V

@@ -29,6 +29,11 @@ type Config struct {
 	// ReceiptWait is how long the end of a run waits for a provider to have
 	// cleared away all that it will; 0 is two minutes.
 	ReceiptWait time.Duration
+	// Monitor is what monitor steps become.
+	Monitor MonitorConfig
+	// Archiver, when not nil, keeps what came of runs; see ArchiveConfig.
+	Archiver Archiver
+	Archive  ArchiveConfig
 }
 
 // A Broker runs plans. All its methods may be called by many goroutines at
@@ -45,6 +50,8 @@ type Broker struct {
 	runs map[string]*execution
 
 	cache, totals seriesCache // the latter of withTotals
+
+	archives chan struct{} // of capacity 1; says that there is one to make
 }
 
 // StartRequest asks for a run.
@@ -97,6 +104,7 @@ type Report struct {
 	Summary  metrics.Summary
 	Hosts    []metrics.HostSummary // what the machines told of themselves
 	Ledger   metrics.Ledger
+	Archive  *Archive // nil when the run is not archived
 }
 
 // New makes a Broker. Start begins its work.
@@ -110,7 +118,7 @@ func New(cfg Config) *Broker {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Broker{cfg: cfg, hub: newHub(), runs: map[string]*execution{}}
+	return &Broker{cfg: cfg, hub: newHub(), runs: map[string]*execution{}, archives: make(chan struct{}, 1)}
 }
 
 // Start goes on with the runs that an earlier broker left unfinished, and
@@ -138,6 +146,9 @@ func (b *Broker) Start(ctx context.Context) error {
 	}
 	b.wg.Go(func() { b.reapLoop(b.ctx) })
 	b.wg.Go(func() { b.condenseLeftovers(b.ctx) })
+	if b.cfg.Archiver != nil {
+		b.wg.Go(func() { b.archiveLoop(b.ctx) })
+	}
 	return nil
 }
 
@@ -190,11 +201,16 @@ func (b *Broker) StartRun(ctx context.Context, req StartRequest) (Run, error) {
 	if err != nil {
 		return Run{}, err
 	}
-	if cost != nil && cost.Err() != nil {
-		return Run{}, cost.Err()
-	}
-	b.mu.Lock()
+	b.mu.Lock() // so that no two runs are promised the same money
 	defer b.mu.Unlock()
+	if cost != nil {
+		if err := b.withBudget(ctx, plan.ProjectUUID, cost); err != nil {
+			return Run{}, err
+		}
+		if cost.Err() != nil {
+			return Run{}, cost.Err()
+		}
+	}
 	if b.ctx == nil || b.ctx.Err() != nil {
 		return Run{}, Errorf(EUnavailable, "The broker is stopping; try again once it has been started.")
 	}

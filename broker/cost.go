@@ -35,10 +35,12 @@ type Cost struct {
 	// Partial says that a price is not known, and that WorstUSD is without it.
 	Partial bool `json:"partial,omitempty"`
 	// MaxUSD is what the plan or the broker allow at most; 0 is no limit.
-	MaxUSD float64  `json:"max_usd,omitempty"`
-	Quotas []Quota  `json:"quotas,omitempty"`
-	Notes  []string `json:"notes,omitempty"`  // sentences on what to know
-	Faults []string `json:"faults,omitempty"` // sentences on why the run can't be had
+	MaxUSD float64 `json:"max_usd,omitempty"`
+	// Project is what is left of its project's money; nil when that has no limit.
+	Project *Budget  `json:"project,omitempty"`
+	Quotas  []Quota  `json:"quotas,omitempty"`
+	Notes   []string `json:"notes,omitempty"`  // sentences on what to know
+	Faults  []string `json:"faults,omitempty"` // sentences on why the run can't be had
 }
 
 // A CostLine is what the machines of one step can cost.
@@ -48,17 +50,28 @@ type CostLine struct {
 	// UpSeconds is how long a machine takes to be up, as measured or by
 	// experience.
 	UpSeconds float64 `json:"up_seconds"`
+	// PreparedSeconds is how long the slowest of the last machines of the region
+	// and type took from when they were asked for until their images were loaded; 0
+	// when that is not known.
+	PreparedSeconds float64 `json:"prepared_seconds,omitempty"`
 	// LifeSeconds is how long a machine can be paid for, whatever fails.
 	LifeSeconds float64 `json:"life_seconds"`
 }
 
-// Estimate asks what a run of the plan would cost with machines of the renter.
-// brokerMax is what the broker allows at most, in USD; 0 is no limit. It makes
-// nothing.
-func Estimate(ctx context.Context, r Renter, p strategies.Plan, brokerMax float64) (Cost, error) {
+// Terms are what a broker knows of the cost of a plan, and says to it.
+type Terms struct {
+	// MaxUSD is what a run may cost at most; 0 is no limit.
+	MaxUSD float64
+	// Prepared says how long machines take, as Store.PreparedIn; nil is not known.
+	Prepared func(ctx context.Context, region, kind string) (time.Duration, error)
+}
+
+// Estimate asks what a run of the plan would cost with machines of the renter. It
+// makes nothing.
+func Estimate(ctx context.Context, r Renter, p strategies.Plan, terms Terms) (Cost, error) {
 	var reqs []MachineRequest
 	for i, step := range p.Steps {
-		for j := 0; j < step.InstanceCount && !step.Monitor; j++ {
+		for j := range step.InstanceCount {
 			reqs = append(reqs, requestOf(p, i, j))
 		}
 	}
@@ -67,13 +80,20 @@ func Estimate(ctx context.Context, r Renter, p strategies.Plan, brokerMax float6
 		return Cost{}, fmt.Errorf("ask what the machines cost: %w", err)
 	}
 	c := Cost{
-		Pool: r.Name(), MaxUSD: lesser(p.MaxCost, brokerMax),
+		Pool: r.Name(), MaxUSD: lesser(p.MaxCost, terms.MaxUSD),
 		Lines: []CostLine{}, Quotas: quote.Quotas, Notes: quote.Notes, Faults: quote.Faults,
 	}
 	for _, q := range quote.Lines {
 		line := CostLine{QuoteLine: q, UpSeconds: q.Up.Seconds()}
+		var prepared time.Duration
+		if terms.Prepared != nil {
+			if prepared, err = terms.Prepared(ctx, q.Region, q.Type); err != nil {
+				return Cost{}, err
+			}
+		}
+		line.PreparedSeconds = prepared.Seconds()
 		life := lifeOf(p)
-		if late := lateBy(p.Steps[q.Step], q.Up); late > 0 {
+		if late := lateBy(p.Steps[q.Step], q.Up, prepared); late > 0 {
 			life -= readyAllowance + late // it is asked for when all others are ready
 		}
 		life += q.Beyond
@@ -94,11 +114,15 @@ func Estimate(ctx context.Context, r Renter, p strategies.Plan, brokerMax float6
 // requestOf asks for a machine of a step, by what the plan says of it.
 func requestOf(p strategies.Plan, step, index int) MachineRequest {
 	s := p.Steps[step]
-	return MachineRequest{
+	r := MachineRequest{
 		PlanUUID: p.UUID, PlanName: p.Name, Step: step, StepUUID: s.UUID, StepName: s.Name, Index: index,
 		Region: s.InstanceRegion, Type: s.InstanceType, Alternatives: s.InstanceTypes, Spot: s.Spot,
-		Image: s.ImageID, VolumeGB: s.VolumeSize, Ports: s.Ports(), Life: lifeOf(p),
+		Image: s.ImageID, VolumeGB: s.VolumeSize, Ports: s.Ports(), Private: monitorPorts(s), Life: lifeOf(p),
 	}
+	if !strings.Contains(s.ContainerName+s.ContainerURL, "$") { // else it may have a secret in it
+		r.Container, r.ContainerURL = s.ContainerName, s.ContainerURL
+	}
+	return r
 }
 
 // lesser is the lesser of two limits, of which 0 is none.
@@ -143,18 +167,43 @@ func usd(v float64) string {
 // Spent is what the machines have cost until now, in USD, as their pools know
 // the prices: from their launch to their release.
 func Spent(machines []Machine, now time.Time) float64 {
+	return spentSince(machines, time.Time{}, now)
+}
+
+// spentSince is what they have cost from a time until now.
+func spentSince(machines []Machine, since, now time.Time) float64 {
 	sum := 0.0
 	for _, m := range machines {
 		if m.LaunchedAt == nil {
 			continue
 		}
-		until := now
+		from, until := *m.LaunchedAt, now
+		if from.Before(since) {
+			from = since
+		}
 		if m.ReleasedAt != nil {
 			until = *m.ReleasedAt
 		}
-		sum += m.HourUSD * max(until.Sub(*m.LaunchedAt), 0).Hours()
+		sum += m.HourUSD * max(until.Sub(from), 0).Hours()
 	}
 	return sum
+}
+
+// perHour is what the machines cost now, in USD an hour.
+func perHour(machines []Machine) float64 {
+	rate := 0.0
+	for _, m := range machines {
+		if m.LaunchedAt != nil && m.ReleasedAt == nil {
+			rate += m.HourUSD
+		}
+	}
+	return rate
+}
+
+// Rents reports whether new machines are rented.
+func (b *Broker) Rents() bool {
+	_, ok := b.cfg.Pools[0].(Renter)
+	return ok
 }
 
 // EstimatePlan asks what a run of a plan would cost; nil when the broker rents
@@ -164,7 +213,11 @@ func (b *Broker) EstimatePlan(ctx context.Context, planUUID string) (*Cost, erro
 	if err != nil {
 		return nil, err
 	}
-	return b.estimate(ctx, rec.Plan)
+	cost, err := b.estimate(ctx, rec.Plan)
+	if err != nil || cost == nil {
+		return nil, err
+	}
+	return cost, b.withBudget(ctx, rec.ProjectUUID, cost)
 }
 
 // estimate is Estimate with the pool that runs use; nil when it rents nothing.
@@ -173,7 +226,7 @@ func (b *Broker) estimate(ctx context.Context, p strategies.Plan) (*Cost, error)
 	if !ok {
 		return nil, nil
 	}
-	c, err := Estimate(ctx, r, p, b.cfg.MaxCost)
+	c, err := Estimate(ctx, r, p, Terms{MaxUSD: b.cfg.MaxCost, Prepared: b.cfg.Store.PreparedIn})
 	if err != nil {
 		return nil, err
 	}

@@ -50,6 +50,9 @@ func (b *Broker) Dossier(ctx context.Context, runUUID string, tail int) (Dossier
 func (b *Broker) logTails(ctx context.Context, r Report, tail int) ([]LogTail, error) {
 	tails := make([]LogTail, 0, len(r.Machines))
 	for _, m := range r.Machines {
+		if r.Run.Plan.Steps[m.Step].Monitor {
+			continue
+		}
 		t := LogTail{Step: r.Run.Plan.Steps[m.Step].Name, Machine: m.Index}
 		q := LogQuery{Step: t.Step, Machine: &m.Index, Tail: tail}
 		err := b.Logs(ctx, r.Run.UUID, q, func(l LogLine) error {

@@ -12,7 +12,7 @@ const (
 	LabelRun     = "loads.run"     // uuid of the run
 	LabelStep    = "loads.step"    // index of the step
 	LabelMachine = "loads.machine" // index of the machine in the step
-	LabelRole    = "loads.role"    // RoleRelay or RolePlan, on containers and their volumes
+	LabelRole    = "loads.role"    // RoleRelay, RolePlan or RoleMonitor, on containers and their volumes
 	LabelStartAt = "loads.start"   // planned start, Unix ms, on plan containers
 )
 
@@ -20,6 +20,8 @@ const (
 const (
 	RoleRelay = "relay"
 	RolePlan  = "plan"
+	// RoleMonitor is on the InfluxDB and the Grafana of a monitor step.
+	RoleMonitor = "monitor"
 )
 
 // NodeImage is the image of our node program. Engines never pull it: it is
@@ -38,19 +40,22 @@ type EngineInfo struct {
 
 // ContainerSpec describes a container to create.
 type ContainerSpec struct {
-	Name        string // unique on the engine; creating it again finds the first
-	Image       string
-	Command     []string // appended to the entrypoint
-	Env         []string // NAME=VALUE
-	Labels      map[string]string
-	Network     string   // network name, "host", or empty for the default
-	DNS         []string // addresses of name servers, empty for the engine's own
-	Ports       []PortBinding
-	Volumes     []VolumeBinding
-	Shared      []SharedVolume
-	Ulimits     map[string][2]int64 // soft and hard
-	NanoCPUs    int64               // 0 is no limit
-	Memory      int64               // bytes, 0 is no limit
+	Name     string // unique on the engine; creating it again finds the first
+	Image    string
+	Command  []string // appended to the entrypoint
+	Env      []string // NAME=VALUE
+	Labels   map[string]string
+	Network  string   // network name, "host", or empty for the default
+	DNS      []string // addresses of name servers, empty for the engine's own
+	Ports    []PortBinding
+	Volumes  []VolumeBinding
+	Shared   []SharedVolume
+	Ulimits  map[string][2]int64 // soft and hard
+	NanoCPUs int64               // 0 is no limit
+	Memory   int64               // bytes, 0 is no limit
+	// Sysctls are settings of the kernel for the container's network namespace, by
+	// their names, all of which the kernel must have.
+	Sysctls     map[string]string
 	StopTimeout time.Duration
 	Log         LogLimit
 	// Files are put into the container before it starts, by absolute path.
@@ -66,7 +71,7 @@ type LogLimit struct {
 
 // PortBinding publishes a container's port on an address of the machine.
 type PortBinding struct {
-	Container, Host int
+	Container, Host int    // a Host of 0 is any free port
 	Protocol        string // "tcp" or "udp"
 	Address         string // empty is every address
 }
@@ -104,6 +109,8 @@ type Container struct {
 	OOMKilled  bool
 	Health     string // "", starting, healthy, unhealthy
 	Error      string // why it could not start
+	// Ports are those that are published, while it runs.
+	Ports []PortBinding
 }
 
 // Started reports whether the container was ever started.

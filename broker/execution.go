@@ -38,7 +38,13 @@ type execution struct {
 	// its step's goroutine.
 	leads []time.Duration
 
-	leases   leases
+	leases  leases
+	monitor *monitor // nil when the plan has none
+	notices notices
+
+	lettingIn sync.Mutex // guards letInAt
+	letInAt   time.Time
+
 	names    names
 	machines []*machine // set by loadMachines; the slice does not change after
 	engines  engines
@@ -56,6 +62,7 @@ type machine struct {
 	Machine
 	engine Engine
 	reader *frameReader
+	asked  bool // its relay has been asked for the final frame, and has ended
 }
 
 func newExecution(b *Broker, run Run) *execution {
@@ -69,6 +76,7 @@ func newExecution(b *Broker, run Run) *execution {
 		frames:  make(chan frameItem, 1024),
 		series:  metrics.NewSeries(),
 		leads:   make([]time.Duration, len(run.Plan.Steps)),
+		monitor: newMonitor(run),
 	}
 	x.engines.dial = b.cfg.Dial
 	if run.Aborted {
@@ -105,6 +113,8 @@ func (x *execution) drive(ctx context.Context) {
 	x.work.Go(func() { x.storeFrames(storing) })
 	x.work.Go(func() { x.condense(storing) })
 	x.work.Go(func() { x.renewLeases(storing) })
+	x.work.Go(func() { x.runMonitor(storing) })
+	x.work.Go(func() { x.watchNotices(storing) })
 
 	pause := time.Second
 	for ctx.Err() == nil {
@@ -310,17 +320,38 @@ func (x *execution) of(step int) []*machine {
 	return ms
 }
 
-// each calls f for the machines, at most 32 at once, and joins the errors.
+// How many machines are talked to at once: of one engine, which may play many of
+// them, and of all. Most of the time of a call is the way to the machine and
+// back.
+const (
+	onEngine = 32
+	onAll    = 256
+)
+
+// each calls f, which talks to the machine's engine, for the machines, many at
+// once, and joins the errors.
 func each(ms []*machine, f func(*machine) error) error {
+	all, engines := make(chan struct{}, onAll), map[string]chan struct{}{}
+	for _, m := range ms {
+		if engines[m.Endpoint.Host] == nil {
+			engines[m.Endpoint.Host] = make(chan struct{}, onEngine)
+		}
+	}
+	return together(ms, func(m *machine) error {
+		engine := engines[m.Endpoint.Host]
+		engine <- struct{}{}
+		all <- struct{}{}
+		defer func() { <-all; <-engine }()
+		return f(m)
+	})
+}
+
+// together calls f for all machines at once, and joins the errors.
+func together(ms []*machine, f func(*machine) error) error {
 	var wg sync.WaitGroup
-	room := make(chan struct{}, 32)
 	errs := make([]error, len(ms))
 	for i, m := range ms {
-		room <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-room }()
-			errs[i] = f(m)
-		})
+		wg.Go(func() { errs[i] = f(m) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)

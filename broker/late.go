@@ -2,48 +2,56 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/loads/loads/strategies"
 )
 
 // defaultLead is how long rented machines are given to be ready for a step that
-// starts late.
-const defaultLead = 3 * time.Minute
+// starts late, until it is known how long they take, and leastLead when it is.
+const (
+	defaultLead = 3 * time.Minute
+	leastLead   = 30 * time.Second
+)
 
 // leadOf is how long before its run_delay the machines of a step are asked for.
-// What the plan says comes first, then what the pool knows of how long machines
+// What the plan says comes first, then how long such machines took in earlier
+// runs, with half as much again; then what the pool knows of how long machines
 // take to be up, with as much again for their images.
-func leadOf(s strategies.Step, up time.Duration) time.Duration {
-	if s.Lead > 0 {
+func leadOf(s strategies.Step, up, prepared time.Duration) time.Duration {
+	switch {
+	case s.Lead > 0:
 		return time.Duration(s.Lead) * time.Second
+	case prepared > 0:
+		return max(leastLead, prepared+prepared/2)
 	}
 	return max(defaultLead, 2*up)
 }
 
 // lateBy is how long after the beginning of the steps a step's rented machines
 // are asked for; 0 when they are there from the beginning.
-func lateBy(s strategies.Step, up time.Duration) time.Duration {
-	return max(time.Duration(s.RunDelay)*time.Second-leadOf(s, up), 0)
+func lateBy(s strategies.Step, up, prepared time.Duration) time.Duration {
+	return max(time.Duration(s.RunDelay)*time.Second-leadOf(s, up, prepared), 0)
 }
 
-// lateBy is that of step i: rented machines cost money while they wait.
+// lateBy is that of step i: rented machines cost money while they wait. It is
+// told from what was known at the start of the run, whoever asks.
 func (x *execution) lateBy(i int) time.Duration {
 	if x.ref.Cost == nil {
 		return 0
 	}
 	step := x.ref.Plan.Steps[i]
-	up := 0.0
+	var known CostLine
 	for _, line := range x.ref.Cost.Lines {
 		if line.Name == step.Name {
-			up = line.UpSeconds
+			known = line
 		}
 	}
-	return lateBy(step, time.Duration(up*float64(time.Second)))
+	return lateBy(step, ofSeconds(known.UpSeconds), ofSeconds(known.PreparedSeconds))
 }
+
+func ofSeconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // isLate reports whether the machines of step i are asked for only while the run
 // is under way.
@@ -64,6 +72,9 @@ func (x *execution) getLate(ctx context.Context, i int) error {
 	if err := x.acquireStep(ctx, i); err != nil {
 		return err
 	}
+	if err := x.admit(ctx); err != nil {
+		return err
+	}
 	if err := x.prepareThese(ctx, x.of(i)); err != nil {
 		return err
 	}
@@ -79,77 +90,4 @@ func (x *execution) isPrepared(i int) bool {
 	return !slices.ContainsFunc(x.of(i), func(m *machine) bool {
 		return m.State == MachineRequested || m.State == MachineReady
 	})
-}
-
-// tellNames gives the names file to all relays again, after machines have come:
-// to those that were there for the new names, and to the new ones for what came
-// while they were made. A relay that does not answer is noticed by what needs its
-// machine.
-func (x *execution) tellNames(ctx context.Context) error {
-	if !x.hasNames() {
-		return nil
-	}
-	x.names.telling.Lock() // so that no relay is left with an earlier file
-	defer x.names.telling.Unlock()
-	names, err := x.dnsNames()
-	if err != nil {
-		return fmt.Errorf("write the names: %w", err)
-	}
-	machines, err := x.b.cfg.Store.Machines(ctx, x.ref.UUID)
-	if err != nil {
-		return fmt.Errorf("read machines: %w", err)
-	}
-	var wg sync.WaitGroup
-	for _, m := range machines {
-		if m.State != MachinePrepared {
-			continue
-		}
-		wg.Go(func() {
-			engine, err := x.engines.get(m.Endpoint)
-			if err == nil {
-				err = patiently(ctx, x.b.cfg.LostAfter, func() error {
-					return engine.PutFiles(ctx, m.RelayID, map[string][]byte{namesFile: names})
-				})
-			}
-			if err != nil && ctx.Err() == nil {
-				x.log.Warn("tell a relay of new names", "machine", m.ProviderID, "error", err)
-			}
-		})
-	}
-	wg.Wait()
-	return ctx.Err()
-}
-
-// names are the addresses of the machines of each dns_name, as far as they are
-// known.
-type names struct {
-	telling sync.Mutex // held while relays are told
-
-	mu        sync.Mutex
-	addresses map[string][]string
-}
-
-func (n *names) add(name, address string) {
-	if name == "" || address == "" {
-		return
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.addresses == nil {
-		n.addresses = map[string][]string{}
-	}
-	if !slices.Contains(n.addresses[name], address) {
-		n.addresses[name] = append(n.addresses[name], address)
-	}
-}
-
-// all returns a copy.
-func (n *names) all() map[string][]string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	all := map[string][]string{}
-	for name, addresses := range n.addresses {
-		all[name] = slices.Clone(addresses)
-	}
-	return all
 }

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"fmt"
-	"math"
 	"sync"
 	"time"
 )
@@ -14,10 +13,6 @@ const renewLimit = 30 * time.Second
 // overrun is how much longer than its lease a machine can live; see
 // docs/leases.md.
 const overrun = time.Minute
-
-// budgetReserve is how long before the machines' money is used up a run is
-// ended, so that it can end in order.
-const budgetReserve = 2 * time.Minute
 
 // leases are the leases of a run's rented machines. The machines come when
 // their pool has given them, and go when they are lost or given back.
@@ -150,6 +145,9 @@ func (x *execution) renew(ctx context.Context, le *lease) {
 	if err != nil {
 		le.due = time.Now().Add(every / 4)
 	}
+	if CodeOf(err) == EUnavailable {
+		x.letIn(ctx)
+	}
 	if (err != nil) == le.failing {
 		return
 	}
@@ -198,48 +196,6 @@ func (x *execution) lifeEnd() time.Time {
 		return until
 	}
 	return end
-}
-
-// watchBudget shortens the life of the machines to what may be paid for, and
-// ends the run when that is used up. It can only come to this when something
-// costs more than the run was told at its start, such as machines in the place
-// of others.
-func (x *execution) watchBudget(ctx context.Context) {
-	if x.ref.Cost == nil || x.ref.Cost.MaxUSD == 0 {
-		return
-	}
-	machines, err := x.b.cfg.Store.Machines(ctx, x.ref.UUID)
-	if err != nil {
-		return // the next look will tell
-	}
-	now := time.Now()
-	spent, rate := Spent(machines, now), 0.0 // USD, and USD an hour
-	for _, m := range machines {
-		if m.LaunchedAt != nil && m.ReleasedAt == nil {
-			rate += m.HourUSD
-		}
-	}
-	if rate == 0 {
-		return
-	}
-	hours := (x.ref.Cost.MaxUSD - spent) / rate
-	left := time.Duration(min(hours*float64(time.Hour), math.MaxInt64/2)) - overrun
-	until := now.Add(left)
-	if until.After(x.plannedEnd()) {
-		return
-	}
-	x.leases.mu.Lock()
-	first := x.leases.until.IsZero()
-	x.leases.until = until
-	x.leases.mu.Unlock()
-	if first {
-		x.log.Warn("the machines may live less long than the plan: they cost more than was expected",
-			"until", until, "spent_usd", spent, "usd_per_hour", rate)
-	}
-	if left < budgetReserve+x.leases.every()/2 {
-		x.requestStop(fmt.Sprintf("The run was ended, since its machines would cost more than the %s that they may: %s are spent, and an hour costs %s.",
-			usd(x.ref.Cost.MaxUSD), usd(spent), usd(rate)))
-	}
 }
 
 // letGo ends the renewals of a machine's lease, before it is given back.

@@ -252,6 +252,9 @@ func (q LogQuery) selectFrom(run Run, machines []Machine) ([]Machine, error) {
 		return nil, Errorf(ENotFound, "The run has no step %s.", q.Step)
 	}
 	for _, m := range machines {
+		if run.Plan.Steps[m.Step].Monitor {
+			continue // what its containers say is not of the plan
+		}
 		if (q.Step == "" || run.Plan.Steps[m.Step].Name == q.Step) && (q.Machine == nil || m.Index == *q.Machine) {
 			selected = append(selected, m)
 		}

@@ -58,7 +58,10 @@ func (x *execution) untilSilent(ctx context.Context, m *machine) {
 		cancel()
 		if CodeOf(err) != EUnavailable {
 			heard = time.Now()
-		} else if !time.Now().Before(limit) {
+			continue
+		}
+		x.letIn(ctx)
+		if !time.Now().Before(limit) {
 			return
 		}
 	}

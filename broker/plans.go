@@ -36,7 +36,8 @@ func (b *Broker) DeleteProject(ctx context.Context, uuid string) error {
 // Import stores the project, matched by name. Plans that it does not have yet
 // are added. One that it has is left as it is, or, with update, replaced when
 // it differs, and forked when it differs and has been run. The Plans returned
-// are those of p, in its order.
+// are those of p, in its order. With update a max_cost that p gives is the
+// project's from then on; it is taken away by SetMaxCost only.
 func (b *Broker) Import(ctx context.Context, p strategies.Project, update bool) (ProjectRecord, error) {
 	if err := invalid(p.Validate()); err != nil {
 		return ProjectRecord{}, err
@@ -47,6 +48,12 @@ func (b *Broker) Import(ctx context.Context, p strategies.Project, update bool) 
 	}
 	if err != nil {
 		return ProjectRecord{}, err
+	}
+	if update && p.MaxCost > 0 && p.MaxCost != rec.Project.MaxCost {
+		if err := b.cfg.Store.SetMaxCost(ctx, rec.Project.UUID, p.MaxCost); err != nil {
+			return ProjectRecord{}, err
+		}
+		rec.Project.MaxCost = p.MaxCost
 	}
 	known, err := b.cfg.Store.Plans(ctx, rec.Project.UUID)
 	if err != nil {

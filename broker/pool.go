@@ -34,8 +34,16 @@ type MachineRequest struct {
 	// VolumeGB is the size of the machine's disk, in GiB; 0 is the pool's choice.
 	VolumeGB int
 	// Ports are those that the step publishes: the run's own machines must
-	// reach them, and nobody else.
+	// reach them, and the broker, which looks whether the step is ready; nobody
+	// else.
 	Ports []strategies.Port
+	// Container is the image that the step's container is of, and ContainerURL
+	// where it is loaded from, if not from a registry: what a pool may load ahead
+	// on machines that wait. Empty where the plan alone doesn't tell.
+	Container, ContainerURL string
+	// Private are TCP ports that the broker and the users that it was told of must
+	// reach, and nobody else, not even machines of the run.
+	Private []int
 	// Life is how long the machine may live for this use, however often its
 	// lease is renewed, from when it is up: until the run must be over, and some
 	// time for its end. It is the END of the lease's first term, or of the next
@@ -51,11 +59,13 @@ type Pool interface {
 	// Acquire gets machines for the requests, which are all of one step. Asked
 	// again with the same token it gives the same machine, also after a restart.
 	// It fills the fields from Pool to Endpoint of each Machine, and if it rents
-	// them those from Region to LaunchedAt, in the order of the requests. When
+	// them those from Region to HourUSD and LaunchedAt, which is when the machine
+	// began to cost this run, in the order of the requests. When
 	// some can't be had, their Machine has an empty ProviderID, and the error
 	// says why in a sentence for users.
 	Acquire(ctx context.Context, reqs []MachineRequest) ([]Machine, error)
-	// Release gives a machine back. The broker has removed its containers; one
+	// Release gives a machine back, to be ended or kept for another run; one with
+	// a Reason was of no use to this one. The broker has removed its containers; one
 	// that is rented and did not answer may have some yet. It may be called again
 	// for a machine already released, and for one whose Acquire was never answered
 	// (ProviderID is empty, Token is set).
@@ -105,6 +115,14 @@ type Renter interface {
 	// leaves the end where it was. EUnavailable says that the engine does not
 	// answer; renewing may be tried again after any error.
 	Renew(ctx context.Context, m Machine, e Engine, life time.Duration) error
+	// Admit has the machines, which are all that a run has, reach the ports that
+	// their steps publish, wherever the others are: a pool can know who they are
+	// only when they are there. It is called again when more have come, after a
+	// restart, and when a machine does not answer: then the broker may have another
+	// address than before, and is to be admitted, too.
+	Admit(ctx context.Context, machines []Machine) error
+	// Notices says which of the machines the provider takes back, or has taken.
+	Notices(ctx context.Context, machines []Machine) ([]Notice, error)
 	// Quote says what machines for the requests, which are of all steps of one
 	// run, would cost, and whether they can be had. It makes nothing. What is
 	// wrong with the requests is in Quote.Faults; an error says that the provider
@@ -113,6 +131,12 @@ type Renter interface {
 	// Receipt asks the provider what became of all that was made for the run,
 	// and what is left of it. It may be asked again at any time later.
 	Receipt(ctx context.Context, runUUID string) (Receipt, error)
+}
+
+// A Notice says that the provider takes a machine back.
+type Notice struct {
+	ProviderID string
+	At         time.Time // when, as far as is known
 }
 
 // A Quote is what the machines of a run would cost, before any exists.
@@ -131,9 +155,11 @@ type QuoteLine struct {
 	Step   int    `json:"-"`    // index of the step
 	Name   string `json:"step"` // name of the step
 	Region string `json:"region"`
-	Type   string `json:"type"`  // the first one tried
-	Count  int    `json:"count"` // of machines
-	Image  string `json:"image"` // what they boot
+	Type   string `json:"type"` // the first one tried
+	// Alternatives are the types tried after it, in their order.
+	Alternatives []string `json:"alternatives,omitempty"`
+	Count        int      `json:"count"` // of machines
+	Image        string   `json:"image"` // what they boot
 	// Architecture is that of the type, as Docker calls it: amd64 or arm64.
 	Architecture string          `json:"architecture"`
 	Spot         strategies.Spot `json:"spot"`
@@ -147,7 +173,8 @@ type QuoteLine struct {
 	// Beyond is how much longer than MachineRequest.Life a machine can be paid
 	// for, whatever fails: until it is up or given up, and while it ends.
 	Beyond time.Duration `json:"-"`
-	// Up is how long a machine takes to be up, as measured or by experience.
+	// Up is how long it takes until all of the machines are up, as measured or by
+	// experience.
 	Up time.Duration `json:"-"`
 }
 
@@ -166,8 +193,9 @@ type Receipt struct {
 	At         time.Time `json:"at"` // when the provider was asked
 	Pool       string    `json:"pool"`
 	Launched   int       `json:"launched"`   // machines
-	Terminated int       `json:"terminated"` // of them, or ending
-	Kept       int       `json:"kept"`       // of them, idle for the next run
+	Reused     int       `json:"reused"`     // machines that another run had before
+	Terminated int       `json:"terminated"` // of both, or ending
+	Kept       int       `json:"kept"`       // of both, idle for the next run, or in use by it
 	// Left is what still exists of the run and isn't kept on purpose.
 	Left []Remainder `json:"left"`
 	// Notes are sentences on what the provider can't say any more.

@@ -21,6 +21,9 @@ import (
 // long enough to create them first, so that they start together.
 const startLead = time.Second
 
+// createAllowance is the time that each machine of a step adds to startLead.
+const createAllowance = 2 * time.Millisecond
+
 // loadLead is the time from the start of a container to its LOADS_START_AT:
 // long enough for the program in it to be up and waiting.
 const loadLead = time.Second
@@ -54,6 +57,9 @@ func (x *execution) initialize(ctx context.Context) error {
 	if err := x.inTime(ctx, x.getReady); err != nil {
 		return err
 	}
+	if err := x.awaitMonitor(ctx); err != nil {
+		return err
+	}
 	return x.update(ctx, func(run *Run) []Event {
 		start := time.Now().Add(startLead).UTC()
 		run.State = Running
@@ -66,6 +72,10 @@ func (x *execution) getReady(ctx context.Context) error {
 	if err := x.acquire(ctx); err != nil {
 		return err
 	}
+	if err := x.admit(ctx); err != nil {
+		return err
+	}
+	x.beginMonitor()
 	return x.prepareMachines(ctx)
 }
 
@@ -101,19 +111,21 @@ func (x *execution) planMachines(ctx context.Context) error {
 		}
 		x.b.hub.notify(x.ref.UUID)
 	}
+	var missing []*machine
 	for i, step := range x.ref.Plan.Steps {
 		for j := 0; j < step.InstanceCount && !step.Monitor; j++ {
 			if have[[2]int{i, j}] {
 				continue
 			}
-			m := Machine{
+			missing = append(missing, &machine{Machine: Machine{
 				RunID: x.ref.ID, RunUUID: x.ref.UUID, Step: i, Index: j, State: MachineRequested,
 				Token: uuid.NewString(), Pool: x.b.cfg.Pools[0].Name(),
-			}
-			if err := x.b.cfg.Store.SaveMachine(ctx, x.ref, &m); err != nil {
-				return err
-			}
+			}})
 		}
+	}
+	err := together(missing, func(m *machine) error { return x.b.cfg.Store.SaveMachine(ctx, x.ref, &m.Machine) })
+	if err != nil {
+		return err
 	}
 	x.machines = nil
 	return x.loadMachines(ctx)
@@ -129,9 +141,12 @@ func (x *execution) loadMachines(ctx context.Context) error {
 		return err
 	}
 	for _, m := range stored {
+		if x.ref.Plan.Steps[m.Step].Monitor {
+			continue // runMonitor reads it
+		}
 		x.machines = append(x.machines, &machine{Machine: m})
 		x.noteLease(m)
-		x.names.add(x.ref.Plan.Steps[m.Step].DNSName, m.Address)
+		x.names.add(x.ref.Plan.Steps[m.Step].DNSName, m)
 	}
 	return nil
 }
@@ -172,27 +187,44 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 	if err != nil {
 		return x.fail(ctx, "Step %s: %v", step.Name, err)
 	}
+	asked := utcNow()
 	got, acquireErr := pool.Acquire(ctx, reqs)
+	given := map[*machine]Machine{}
 	for k, m := range wanted {
-		if k >= len(got) || got[k].ProviderID == "" {
-			continue
+		if k < len(got) && got[k].ProviderID != "" {
+			given[m] = got[k]
 		}
-		g := got[k]
+	}
+	err = together(wanted, func(m *machine) error {
+		g, ok := given[m]
+		if !ok {
+			return nil
+		}
 		text := fmt.Sprintf("Machine %s is there, at %s.", g.ProviderID, g.Address)
-		err := x.updateMachine(ctx, m, text, func(m *Machine) {
-			m.Pool, m.ProviderID, m.Address, m.PublicIP = g.Pool, g.ProviderID, g.Address, g.PublicIP
-			m.Network, m.Endpoint, m.State = g.Network, g.Endpoint, MachineReady
-			m.Region, m.Type, m.Spot, m.HourUSD, m.LaunchedAt = g.Region, g.Type, g.Spot, g.HourUSD, g.LaunchedAt
+		return x.updateMachine(ctx, m, text, func(m *Machine) {
+			m.take(g)
+			m.RequestedAt = asked
 		})
-		if err != nil {
-			return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range wanted {
+		if _, ok := given[m]; ok {
+			x.names.add(step.DNSName, m.Machine)
 		}
-		x.names.add(step.DNSName, m.Address)
 	}
 	if acquireErr != nil && ctx.Err() == nil {
 		return x.notAcquired(ctx, i, acquireErr)
 	}
 	return ctx.Err()
+}
+
+// take takes in what a pool says of the machine that it gave.
+func (m *Machine) take(g Machine) {
+	m.Pool, m.ProviderID, m.Address, m.PublicIP = g.Pool, g.ProviderID, g.Address, g.PublicIP
+	m.Network, m.Endpoint, m.State = g.Network, g.Endpoint, MachineReady
+	m.Region, m.Type, m.Spot, m.HourUSD, m.LaunchedAt = g.Region, g.Type, g.Spot, g.HourUSD, g.LaunchedAt
 }
 
 // notAcquired goes on without machines that can't be had when the step's quorum
@@ -262,16 +294,12 @@ func (x *execution) prepareMachines(ctx context.Context) error {
 }
 
 func (x *execution) prepareThese(ctx context.Context, machines []*machine) error {
-	names, err := x.dnsNames()
-	if err != nil {
-		return err
-	}
 	images := &imageLoads{loads: map[string]*imageLoad{}}
 	return each(machines, func(m *machine) error {
 		if m.State != MachineReady && m.State != MachinePrepared {
 			return nil
 		}
-		err := x.prepare(ctx, m, names, images)
+		err := x.prepare(ctx, m, images)
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -307,17 +335,8 @@ func (x *execution) enoughMachines(ctx context.Context, i int) error {
 	return x.fail(ctx, "Step %s has no machine left that answers.", step.Name)
 }
 
-// dnsNames returns the relays' names file: the addresses of each dns_name that
-// are known; nil when the plan has none.
-func (x *execution) dnsNames() ([]byte, error) {
-	if !x.hasNames() {
-		return nil, nil
-	}
-	return json.Marshal(x.names.all())
-}
-
 // prepare makes one machine ready for its container.
-func (x *execution) prepare(ctx context.Context, m *machine, names []byte, images *imageLoads) error {
+func (x *execution) prepare(ctx context.Context, m *machine, images *imageLoads) error {
 	if err := x.connect(m); err != nil {
 		return err
 	}
@@ -342,7 +361,7 @@ func (x *execution) prepare(ctx context.Context, m *machine, names []byte, image
 	if err := x.pin(ctx, m, info, node, image); err != nil {
 		return err
 	}
-	spec, err := x.relaySpec(m, node, names, info)
+	spec, err := x.relaySpec(m, node, info)
 	if err != nil {
 		return err
 	}
@@ -401,7 +420,7 @@ func (x *execution) pin(ctx context.Context, m *machine, info EngineInfo, node, 
 }
 
 // relaySpec describes the relay's container on the machine.
-func (x *execution) relaySpec(m *machine, node string, names []byte, info EngineInfo) (ContainerSpec, error) {
+func (x *execution) relaySpec(m *machine, node string, info EngineInfo) (ContainerSpec, error) {
 	step := x.ref.Plan.Steps[m.Step]
 	spec := ContainerSpec{
 		Name:  x.containerName(m, RoleRelay),
@@ -422,7 +441,11 @@ func (x *execution) relaySpec(m *machine, node string, names []byte, info Engine
 	if step.DockerSeries != "" {
 		spec.Command = append(spec.Command, "--series="+step.DockerSeries)
 	}
-	if names != nil {
+	if x.hasNames() {
+		names, err := x.names.file(m.Machine)
+		if err != nil {
+			return spec, err
+		}
 		spec.Command = append(spec.Command, "--dns", net.JoinHostPort(m.Address, strconv.Itoa(dnsPort)), "--names", namesFile)
 		spec.Files[namesFile] = names
 	}
@@ -480,7 +503,8 @@ func (x *execution) startRelay(ctx context.Context, m *machine, spec ContainerSp
 		return nil // by an earlier broker
 	}
 	const text = "The machine is prepared: images are loaded, its relay runs."
-	return x.updateMachine(ctx, m, text, func(m *Machine) { m.State = MachinePrepared })
+	now := utcNow()
+	return x.updateMachine(ctx, m, text, func(m *Machine) { m.State, m.PreparedAt = MachinePrepared, now })
 }
 
 // socketVolume is where the machine's containers find the relay's Unix socket.

@@ -54,7 +54,7 @@ func (b *Broker) releaseLeftovers(ctx context.Context) error {
 }
 
 func (b *Broker) releaseLeftover(ctx context.Context, m Machine) error {
-	if err := b.giveBack(ctx, m); err != nil {
+	if err := b.giveBack(ctx, m, nil); err != nil {
 		return fmt.Errorf("release machine %s of run %s: %w", m.ProviderID, m.RunUUID, err)
 	}
 	run, err := b.cfg.Store.Run(ctx, m.RunUUID)

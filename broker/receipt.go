@@ -14,7 +14,7 @@ import (
 // takes its disk and interfaces with it, but not at once. What is left after that
 // is the reaper's.
 func (x *execution) askReceipts(ctx context.Context) error {
-	for _, r := range x.b.renters(machinesAt(x.machines)) {
+	for _, r := range x.b.renters(machinesAt(x.allMachines())) {
 		if err := x.askReceipt(ctx, r); err != nil {
 			return err
 		}
@@ -88,7 +88,11 @@ func (r Receipt) String() string {
 	if r.Fault != "" {
 		return fmt.Sprintf("What is left at %s is not known: %s.", r.Pool, strings.TrimSuffix(r.Fault, "."))
 	}
-	text := fmt.Sprintf("%s says: %s launched, %d terminated", r.Pool, countMachines(r.Launched), r.Terminated)
+	text := fmt.Sprintf("%s says: %s launched", r.Pool, countMachines(r.Launched))
+	if r.Reused > 0 {
+		text += fmt.Sprintf(", %d used again", r.Reused)
+	}
+	text += fmt.Sprintf(", %d terminated", r.Terminated)
 	if r.Kept > 0 {
 		text += fmt.Sprintf(", %d kept for the next run", r.Kept)
 	}

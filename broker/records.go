@@ -188,11 +188,15 @@ type Machine struct {
 	Network    string   `db:"network"`     // engine network of the plan's containers; empty is the engine's default
 	Endpoint   Endpoint `db:"-"`
 
-	// What follows, up to LaunchedAt, is of rented machines only.
+	// What follows, up to ReleasedAt, is of rented machines only.
 	Region  string  `db:"region"`
 	Type    string  `db:"type"`     // as had, perhaps one of the step's alternatives
 	Spot    bool    `db:"spot"`     // the provider may take it back
 	HourUSD float64 `db:"hour_usd"` // price with its disk and address, in USD an hour
+	// RequestedAt is when its pool was asked for it, PreparedAt when it was ready for
+	// its container.
+	RequestedAt *time.Time `db:"-"`
+	PreparedAt  *time.Time `db:"-"`
 	// LaunchedAt is when it began to cost; ReleasedAt when it was given back.
 	LaunchedAt *time.Time `db:"-"`
 	ReleasedAt *time.Time `db:"-"`

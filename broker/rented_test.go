@@ -40,7 +40,9 @@ type rental struct {
 	faults   []string
 	sold     string // the step whose machines can't be had, but the first few
 	has      int
-	idle     bool // the pool keeps all that it has
+	notices  []broker.Notice
+	admitted []int // machines, by call
+	idle     bool  // the pool keeps all that it has
 }
 
 func (r *rental) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]broker.Machine, error) {
@@ -58,7 +60,7 @@ func (r *rental) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]b
 	now := time.Now()
 	for i, req := range reqs {
 		m := &machines[i]
-		m.Region, m.Type, m.HourUSD, m.LaunchedAt = req.Region, req.Type, r.hour, &now
+		m.Region, m.Type, m.HourUSD, m.LaunchedAt, m.Spot = req.Region, req.Type, r.hour, &now, req.Spot != strategies.SpotNever
 		r.launched[m.ProviderID] = true
 	}
 	return machines, err
@@ -94,6 +96,19 @@ func (r *rental) Renew(ctx context.Context, m broker.Machine, e broker.Engine, l
 	}
 	r.renewals[m.ProviderID] = append(r.renewals[m.ProviderID], life)
 	return nil
+}
+
+func (r *rental) Admit(_ context.Context, machines []broker.Machine) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.admitted = append(r.admitted, len(machines))
+	return nil
+}
+
+func (r *rental) Notices(context.Context, []broker.Machine) ([]broker.Notice, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.notices, nil
 }
 
 func (r *rental) Quote(_ context.Context, reqs []broker.MachineRequest) (broker.Quote, error) {
@@ -303,6 +318,28 @@ func TestARenewalThatFailsIsToldOnceAndTriedAgain(t *testing.T) {
 	}
 }
 
+// TestMachinesThatDoNotAnswerAreToLetTheBrokerIn is about a broker whose address
+// has changed.
+func TestMachinesThatDoNotAnswerAreToLetTheBrokerIn(t *testing.T) {
+	t.Parallel()
+	d := openDesk(t, nil)
+	run := d.run("30s")
+	admits := func() (n int) {
+		d.set(func() { n = len(d.admitted) })
+		return n
+	}
+	waittest.Until(t, "the leases are renewed", time.Minute, func() bool { return d.renewed() > 2 })
+	if n := admits(); n != 1 || d.admitted[0] != 2 {
+		t.Errorf("admitted %v, want both machines, once", d.admitted)
+	}
+	d.set(func() { d.refuse = broker.Errorf(broker.EUnavailable, "nobody answers") })
+	waittest.Until(t, "they are to admit the broker", time.Minute, func() bool { return admits() > 1 })
+	d.set(func() { d.refuse = nil })
+	_, err := d.Abort(t.Context(), run.UUID)
+	ok(t, err)
+	d.await(run)
+}
+
 func TestRunsThatCanCostTooMuchDoNotStart(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -401,7 +438,7 @@ func TestTheBillCountsMachinesFromWhenTheyAreAskedFor(t *testing.T) {
 		step := strategies.Step{
 			Name: "s", InstanceCount: 1, RunDelay: delay, Lead: lead, RunMaxTime: 3600, InstanceType: "t3.micro", InstanceRegion: "us-west-2",
 		}
-		c, err := broker.Estimate(t.Context(), r, strategies.Plan{Name: "p", Steps: []strategies.Step{step}}, 0)
+		c, err := broker.Estimate(t.Context(), r, strategies.Plan{Name: "p", Steps: []strategies.Step{step}}, broker.Terms{})
 		ok(t, err)
 		return c.WorstUSD * 60 // minutes, at a dollar an hour
 	}

@@ -95,6 +95,12 @@ func (b *Broker) Report(ctx context.Context, runUUID string) (Report, error) {
 	if r.Ledger, err = b.cfg.Store.Ledger(ctx, runUUID); err != nil {
 		return Report{}, err
 	}
+	switch a, err := b.cfg.Store.Archive(ctx, runUUID); {
+	case err == nil:
+		r.Archive = &a
+	case CodeOf(err) != ENotFound:
+		return Report{}, err
+	}
 	err = b.withTotals(ctx, runUUID, func(s *metrics.Series) { r.Summary, r.Hosts = s.Summary(), s.Hosts() })
 	return r, err
 }

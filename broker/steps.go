@@ -23,6 +23,7 @@ func (x *execution) execute(ctx context.Context) error {
 	if err := x.reattach(ctx); err != nil {
 		return err
 	}
+	x.beginMonitor()
 	if r, stopped := x.stoppedBy(); stopped {
 		return x.conclude(ctx, Fail, r.String()) // an earlier broker knew
 	}
@@ -112,7 +113,7 @@ func (x *execution) firstFailed() (int, bool) {
 // runStep drives one step. The state of its record says what is next.
 func (x *execution) runStep(ctx context.Context, i int) error {
 	if x.ref.Plan.Steps[i].Monitor {
-		return x.skipMonitor(ctx, i)
+		return nil // runMonitor drives it
 	}
 	for {
 		var err error
@@ -134,17 +135,6 @@ func (x *execution) runStep(ctx context.Context, i int) error {
 	}
 }
 
-// skipMonitor ends a monitor step at once: the broker keeps all metrics.
-func (x *execution) skipMonitor(ctx context.Context, i int) error {
-	if x.step(i).State.Over() {
-		return nil
-	}
-	const why = "the broker keeps the metrics itself"
-	return x.updateStep(ctx, i, "The monitor step is not needed here: "+why+".", func(rec *StepRecord) {
-		rec.State, rec.Reason = StepSkipped, why
-	})
-}
-
 // awaitStart waits until the step is due, and then fixes when it starts.
 func (x *execution) awaitStart(ctx context.Context, i int) error {
 	name := x.ref.Plan.Steps[i].Name
@@ -160,7 +150,7 @@ func (x *execution) awaitStart(ctx context.Context, i int) error {
 			})
 		}
 		now := time.Now()
-		elapsed := now.Sub(t0) + startLead
+		elapsed := now.Sub(t0) + x.lead(i)
 		for _, due := range x.ref.Plan.Startable(status, elapsed) {
 			if due == i {
 				return x.beginArming(ctx, i, x.startTime(i, t0, now))
@@ -210,10 +200,16 @@ func (x *execution) awaitChange(ctx context.Context, changed <-chan struct{}, st
 // before its containers can have been created.
 func (x *execution) startTime(i int, t0, now time.Time) time.Time {
 	planned := t0.Add(time.Duration(x.ref.Plan.Steps[i].RunDelay) * time.Second)
-	if soonest := now.Add(startLead); planned.Before(soonest.Add(-startLead / 10)) {
+	if soonest := now.Add(x.lead(i)); planned.Before(soonest.Add(-startLead / 10)) {
 		return soonest.UTC()
 	}
 	return planned.UTC()
+}
+
+// lead is how far ahead the start of step i is fixed, unless that has proved to
+// be too short.
+func (x *execution) lead(i int) time.Duration {
+	return startLead + time.Duration(x.ref.Plan.Steps[i].InstanceCount)*createAllowance
 }
 
 func (x *execution) beginArming(ctx context.Context, i int, at time.Time) error {
@@ -259,7 +255,7 @@ func (x *execution) arm(ctx context.Context, i int) error {
 // containers were created: far enough ahead for what creating them has taken,
 // since they may have to be made anew for it.
 func (x *execution) armAgain(ctx context.Context, i int) error {
-	return x.beginArming(ctx, i, time.Now().Add(max(startLead, x.leads[i])).UTC())
+	return x.beginArming(ctx, i, time.Now().Add(max(x.lead(i), x.leads[i])).UTC())
 }
 
 // failStep ends the step as failed, for the first reason given.
@@ -362,6 +358,7 @@ func (x *execution) planSpec(m *machine, r strategies.Resolved, at time.Time) Co
 		NanoCPUs: int64(step.CPUs * 1e9), Memory: int64(step.Memory),
 		StopTimeout: time.Duration(step.StopTimeout) * time.Second,
 		Ulimits:     map[string][2]int64{},
+		Sysctls:     sysctls(r.Ports),
 		Log:         planLog(),
 		Shared:      []SharedVolume{x.socketVolume(m, true)},
 	}

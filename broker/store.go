@@ -81,6 +81,7 @@ type Store interface {
 	PlanStore
 	RunStore
 	FrameStore
+	MonitorStore
 	// BrokerID returns this database's own id, made when it was created. It
 	// labels all that this broker makes.
 	BrokerID(ctx context.Context) (string, error)
@@ -91,6 +92,8 @@ type PlanStore interface {
 	Projects(ctx context.Context) ([]ProjectRecord, error)
 	Project(ctx context.Context, uuid string) (ProjectRecord, error)
 	ProjectByName(ctx context.Context, name string) (ProjectRecord, error) // the oldest of that name
+	// SetMaxCost sets Project.MaxCost.
+	SetMaxCost(ctx context.Context, projectUUID string, usd float64) error
 	// CreateProject stores the project and all its plans, giving new uuids.
 	CreateProject(ctx context.Context, p strategies.Project) (ProjectRecord, error)
 	// DeleteProject deletes the project with its plans and their runs;
@@ -139,6 +142,13 @@ type RunStore interface {
 	Machines(ctx context.Context, runUUID string) ([]Machine, error) // by step and index
 	// MachinesIn returns the machines of all runs in any of the states.
 	MachinesIn(ctx context.Context, states ...MachineState) ([]Machine, error)
+	// PreparedIn returns how long machines of the region and type take from when
+	// they are asked for until they are prepared, by what earlier ones took; 0 when
+	// that is not known.
+	PreparedIn(ctx context.Context, region, kind string) (time.Duration, error)
+	// ProjectMachines returns the rented machines of the project's runs that cost
+	// anything after the time.
+	ProjectMachines(ctx context.Context, projectUUID string, since time.Time) ([]Machine, error)
 	// Events returns the run's events with Seq > after.
 	Events(ctx context.Context, runUUID string, after int64) ([]Event, error)
 }

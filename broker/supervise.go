@@ -199,6 +199,10 @@ func (s *supervision) oneStarted() {
 	}
 }
 
+// settle is how long, for each machine of a step, nothing is asked of those whose
+// containers were started.
+const settle = 200 * time.Microsecond
+
 // start starts the machine's container at its time, unless it was started.
 func (s *supervision) start(ctx context.Context, m *machine) error {
 	if m.StartedAt != nil {
@@ -212,6 +216,8 @@ func (s *supervision) start(ctx context.Context, m *machine) error {
 	if err != nil {
 		return fmt.Errorf("start its container: %w", err)
 	}
+	// Others start in this very moment; what came of it can wait for them.
+	sleep(ctx, time.Until(at.Add(time.Duration(len(s.machines))*settle)))
 	c, err := s.x.inspect(ctx, m)
 	if err != nil {
 		return err
@@ -240,11 +246,16 @@ func (x *execution) awaitEnd(ctx context.Context, m *machine) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil:
+			if x.isTaken(ctx, m, c.FinishedAt.Add(-m.ClockOffset)) {
+				return errTaken()
+			}
 			return x.saveEnd(ctx, m, c)
 		case waiting.Err() != nil:
 			return Errorf(EUnavailable, "it has not answered for %s", x.b.cfg.LostAfter)
 		case isStoreError(err) || CodeOf(err) != EUnavailable:
 			return err
+		case x.isTaken(ctx, m, time.Now().Add(-takenSlack)):
+			return errTaken()
 		}
 		sleep(waiting, time.Second) // the wait broke, perhaps not the machine
 	}

@@ -45,6 +45,7 @@ func (x *execution) terminate(ctx context.Context) error {
 	if err := x.flushFrames(ctx); err != nil { // readers don't wait for a store that fails now
 		return err
 	}
+	x.askRelays(ctx)
 	if err := each(x.machines, func(m *machine) error { return x.stopRelay(ctx, m) }); err != nil {
 		return err
 	}
@@ -59,6 +60,9 @@ func (x *execution) terminate(ctx context.Context) error {
 	}
 	err := each(x.machines, func(m *machine) error { return x.release(ctx, m) })
 	if err != nil {
+		return err
+	}
+	if err := x.endMonitor(ctx); err != nil {
 		return err
 	}
 	if err := x.askReceipts(ctx); err != nil {
@@ -144,7 +148,7 @@ func (x *execution) anyStarted(i int) bool {
 func (x *execution) endSteps(ctx context.Context) error {
 	for i, step := range x.ref.Plan.Steps {
 		rec := x.step(i)
-		if rec.State.Over() {
+		if rec.State.Over() || step.Monitor { // which ends when it has all metrics
 			continue
 		}
 		text, state := fmt.Sprintf("Step %s was stopped with the run.", step.Name), StepEnded
@@ -162,6 +166,29 @@ func (x *execution) endSteps(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// askRelays has all relays send their final frames before any is waited for: while
+// one goes on, its frames come too. What fails here is tried again with each.
+func (x *execution) askRelays(ctx context.Context) {
+	// None of these errors is lost: see drain.
+	_ = each(x.machines, func(m *machine) error {
+		if m.reader == nil || m.FramesFinal || m.State == MachineLost {
+			return nil
+		}
+		limited, cancel := context.WithTimeout(ctx, x.relayTimeout(m))
+		defer cancel()
+		m.asked = m.engine.Stop(limited, m.RelayID, x.relayTimeout(m)) == nil
+		return nil
+	})
+}
+
+// relayTimeout is how long the machine's relay may take to send its final frame.
+func (x *execution) relayTimeout(m *machine) time.Duration {
+	if len(x.ref.Plan.Steps[m.Step].LogMetrics) > 0 {
+		return relayStopTimeout + relayReadTimeout
+	}
+	return relayStopTimeout
 }
 
 // stopRelay has the machine's relay send its final frame, and waits until it
@@ -197,12 +224,10 @@ func (x *execution) stopRelay(ctx context.Context, m *machine) error {
 
 // drain stops the relay and waits until all its frames have come.
 func (x *execution) drain(ctx context.Context, m *machine) error {
-	timeout := relayStopTimeout
-	if len(x.ref.Plan.Steps[m.Step].LogMetrics) > 0 {
-		timeout += relayReadTimeout
-	}
-	if err := x.stopContainer(ctx, m, m.RelayID, timeout); err != nil {
-		return err
+	if !m.asked {
+		if err := x.stopContainer(ctx, m, m.RelayID, x.relayTimeout(m)); err != nil {
+			return err
+		}
 	}
 	patience := time.NewTicker(drainLimit)
 	defer patience.Stop()
@@ -275,7 +300,7 @@ func (x *execution) release(ctx context.Context, m *machine) error {
 		if try > 0 && !sleep(ctx, time.Duration(try)*time.Second) {
 			return ctx.Err()
 		}
-		if err = x.b.giveBack(ctx, m.Machine); err == nil {
+		if err = x.b.giveBack(ctx, m.Machine, m.engine); err == nil {
 			now := utcNow()
 			return x.updateMachine(ctx, m, "The machine was released.", func(m *Machine) { m.State, m.ReleasedAt = MachineReleased, now })
 		}
@@ -293,8 +318,9 @@ const rentedLimit = 30 * time.Second
 
 // giveBack removes the run's containers from a machine and releases it. One that
 // is rented is released even when it does not answer: it costs money, and its
-// pool ends what it can't clean.
-func (b *Broker) giveBack(ctx context.Context, m Machine) error {
+// pool ends what it can't clean. eng is the machine's engine, or nil where nobody
+// has opened it.
+func (b *Broker) giveBack(ctx context.Context, m Machine, eng Engine) error {
 	pool, err := b.pool(m.Pool)
 	if err != nil {
 		return err
@@ -303,14 +329,14 @@ func (b *Broker) giveBack(ctx context.Context, m Machine) error {
 		return pool.Release(ctx, m)
 	}
 	if _, rented := pool.(Renter); !rented {
-		if err := b.removeContainers(ctx, m); err != nil {
+		if err := b.removeContainers(ctx, m, eng); err != nil {
 			return err
 		}
 		return pool.Release(ctx, m)
 	}
 	limited, cancel := context.WithTimeout(ctx, rentedLimit)
 	defer cancel()
-	if err := b.removeContainers(limited, m); err != nil {
+	if err := b.removeContainers(limited, m, eng); err != nil {
 		b.cfg.Log.Warn("remove containers of a machine that is given back", "run", m.RunUUID, "machine", m.ProviderID, "error", err)
 	}
 	return pool.Release(ctx, m)
@@ -318,12 +344,15 @@ func (b *Broker) giveBack(ctx context.Context, m Machine) error {
 
 // removeContainers removes all that the run made on the machine's engine for
 // this machine: its containers, and the volume that they shared.
-func (b *Broker) removeContainers(ctx context.Context, m Machine) error {
-	eng, err := b.cfg.Dial(m.Endpoint)
-	if err != nil {
-		return err
+func (b *Broker) removeContainers(ctx context.Context, m Machine, eng Engine) error {
+	if eng == nil {
+		opened, err := b.cfg.Dial(m.Endpoint)
+		if err != nil {
+			return err
+		}
+		defer opened.Close()
+		eng = opened
 	}
-	defer eng.Close()
 	labels := map[string]string{
 		LabelBroker: b.id, LabelRun: m.RunUUID,
 		LabelStep: fmt.Sprint(m.Step), LabelMachine: fmt.Sprint(m.Index),
@@ -350,11 +379,15 @@ func (x *execution) complete(ctx context.Context) error {
 	if why := whatIsLeft(x.receipts()); why != "" {
 		cleanup, detail = CleanupFailed, why
 	}
-	for _, m := range x.machines {
+	for _, m := range x.allMachines() {
 		if m.State != MachineReleased {
 			cleanup, detail = CleanupFailed, fmt.Sprintf("machine %s could not be released: %s", m.ProviderID, m.Reason)
 		}
 	}
+	if err := x.planArchive(ctx); err != nil {
+		return err
+	}
+	defer x.b.wakeArchiver()
 	return x.update(ctx, func(run *Run) []Event {
 		run.State, run.CompletedAt = Completed, utcNow()
 		run.Cleanup, run.CleanupDetail = cleanup, detail

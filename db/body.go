@@ -11,6 +11,10 @@ import (
 // was not written by this program.
 const maxBody = 1 << 30
 
+// window is how far back, in bytes, a compressor looks for what it has seen. What
+// it needs for that stays in memory.
+const window = 4 << 20
+
 // zstdMagic is how a zstd frame begins (RFC 8878, 3.1.1); JSON never does.
 var zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
 
@@ -21,11 +25,11 @@ type bodyCoder struct {
 }
 
 func newBodyCoder() (*bodyCoder, error) {
-	quick, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+	quick, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false), zstd.WithWindowSize(window))
 	if err != nil {
 		return nil, fmt.Errorf("make compressor: %w", err)
 	}
-	small, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))
+	small, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window))
 	if err != nil {
 		return nil, fmt.Errorf("make compressor: %w", err)
 	}

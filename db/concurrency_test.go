@@ -2,7 +2,9 @@ package db_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -143,4 +145,72 @@ func checkIntegrity(t *testing.T, path string) {
 	var broken int
 	ok(t, x.QueryRow("SELECT count(*) FROM pragma_foreign_key_check").Scan(&broken))
 	same(t, "broken references", broken, 0)
+}
+
+// TestChangesAtOnce_StandOrFallAlone makes many changes at once, while somebody
+// else keeps the database busy, so that they come to share transactions. Some
+// are refused, some given up before; the others must not notice.
+func TestChangesAtOnce_StandOrFallAlone(t *testing.T) {
+	d, path := mustOpen(t)
+	run := mustRun(t, d)
+	taken := broker.Machine{RunID: run.ID, State: broker.MachineRequested, Token: "taken"}
+	ok(t, d.SaveMachine(t.Context(), &run, &taken))
+	given, giveUp := context.WithCancel(context.Background())
+	giveUp()
+	other, err := mustOpenRaw(t, path).Conn(t.Context())
+	ok(t, err)
+	_, err = other.ExecContext(t.Context(), "BEGIN IMMEDIATE")
+	ok(t, err)
+
+	const n = 60
+	var wg sync.WaitGroup
+	errs := make([]error, n)
+	for i := range n {
+		wg.Go(func() {
+			ctx := context.Background()
+			m := broker.Machine{RunID: run.ID, Step: 1, Index: i, State: broker.MachineRequested, Token: fmt.Sprint("token ", i)}
+			switch i % 3 {
+			case 1:
+				m.Token = taken.Token
+			case 2:
+				ctx = given
+			}
+			errs[i] = d.SaveMachine(ctx, &run, &m, broker.Event{Kind: broker.EventNote, Text: m.Token})
+		})
+	}
+	_, err = other.ExecContext(t.Context(), "ROLLBACK")
+	ok(t, err)
+	wg.Wait()
+	for i, err := range errs {
+		switch i % 3 {
+		case 0:
+			ok(t, err)
+		case 1:
+			wantCode(t, err, broker.EConflict)
+		case 2:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("a change that was given up has the error %v", err)
+			}
+		}
+	}
+	machines, err := d.Machines(t.Context(), run.UUID)
+	ok(t, err)
+	events, err := d.Events(t.Context(), run.UUID, 0)
+	ok(t, err)
+	if len(machines) != 1+n/3 {
+		t.Errorf("got %d machines, want the first one and %d", len(machines), n/3)
+	}
+	noted := 0
+	for i, e := range events {
+		if e.Seq != int64(i)+1 {
+			t.Errorf("event %d has the number %d", i+1, e.Seq)
+		}
+		if e.Kind == broker.EventNote {
+			noted++
+		}
+	}
+	if noted != n/3 {
+		t.Errorf("got %d events, want one for each machine that was stored, %d", noted, n/3)
+	}
+	checkIntegrity(t, path)
 }

@@ -68,7 +68,8 @@ const condensable = `FROM machine m JOIN frame f ON f.machine_id = m.id
 // the end.
 const awaitsExport = `SELECT EXISTS (SELECT 1 FROM run r
 	JOIN meta m ON m.name = ?2 AND r.id >= CAST(m.value AS INTEGER)
-	LEFT JOIN export e ON e.run_id = r.id WHERE r.id = ?1 AND coalesce(e.done, 0) = 0)`
+	LEFT JOIN export e ON e.run_id = r.id WHERE r.id = ?1 AND coalesce(e.done, 0) = 0)
+	OR EXISTS (SELECT 1 FROM monitor_export WHERE run_id = ?1 AND done = 0)`
 
 // nextCondensation returns that of the oldest frames, nil when there is none.
 func (d *DB) nextCondensation(ctx context.Context, t *tx, runUUID string, until int64) (*condensation, error) {

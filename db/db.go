@@ -2,7 +2,8 @@
 // runs with their history, machines and frames. DB implements broker.Store.
 //
 // All writes go through one connection, each in one immediate transaction, so
-// that writers queue up in order and none fails because another one writes.
+// that writers queue up in order and none fails because another one writes;
+// small changes that come at once share one.
 // Reads go through connections of their own that cannot write; in WAL mode
 // they neither wait for the writer nor hold it up. One process at a time owns
 // a file, by a lock beside it.
@@ -43,6 +44,7 @@ type DB struct {
 	// condensing is held while frames are condensed, as what is read for it must
 	// still be so when it is written.
 	condensing sync.Mutex
+	group      group
 	close      func() error
 }
 

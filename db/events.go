@@ -28,7 +28,7 @@ func (d *DB) change(
 	ctx context.Context, what string, run *broker.Run, events []broker.Event, do func(context.Context, *tx) error,
 ) error {
 	var added []broker.Event
-	err := d.write(ctx, what, func(ctx context.Context, t *tx) (err error) {
+	err := d.together(ctx, what, func(ctx context.Context, t *tx) (err error) {
 		if err := do(ctx, t); err != nil {
 			return err
 		}

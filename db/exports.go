@@ -52,6 +52,15 @@ func begin(ctx context.Context, t *tx, name string) error {
 	return err
 }
 
+// An exportTable is where is kept how far exports are: to the InfluxDB of all
+// runs, or to those that runs have to themselves.
+type exportTable struct{ export, cursor string }
+
+var (
+	ofAllRuns = exportTable{export: "export", cursor: "export_cursor"}
+	ofMonitor = exportTable{export: "monitor_export", cursor: "monitor_cursor"}
+)
+
 // Exports returns the runs whose metrics are not all exported, the oldest
 // first. Waiting is not set.
 func (d *DB) Exports(ctx context.Context) (list []broker.Export, err error) {
@@ -63,7 +72,7 @@ func (d *DB) Exports(ctx context.Context) (list []broker.Export, err error) {
 		}
 		list = make([]broker.Export, len(unfinished))
 		for i, run := range unfinished {
-			row, err := findExport(ctx, t, run.ID)
+			row, err := ofAllRuns.find(ctx, t, run.ID)
 			if err != nil {
 				return err
 			}
@@ -88,25 +97,30 @@ func (d *DB) Export(ctx context.Context, runUUID string) (found *broker.Export, 
 		if err != nil || !exported {
 			return err
 		}
-		row, err := findExport(ctx, t, run.ID)
-		if err != nil {
-			return err
-		}
-		e := row.record(run)
-		err = t.GetContext(ctx, &e.Waiting, `SELECT count(*) FROM machine m
-			LEFT JOIN export_cursor c ON c.machine_id = m.id
-			JOIN frame f ON f.machine_id = m.id AND f.seq > coalesce(c.seq, 0) WHERE m.run_id = ?`, run.ID)
-		found = &e
+		found, err = ofAllRuns.read(ctx, t, run)
 		return err
 	})
 	return found, err
 }
 
-// findExport returns an empty row when there is none yet.
-func findExport(ctx context.Context, t *tx, runID int64) (exportRow, error) {
+// read returns how far the run is, with what waits.
+func (x exportTable) read(ctx context.Context, t *tx, run broker.Run) (*broker.Export, error) {
+	row, err := x.find(ctx, t, run.ID)
+	if err != nil {
+		return nil, err
+	}
+	e := row.record(run)
+	err = t.GetContext(ctx, &e.Waiting, `SELECT count(*) FROM machine m
+		LEFT JOIN `+x.cursor+` c ON c.machine_id = m.id
+		JOIN frame f ON f.machine_id = m.id AND f.seq > coalesce(c.seq, 0) WHERE m.run_id = ?`, run.ID)
+	return &e, err
+}
+
+// find returns an empty row when there is none yet.
+func (x exportTable) find(ctx context.Context, t *tx, runID int64) (exportRow, error) {
 	var rows []exportRow
 	err := t.SelectContext(ctx, &rows, `SELECT run_id, done, newest, written, refused, trouble, detail
-		FROM export WHERE run_id = ?`, runID)
+		FROM `+x.export+` WHERE run_id = ?`, runID)
 	if err != nil || len(rows) == 0 {
 		return exportRow{RunID: runID}, err
 	}
@@ -115,14 +129,18 @@ func findExport(ctx context.Context, t *tx, runID int64) (exportRow, error) {
 
 // FramesToExport returns frames that are not exported yet, of each machine of
 // the run up to limit, by machine and number.
-func (d *DB) FramesToExport(ctx context.Context, runUUID string, limit int) (list []broker.StoredFrame, err error) {
+func (d *DB) FramesToExport(ctx context.Context, runUUID string, limit int) ([]broker.StoredFrame, error) {
+	return d.framesToExport(ctx, ofAllRuns, runUUID, limit)
+}
+
+func (d *DB) framesToExport(ctx context.Context, x exportTable, runUUID string, limit int) (list []broker.StoredFrame, err error) {
 	err = d.read(ctx, "read frames to export", func(ctx context.Context, t *tx) error {
 		var cursors []struct {
 			ID  int64  `db:"id"`
 			Seq uint64 `db:"seq"`
 		}
 		err := t.SelectContext(ctx, &cursors, `SELECT m.id, coalesce(c.seq, 0) AS seq
-			FROM run r JOIN machine m ON m.run_id = r.id LEFT JOIN export_cursor c ON c.machine_id = m.id
+			FROM run r JOIN machine m ON m.run_id = r.id LEFT JOIN `+x.cursor+` c ON c.machine_id = m.id
 			WHERE r.uuid = ? AND m.frame_seq > coalesce(c.seq, 0) ORDER BY m.step_idx, m.idx`, runUUID)
 		if err != nil {
 			return err
@@ -143,10 +161,14 @@ func (d *DB) FramesToExport(ctx context.Context, runUUID string, limit int) (lis
 // ExportedFrames returns the run's frames with from < At <= to that are
 // exported, by machine and number. It looks at every frame of the run, so it
 // is for what is needed seldom.
-func (d *DB) ExportedFrames(ctx context.Context, runUUID string, from, to int64) (list []broker.StoredFrame, err error) {
+func (d *DB) ExportedFrames(ctx context.Context, runUUID string, from, to int64) ([]broker.StoredFrame, error) {
+	return d.exportedFrames(ctx, ofAllRuns, runUUID, from, to)
+}
+
+func (d *DB) exportedFrames(ctx context.Context, x exportTable, runUUID string, from, to int64) (list []broker.StoredFrame, err error) {
 	err = d.read(ctx, "read exported frames", func(ctx context.Context, t *tx) error {
 		list, err = d.selectFrames(ctx, t, `SELECT f.machine_id, f.seq, f.at, f.final, f.body
-			FROM run r JOIN machine m ON m.run_id = r.id JOIN export_cursor c ON c.machine_id = m.id
+			FROM run r JOIN machine m ON m.run_id = r.id JOIN `+x.cursor+` c ON c.machine_id = m.id
 			JOIN frame f ON f.machine_id = m.id AND f.seq <= c.seq
 			WHERE r.uuid = ? AND f.at > ? AND f.at <= ? ORDER BY m.step_idx, m.idx, f.seq`, runUUID, from, to)
 		return err
@@ -178,18 +200,18 @@ func (d *DB) selectFrames(ctx context.Context, t *tx, query string, args ...any)
 // ENotFound when the run has been deleted. When it is done, the run's frames
 // are condensed, which had to wait for it.
 func (d *DB) SaveExport(ctx context.Context, e broker.Export, cursors map[int64]uint64, events ...broker.Event) error {
-	if err := d.saveExport(ctx, e, cursors, events); err != nil || !e.Done {
+	if err := d.saveExport(ctx, ofAllRuns, e, cursors, events); err != nil || !e.Done {
 		return err
 	}
 	return d.Condense(ctx, e.Run.UUID, math.MaxInt64)
 }
 
-func (d *DB) saveExport(ctx context.Context, e broker.Export, cursors map[int64]uint64, events []broker.Event) error {
+func (d *DB) saveExport(ctx context.Context, x exportTable, e broker.Export, cursors map[int64]uint64, events []broker.Event) error {
 	return d.write(ctx, "save export", func(ctx context.Context, t *tx) error {
 		if err := runExists(ctx, t, &e.Run); err != nil {
 			return err
 		}
-		_, err := t.NamedExecContext(ctx, `INSERT INTO export (run_id, done, newest, written, refused, trouble, detail)
+		_, err := t.NamedExecContext(ctx, `INSERT INTO `+x.export+` (run_id, done, newest, written, refused, trouble, detail)
 			VALUES (:run_id, :done, :newest, :written, :refused, :trouble, :detail)
 			ON CONFLICT (run_id) DO UPDATE SET done = excluded.done, newest = excluded.newest,
 			written = excluded.written, refused = excluded.refused, trouble = excluded.trouble, detail = excluded.detail`,
@@ -201,7 +223,7 @@ func (d *DB) saveExport(ctx context.Context, e broker.Export, cursors map[int64]
 			return err
 		}
 		for id, seq := range cursors {
-			_, err := t.ExecContext(ctx, `INSERT INTO export_cursor (machine_id, seq) VALUES (?, ?)
+			_, err := t.ExecContext(ctx, `INSERT INTO `+x.cursor+` (machine_id, seq) VALUES (?, ?)
 				ON CONFLICT (machine_id) DO UPDATE SET seq = max(seq, excluded.seq)`, id, seq)
 			if err != nil {
 				return err

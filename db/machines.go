@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/strategies"
@@ -15,6 +16,8 @@ type machineRow struct {
 	StartedColumn     micros                         `db:"started_at"`
 	FinishedColumn    micros                         `db:"finished_at"`
 	LaunchedColumn    micros                         `db:"launched_at"`
+	RequestedColumn   micros                         `db:"requested_at"`
+	PreparedColumn    micros                         `db:"prepared_at"`
 	ReleasedColumn    micros                         `db:"released_at"`
 }
 
@@ -27,6 +30,8 @@ func newMachineRow(m broker.Machine) machineRow {
 		StartedColumn:     micros{m.StartedAt},
 		FinishedColumn:    micros{m.FinishedAt},
 		LaunchedColumn:    micros{m.LaunchedAt},
+		RequestedColumn:   micros{m.RequestedAt},
+		PreparedColumn:    micros{m.PreparedAt},
 		ReleasedColumn:    micros{m.ReleasedAt},
 	}
 }
@@ -38,6 +43,8 @@ func (r machineRow) record() broker.Machine {
 	m.StartedAt = r.StartedColumn.T
 	m.FinishedAt = r.FinishedColumn.T
 	m.LaunchedAt = r.LaunchedColumn.T
+	m.RequestedAt = r.RequestedColumn.T
+	m.PreparedAt = r.PreparedColumn.T
 	m.ReleasedAt = r.ReleasedColumn.T
 	return m
 }
@@ -84,6 +91,37 @@ func (d *DB) MachinesIn(ctx context.Context, states ...broker.MachineState) (lis
 	return list, err
 }
 
+// preparedOf is how many machines are looked at for how long they take.
+const preparedOf = 20
+
+// PreparedIn returns how long the slowest of the last machines of the region and
+// type took from when it was asked for until it was prepared; 0 when there was
+// none. Machines that were there already, for another run, don't count.
+func (d *DB) PreparedIn(ctx context.Context, region, kind string) (took time.Duration, err error) {
+	var longest int64
+	err = d.read(ctx, "read how long machines take", func(ctx context.Context, t *tx) error {
+		return t.GetContext(ctx, &longest, `SELECT coalesce(max(took), 0) FROM (
+			SELECT prepared_at - requested_at AS took FROM machine
+			WHERE region = ? AND type = ? AND prepared_at IS NOT NULL AND launched_at >= requested_at
+			AND NOT EXISTS (SELECT 1 FROM machine AS before WHERE before.provider_id = machine.provider_id AND before.id < machine.id)
+			ORDER BY id DESC LIMIT ?)`, region, kind, preparedOf)
+	})
+	return time.Duration(longest) * time.Microsecond, err
+}
+
+// ProjectMachines returns the rented machines of the project's runs that cost
+// anything after the time.
+func (d *DB) ProjectMachines(ctx context.Context, projectUUID string, since time.Time) (list []broker.Machine, err error) {
+	err = d.read(ctx, "read machines", func(ctx context.Context, t *tx) error {
+		list, err = machines(ctx, t, `WHERE m.launched_at IS NOT NULL AND coalesce(m.released_at > ?, 1)
+			AND m.run_id IN (SELECT run.id FROM run JOIN plan ON plan.id = run.plan_id JOIN project ON project.id = plan.project_id
+				WHERE project.uuid = ?)
+			ORDER BY m.id`, at(since), projectUUID)
+		return err
+	})
+	return list, err
+}
+
 func saveMachine(ctx context.Context, t *tx, run *broker.Run, m broker.Machine) (int64, error) {
 	m.RunID = run.ID
 	if m.ID != 0 {
@@ -95,10 +133,10 @@ func saveMachine(ctx context.Context, t *tx, run *broker.Run, m broker.Machine) 
 	id, err := lastID(t.NamedExecContext(ctx, `INSERT INTO machine
 		(run_id, step_idx, idx, state, reason, token, pool, provider_id, address, public_ip, network, endpoint,
 		clock_offset, clock_error, relay_id, container_id, image_id, environment, started_at, finished_at, exit_code,
-		region, type, spot, hour_usd, launched_at, released_at) VALUES
+		region, type, spot, hour_usd, launched_at, released_at, requested_at, prepared_at) VALUES
 		(:run_id, :step_idx, :idx, :state, :reason, :token, :pool, :provider_id, :address, :public_ip, :network, :endpoint,
 		:clock_offset, :clock_error, :relay_id, :container_id, :image_id, :environment, :started_at, :finished_at, :exit_code,
-		:region, :type, :spot, :hour_usd, :launched_at, :released_at)`, newMachineRow(m)))
+		:region, :type, :spot, :hour_usd, :launched_at, :released_at, :requested_at, :prepared_at)`, newMachineRow(m)))
 	return id, orConflict(err, "Run %s has machine %d of step %d already, or another machine has its token.",
 		run.UUID, m.Index, m.Step)
 }
@@ -108,7 +146,8 @@ func updateMachine(ctx context.Context, t *tx, run *broker.Run, m broker.Machine
 		pool = :pool, provider_id = :provider_id, address = :address, public_ip = :public_ip, network = :network,
 		endpoint = :endpoint, clock_offset = :clock_offset, clock_error = :clock_error, relay_id = :relay_id,
 		container_id = :container_id, image_id = :image_id, environment = :environment, started_at = :started_at, finished_at = :finished_at, exit_code = :exit_code,
-		region = :region, type = :type, spot = :spot, hour_usd = :hour_usd, launched_at = :launched_at, released_at = :released_at
+		region = :region, type = :type, spot = :spot, hour_usd = :hour_usd, launched_at = :launched_at, released_at = :released_at,
+		requested_at = :requested_at, prepared_at = :prepared_at
 		WHERE id = :id AND run_id = :run_id`, newMachineRow(m)))
 	if err == nil && n == 0 {
 		return broker.Errorf(broker.ENotFound, "Run %s has no machine of id %d.", run.UUID, m.ID)
@@ -122,7 +161,7 @@ func machines(ctx context.Context, t *tx, rest string, args ...any) ([]broker.Ma
 	err := t.SelectContext(ctx, &rows, `SELECT m.id, m.run_id, r.uuid AS run_uuid, m.step_idx, m.idx, m.state, m.reason,
 		m.token, m.pool, m.provider_id, m.address, m.public_ip, m.network, m.endpoint, m.clock_offset, m.clock_error,
 		m.relay_id, m.container_id, m.image_id, m.environment, m.started_at, m.finished_at, m.exit_code,
-		m.region, m.type, m.spot, m.hour_usd, m.launched_at, m.released_at,
+		m.region, m.type, m.spot, m.hour_usd, m.launched_at, m.released_at, m.requested_at, m.prepared_at,
 		m.frame_seq, m.frame_time, m.frames_final, m.frames_broken
 		FROM machine m JOIN run r ON r.id = m.run_id `+rest, args...)
 	if err != nil {

@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ func TestSaveMachine(t *testing.T) {
 		m.ClockOffset, m.ClockError = -3*time.Millisecond, time.Microsecond
 		m.RelayID, m.ContainerID = "relay", "container"
 		m.StartedAt, m.FinishedAt, m.ExitCode = &start, &end, &code
+		m.RequestedAt, m.LaunchedAt, m.PreparedAt = &start, &start, &end
 		ok(t, d.SaveMachine(ctx, &run, &m))
 		list, err := d.Machines(ctx, run.UUID)
 		ok(t, err)
@@ -103,4 +105,78 @@ func TestMachines(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestPreparedIn_IsTheSlowestOfTheLastMachines(t *testing.T) {
+	ctx := context.Background()
+	d, _ := mustOpen(t)
+	run := mustRun(t, d)
+	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	n := 0
+	add := func(kind string, launched, prepared time.Duration) {
+		n++
+		l, p := began.Add(launched), began.Add(prepared)
+		m := broker.Machine{
+			Index: n, Token: strconv.Itoa(n), State: broker.MachinePrepared, Region: "r", Type: kind, ProviderID: kind + strconv.Itoa(min(n, 23)),
+			RequestedAt: &began, LaunchedAt: &l, PreparedAt: &p,
+		}
+		ok(t, d.SaveMachine(ctx, &run, &m))
+	}
+	want := func(kind string, took time.Duration) {
+		t.Helper()
+		got, err := d.PreparedIn(ctx, "r", kind)
+		ok(t, err)
+		if got != took {
+			t.Errorf("machines of type %s took %v, want %v", kind, got, took)
+		}
+	}
+	want("a", 0)
+	add("a", time.Second, 9*time.Minute) // too long ago to count, in the end
+	want("a", 9*time.Minute)
+	for i := range 20 {
+		add("a", time.Second, time.Duration(40+i)*time.Second)
+	}
+	add("a", -time.Hour, 5*time.Minute) // was there already
+	add("b", time.Second, 3*time.Minute)
+	add("b", time.Second, 4*time.Minute) // again, by another run
+	want("a", 59*time.Second)
+	want("b", 3*time.Minute)
+}
+
+func TestProjectMachines_AreThoseThatCostSomethingSince(t *testing.T) {
+	ctx := context.Background()
+	d, _ := mustOpen(t)
+	run, other := mustRun(t, d), mustRun(t, d)
+	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	before, after := since.Add(-time.Hour), since.Add(time.Hour)
+	for i, m := range []broker.Machine{
+		{Pool: "runs", LaunchedAt: &before},
+		{Pool: "ended after", LaunchedAt: &before, ReleasedAt: &after},
+		{Pool: "ended before", LaunchedAt: &before, ReleasedAt: &before},
+		{Pool: "not rented"},
+	} {
+		m.Index, m.Token, m.State = i, strconv.Itoa(i), broker.MachineReady
+		ok(t, d.SaveMachine(ctx, &run, &m))
+	}
+	ok(t, d.SaveMachine(ctx, &other, &broker.Machine{Token: "other", State: broker.MachineReady, LaunchedAt: &before}))
+	list, err := d.ProjectMachines(ctx, run.ProjectUUID, since)
+	ok(t, err)
+	var got []string
+	for _, m := range list {
+		got = append(got, m.Pool)
+	}
+	same(t, "machines", got, []string{"runs", "ended after"})
+}
+
+func TestSetMaxCost(t *testing.T) {
+	ctx := context.Background()
+	d, _ := mustOpen(t)
+	p := mustProject(t, d, "shop")
+	ok(t, d.SetMaxCost(ctx, p.Project.UUID, 12.5))
+	got, err := d.Project(ctx, p.Project.UUID)
+	ok(t, err)
+	if got.Project.MaxCost != 12.5 {
+		t.Errorf("the project may cost %v, want 12.5", got.Project.MaxCost)
+	}
+	wantCode(t, d.SetMaxCost(ctx, "nobody", 1), broker.ENotFound)
 }

@@ -11,10 +11,11 @@ import (
 )
 
 type projectRow struct {
-	ID       int64  `db:"id"`
-	UUID     string `db:"uuid"`
-	Name     string `db:"name"`
-	HomePage string `db:"home_page"`
+	ID       int64   `db:"id"`
+	UUID     string  `db:"uuid"`
+	Name     string  `db:"name"`
+	HomePage string  `db:"home_page"`
+	MaxCost  float64 `db:"max_cost"`
 }
 
 type planRow struct {
@@ -109,6 +110,18 @@ func (d *DB) DeleteProject(ctx context.Context, uuid string) error {
 	})
 }
 
+// SetMaxCost sets what all runs of the project may cost together.
+func (d *DB) SetMaxCost(ctx context.Context, projectUUID string, usd float64) error {
+	return d.write(ctx, "change project", func(ctx context.Context, t *tx) error {
+		row, err := findProject(ctx, t, projectUUID)
+		if err != nil {
+			return err
+		}
+		_, err = t.ExecContext(ctx, "UPDATE project SET max_cost = ? WHERE id = ?", usd, row.ID)
+		return err
+	})
+}
+
 // Plans returns all plans, the newest first; those of one project unless
 // projectUUID is empty.
 func (d *DB) Plans(ctx context.Context, projectUUID string) (list []broker.PlanRecord, err error) {
@@ -158,7 +171,7 @@ func (d *DB) ReplacePlan(ctx context.Context, uuid string, p strategies.Plan) (r
 }
 
 func findProject(ctx context.Context, t *tx, uuid string) (row projectRow, err error) {
-	err = t.GetContext(ctx, &row, "SELECT id, uuid, name, home_page FROM project WHERE uuid = ?", uuid)
+	err = t.GetContext(ctx, &row, "SELECT id, uuid, name, home_page, max_cost FROM project WHERE uuid = ?", uuid)
 	return row, orNotFound(err, "There is no project %s.", uuid)
 }
 
@@ -177,7 +190,7 @@ func project(ctx context.Context, t *tx, uuid string) (broker.ProjectRecord, err
 // projects returns the projects that rest, the end of the query, selects.
 func projects(ctx context.Context, t *tx, rest string, args ...any) ([]broker.ProjectRecord, error) {
 	var rows []projectRow
-	if err := t.SelectContext(ctx, &rows, "SELECT id, uuid, name, home_page FROM project "+rest, args...); err != nil {
+	if err := t.SelectContext(ctx, &rows, "SELECT id, uuid, name, home_page, max_cost FROM project "+rest, args...); err != nil {
 		return nil, err
 	}
 	return withPlans(ctx, t, rows)
@@ -190,7 +203,7 @@ func withPlans(ctx context.Context, t *tx, rows []projectRow) ([]broker.ProjectR
 	for i, row := range rows {
 		list[i] = broker.ProjectRecord{
 			ID:      row.ID,
-			Project: strategies.Project{UUID: row.UUID, Name: row.Name, HomePage: row.HomePage},
+			Project: strategies.Project{UUID: row.UUID, Name: row.Name, HomePage: row.HomePage, MaxCost: row.MaxCost},
 			Plans:   []broker.PlanRecord{},
 		}
 		at[row.UUID], ids[i] = i, row.ID
@@ -208,8 +221,8 @@ func withPlans(ctx context.Context, t *tx, rows []projectRow) ([]broker.ProjectR
 
 func createProject(ctx context.Context, t *tx, p strategies.Project) (broker.ProjectRecord, error) {
 	id := uuid.NewString()
-	_, err := t.ExecContext(ctx, "INSERT INTO project (uuid, name, home_page, created_at) VALUES (?, ?, ?, ?)",
-		id, p.Name, p.HomePage, at(t.now))
+	_, err := t.ExecContext(ctx, "INSERT INTO project (uuid, name, home_page, max_cost, created_at) VALUES (?, ?, ?, ?, ?)",
+		id, p.Name, p.HomePage, p.MaxCost, at(t.now))
 	if err != nil {
 		return broker.ProjectRecord{}, err
 	}

@@ -286,6 +286,9 @@ func saveRun(ctx context.Context, t *tx, run broker.Run) (strategies.Environment
 	row.EnvironmentColumn = stored.Environment
 	if run.State == broker.Completed {
 		row.EnvironmentColumn.V = stored.Environment.V.Masked()
+		if err := forgetSecrets(ctx, t, run.ID); err != nil {
+			return nil, err
+		}
 	}
 	_, err = t.NamedExecContext(ctx, `UPDATE run SET state = :state, started_at = :started_at,
 		completed_at = :completed_at, verdict = :verdict, reason = :reason, cleanup = :cleanup,

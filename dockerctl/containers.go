@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -157,6 +158,7 @@ func toContainer(r container.InspectResponse) broker.Container {
 	if r.Config != nil {
 		c.Labels = r.Config.Labels
 	}
+	c.Ports = published(r.NetworkSettings)
 	s := r.State
 	if s == nil {
 		return c
@@ -176,6 +178,27 @@ func toContainer(r container.InspectResponse) broker.Container {
 		c.Health = string(s.Health.Status)
 	}
 	return c
+}
+
+// published are the ports that the engine has published.
+func published(n *container.NetworkSettings) (list []broker.PortBinding) {
+	if n == nil {
+		return nil
+	}
+	for port, bindings := range n.Ports {
+		for _, b := range bindings {
+			host, err := strconv.Atoi(b.HostPort)
+			if err != nil {
+				continue
+			}
+			p := broker.PortBinding{Container: int(port.Num()), Host: host, Protocol: string(port.Proto())}
+			if b.HostIP.IsValid() {
+				p.Address = b.HostIP.String()
+			}
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 // parseTime reads an engine's time; the year 1 and nonsense are zero.

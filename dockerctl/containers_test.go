@@ -50,6 +50,19 @@ func TestContainer_LivesFromCreateToRemove(t *testing.T) {
 	wantCode(t, err, broker.ENotFound)
 }
 
+func TestCreate_SetsTheKernelOfTheContainersNetwork(t *testing.T) {
+	b := mustBench(t)
+	for name, value := range map[string]string{
+		"net.ipv4.ip_local_port_range": "1024\t65535", "net.core.somaxconn": "65535", "net.ipv4.ip_local_reserved_ports": "8000,9000",
+	} {
+		spec := b.spec("sysctl-"+name, "cat", "/proc/sys/"+strings.ReplaceAll(name, ".", "/"))
+		spec.Sysctls = map[string]string{name: strings.ReplaceAll(value, "\t", " ")}
+		if got := strings.TrimSpace(b.run(spec)); got != value {
+			t.Errorf("%s is %q in the container, want %q", name, got, value)
+		}
+	}
+}
+
 func TestStart_LeavesAloneWhatHasEnded(t *testing.T) {
 	b := mustBench(t)
 	id := b.start(b.spec("once", "exit", "0"))
@@ -163,6 +176,19 @@ func TestCreate_PassesTheSpecOn(t *testing.T) {
 	}
 	if u := h.Ulimits[0]; u.Name != "nofile" || u.Soft != 1234 || u.Hard != 2345 {
 		t.Errorf("got limits %v, want nofile 1234 to 2345", u)
+	}
+}
+
+func TestCreate_PublishesOnAFreePort(t *testing.T) {
+	b := mustBench(t)
+	spec := b.spec("port", "sleep")
+	spec.Ports = []broker.PortBinding{{Container: 80, Protocol: "tcp", Address: "127.0.0.1"}}
+	c := b.inspect(b.start(spec))
+	if len(c.Ports) != 1 || c.Ports[0].Host == 0 {
+		t.Fatalf("got %+v, want the one port that the engine has chosen", c.Ports)
+	}
+	if got, want := c.Ports[0], (broker.PortBinding{Container: 80, Host: c.Ports[0].Host, Protocol: "tcp", Address: "127.0.0.1"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 

@@ -130,7 +130,7 @@ func (e *Engine) createOptions(spec broker.ContainerSpec) (client.ContainerCreat
 			ExposedPorts: exposed, StopTimeout: &stop,
 		},
 		HostConfig: &container.HostConfig{
-			Binds: binds, Mounts: shared(spec.Shared, spec.Labels), DNS: dns, PortBindings: published, Init: &noInit,
+			Binds: binds, Mounts: shared(spec.Shared, spec.Labels), DNS: dns, PortBindings: published, Init: &noInit, Sysctls: spec.Sysctls,
 			NetworkMode:   container.NetworkMode(spec.Network),
 			RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
 			LogConfig:     logConfig(spec.Log),
@@ -154,15 +154,18 @@ func logConfig(l broker.LogLimit) container.LogConfig {
 func ports(bindings []broker.PortBinding) (network.PortSet, network.PortMap, error) {
 	exposed, published := network.PortSet{}, network.PortMap{}
 	for _, b := range bindings {
-		if b.Container < 1 || b.Container > 65535 || b.Host < 1 || b.Host > 65535 {
+		if b.Container < 1 || b.Container > 65535 || b.Host < 0 || b.Host > 65535 {
 			return nil, nil, broker.Errorf(broker.EInvalid, "port %d:%d is outside of 1 to 65535", b.Container, b.Host)
 		}
 		port, ok := network.PortFrom(uint16(b.Container), network.IPProtocol(b.Protocol))
-		host, hostOK := network.PortFrom(uint16(b.Host), network.IPProtocol(b.Protocol))
+		host, hostOK := network.PortFrom(uint16(max(b.Host, 1)), network.IPProtocol(b.Protocol))
 		if !ok || !hostOK || (b.Protocol != "tcp" && b.Protocol != "udp") {
 			return nil, nil, broker.Errorf(broker.EInvalid, "protocol %q of port %d is neither tcp nor udp", b.Protocol, b.Container)
 		}
-		binding := network.PortBinding{HostPort: host.Port()}
+		binding := network.PortBinding{}
+		if b.Host > 0 {
+			binding.HostPort = host.Port()
+		}
 		if b.Address != "" {
 			addr, err := netip.ParseAddr(b.Address)
 			if err != nil {

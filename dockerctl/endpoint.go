@@ -115,7 +115,11 @@ type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 // newClient makes the client on a transport without a proxy: machines are
 // reached directly, as their own containers are.
 func newClient(ep broker.Endpoint, opts ...client.Opt) (*client.Client, error) {
-	transport := &http.Transport{MaxIdleConns: 8, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
+	transport := &http.Transport{
+		MaxIdleConns: 8, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second,
+		// A connection that waits should take little: there are three to each machine.
+		ReadBufferSize: 2 << 10, WriteBufferSize: 2 << 10,
+	}
 	// An engine speaks HTTP/1.1. Left to negotiate, the transport gets a TLS
 	// configuration of its own, which the client takes for a wish for https.
 	transport.Protocols = new(http.Protocols)

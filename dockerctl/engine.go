@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -60,6 +61,8 @@ type Engine struct {
 	// loading has room for one: images come to an engine one after the other,
 	// so that whoever wants the same image next finds it there.
 	loading chan struct{}
+	nodes   *nodeImages
+	kind    atomic.Pointer[string] // its architecture, once it was asked
 
 	creating singleflight.Group // networks, by name
 }
@@ -70,21 +73,25 @@ var _ broker.Engine = (*Engine)(nil)
 // its certificates, but does not connect. EInvalid says what is wrong with the
 // endpoint.
 func Open(ep broker.Endpoint, opts Options) (*Engine, error) {
-	return open(ep, opts, make(chan struct{}, 1))
+	return open(ep, opts, make(chan struct{}, 1), &nodeImages{})
 }
 
 // NewDialer returns a broker.Dialer. The engines that it opens at one endpoint
-// take turns in loading images.
+// take turns in loading images, and all of them share the node images.
 func NewDialer(opts Options) broker.Dialer {
 	var mu sync.Mutex
 	turns := map[string]chan struct{}{}
+	nodes := &nodeImages{}
+	if opts.HTTP == nil {
+		opts.HTTP = newDownloader()
+	}
 	return func(ep broker.Endpoint) (broker.Engine, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if turns[ep.Host] == nil {
 			turns[ep.Host] = make(chan struct{}, 1)
 		}
-		e, err := open(ep, opts, turns[ep.Host])
+		e, err := open(ep, opts, turns[ep.Host], nodes)
 		if err != nil {
 			return nil, err // not e: a nil *Engine would be a non-nil interface
 		}
@@ -92,7 +99,7 @@ func NewDialer(opts Options) broker.Dialer {
 	}
 }
 
-func open(ep broker.Endpoint, opts Options, loading chan struct{}) (*Engine, error) {
+func open(ep broker.Endpoint, opts Options, loading chan struct{}, nodes *nodeImages) (*Engine, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
@@ -107,7 +114,7 @@ func open(ep broker.Endpoint, opts Options, loading chan struct{}) (*Engine, err
 		return nil, err
 	}
 	return &Engine{
-		cli: cli, ep: ep, opts: opts, node: broker.NodeImage, loading: loading,
+		cli: cli, ep: ep, opts: opts, node: broker.NodeImage, loading: loading, nodes: nodes,
 		log: opts.Log.With("component", "dockerctl", "engine", ep.Host),
 	}, nil
 }

@@ -64,13 +64,18 @@ func architecture(machine string) string {
 	return machine
 }
 
-// arch asks the engine for its architecture alone.
+// arch asks the engine for its architecture alone, once.
 func (e *Engine) arch(ctx context.Context) (string, error) {
+	if known := e.kind.Load(); known != nil {
+		return *known, nil
+	}
 	ctx, cancel := limited(ctx, quickLimit)
 	defer cancel()
 	v, err := e.cli.ServerVersion(ctx, client.ServerVersionOptions{})
 	if err != nil {
 		return "", e.fail(ctx, err, "ask for the engine's architecture")
 	}
-	return architecture(v.Arch), nil
+	arch := architecture(v.Arch)
+	e.kind.Store(&arch)
+	return arch, nil
 }

@@ -2,13 +2,14 @@ package dockerctl
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/client"
 
 	"github.com/loads/loads/broker"
@@ -27,7 +28,7 @@ func (e *Engine) Logs(ctx context.Context, id string, opts broker.LogOptions, st
 	}
 	defer r.Close()
 	out, errs := &sink{w: stdout}, &sink{w: stderr}
-	_, err = stdcopy.StdCopy(out, errs, r)
+	err = split(out, errs, r)
 	switch {
 	case out.err != nil:
 		return out.err
@@ -41,6 +42,58 @@ func (e *Engine) Logs(ctx context.Context, id string, opts broker.LogOptions, st
 		return e.ended(ctx, id)
 	}
 	return nil
+}
+
+// Numbers of the streams in a container's output; see split.
+const (
+	streamIn  = 0
+	streamOut = 1
+	streamErr = 2
+	streamBad = 3 // what the engine itself has to say
+)
+
+// split takes a container's output apart: pieces of it, each after eight bytes,
+// of which the first is the stream and the last four are the length. The end
+// may come in the midst of a piece, as when the connection was closed. The
+// SDK's function for this holds 32 KiB for as long as it reads, which for a
+// thousand machines that are followed is a good part of the broker.
+func split(out, errs io.Writer, from io.Reader) error {
+	var head [8]byte
+	buf := make([]byte, 2<<10)
+	for {
+		if _, err := io.ReadFull(from, head[:]); err != nil {
+			return unlessEnd(err)
+		}
+		to, left := out, int(binary.BigEndian.Uint32(head[4:]))
+		switch head[0] {
+		case streamIn, streamOut:
+		case streamErr:
+			to = errs
+		case streamBad:
+			text, err := io.ReadAll(io.LimitReader(from, int64(min(left, 4<<10))))
+			return errors.Join(fmt.Errorf("the engine says: %s", text), err)
+		default:
+			return fmt.Errorf("there is no stream %d", head[0])
+		}
+		for left > 0 {
+			n, err := from.Read(buf[:min(left, len(buf))])
+			left -= n
+			if _, err := to.Write(buf[:n]); err != nil {
+				return err
+			}
+			if err != nil {
+				return unlessEnd(err)
+			}
+		}
+	}
+}
+
+// unlessEnd returns errors other than the end of what is read.
+func unlessEnd(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
 }
 
 // logContext bounds reading what is there already; following has no limit.

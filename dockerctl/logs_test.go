@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/dockerctl"
 	"github.com/loads/loads/internal/waittest"
 )
 
@@ -135,5 +137,38 @@ func TestLogs_EndsAtOnceBeforeTheStart(t *testing.T) {
 	var out bytes.Buffer
 	if err := b.Logs(t.Context(), id, broker.LogOptions{Follow: true}, &out, nil); err != nil || out.Len() > 0 {
 		t.Errorf("got %q, %v; want nothing", out.String(), err)
+	}
+}
+
+func TestSplit_TakesOutputApart(t *testing.T) {
+	piece := func(stream byte, text string) string {
+		return string([]byte{stream, 0, 0, 0, 0, 0, byte(len(text) >> 8), byte(len(text))}) + text
+	}
+	long := strings.Repeat("x", 5000)
+	for _, row := range []struct {
+		name      string
+		from      string
+		out, errs string
+		fails     string
+	}{
+		{name: "nothing"},
+		{name: "both streams", from: piece(1, "a\n") + piece(2, "b\n") + piece(1, "c\n"), out: "a\nc\n", errs: "b\n"},
+		{name: "an empty piece", from: piece(1, "") + piece(1, "a\n"), out: "a\n"},
+		{name: "a piece longer than what is read at once", from: piece(1, long) + piece(2, "b"), out: long, errs: "b"},
+		{name: "an end within a head", from: piece(1, "a\n") + piece(1, "b\n")[:5], out: "a\n"},
+		{name: "an end within a piece", from: piece(1, "a\nb"[:3])[:9], out: "a"},
+		{name: "what the engine says", from: piece(1, "a\n") + piece(3, "the disk is gone"), out: "a\n", fails: "the disk is gone"},
+		{name: "a stream that there is not", from: piece(9, "a"), fails: "no stream 9"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			err := dockerctl.Split(&out, &errs, iotest.HalfReader(strings.NewReader(row.from)))
+			if row.fails == "" && err != nil || row.fails != "" && (err == nil || !strings.Contains(err.Error(), row.fails)) {
+				t.Errorf("got the error %v, want %q", err, row.fails)
+			}
+			if out.String() != row.out || errs.String() != row.errs {
+				t.Errorf("got %q and %q, want %q and %q", out.String(), errs.String(), row.out, row.errs)
+			}
+		})
 	}
 }

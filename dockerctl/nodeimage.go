@@ -10,6 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
@@ -39,45 +42,116 @@ func (e *Engine) EnsureNodeImage(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	program, err := e.nodeProgram(arch)
+	img, err := e.nodes.get(e.node, arch, e.opts)
 	if err != nil {
 		return "", err
 	}
-	img, err := nodeImage(arch, program, e.caBundle())
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(program)
-	img.Tags = []string{e.node + ":latest", e.node + ":" + hex.EncodeToString(sum[:])[:12]}
-	return e.ensureScratch(ctx, img)
+	return e.ensureNode(ctx, img)
 }
 
-func (e *Engine) nodeProgram(arch string) ([]byte, error) {
-	path := filepath.Join(e.opts.NodeDir, "loads-node-linux-"+arch)
-	program, err := os.ReadFile(path)
+// nodeImages are the node images that were made so far. One is made again when
+// the files that it was made of have changed. Thousands of engines may want it
+// at once, so its bytes are kept.
+type nodeImages struct {
+	mu   sync.Mutex
+	made map[string]*madeImage // by name and architecture
+}
+
+// A madeImage is a node image, which does not change.
+type madeImage struct {
+	from    string   // what the files that it is made of look like
+	tags    []string // the last of them is its own
+	label   string   // of its content
+	archive []byte   // for an engine to load
+}
+
+// get returns the image of the name for the architecture.
+func (n *nodeImages) get(name, arch string, opts Options) (*madeImage, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	program, cas := filepath.Join(opts.NodeDir, "loads-node-linux-"+arch), caFile(opts)
+	from, err := looks(program, cas)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, broker.Errorf(broker.EInternal,
-			"the engine at %s needs the node program for %s, and %s does not exist: run `make build`", e.ep.Host, arch, path)
+			"a machine needs the node program for %s, and %s does not exist: run `make build`", arch, program)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read node program: %w", err)
 	}
-	return program, nil
+	if have := n.made[name+" "+arch]; have != nil && have.from == from {
+		return have, nil
+	}
+	img, err := makeNode(name, arch, program, cas)
+	if err != nil {
+		return nil, err
+	}
+	img.from = from
+	if n.made == nil {
+		n.made = map[string]*madeImage{}
+	}
+	n.made[name+" "+arch] = img
+	return img, nil
 }
 
-// caBundle returns the CA certificates for the node image, or nil when this
-// machine has none.
-func (e *Engine) caBundle() []byte {
-	paths := []string{e.opts.CAFile}
-	if e.opts.CAFile == "" {
+// looks tells what files look like from outside: another look is another
+// content. A file without a name is passed over.
+func looks(files ...string) (string, error) {
+	var all strings.Builder
+	for _, file := range files {
+		if file == "" {
+			continue
+		}
+		info, err := os.Stat(file)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&all, "%s %d %d\n", file, info.Size(), info.ModTime().UnixNano())
+	}
+	return all.String(), nil
+}
+
+// makeNode makes the image of the program and the CA certificates.
+func makeNode(name, arch, programFile, caFile string) (*madeImage, error) {
+	program, err := os.ReadFile(programFile)
+	if err != nil {
+		return nil, fmt.Errorf("read node program: %w", err)
+	}
+	var cas []byte
+	if caFile != "" {
+		if cas, err = os.ReadFile(caFile); err != nil {
+			return nil, fmt.Errorf("read CA certificates: %w", err)
+		}
+	}
+	img, err := nodeImage(arch, program, cas)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(program)
+	img.Tags = []string{name + ":latest", name + ":" + hex.EncodeToString(sum[:])[:12]}
+	archive, err := img.Build()
+	if err != nil {
+		return nil, fmt.Errorf("make image %s: %w", name, err)
+	}
+	var buf bytes.Buffer
+	if _, err := archive.WriteTo(&buf); err != nil {
+		return nil, fmt.Errorf("make image %s: %w", name, err)
+	}
+	return &madeImage{tags: img.Tags, label: img.Labels[nodeLabel], archive: bytes.Clone(buf.Bytes())}, nil
+}
+
+// caFile is the file of CA certificates for the node image, or nothing when
+// this machine has none.
+func caFile(opts Options) string {
+	paths := []string{opts.CAFile}
+	if opts.CAFile == "" {
 		paths = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"}
 	}
 	for _, p := range paths {
-		if pem, err := os.ReadFile(p); err == nil {
-			return pem
+		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() {
+			return p
 		}
 	}
-	return nil
+	return ""
 }
 
 // nodeImage returns the image without its tags.
@@ -109,21 +183,24 @@ func nodeImage(arch string, program, cas []byte) (scratch.Image, error) {
 	}, nil
 }
 
-// ensureScratch loads the image unless the engine has it, puts all its tags on
-// it, and returns its id. It is known by its last tag and nodeLabel.
-func (e *Engine) ensureScratch(ctx context.Context, img scratch.Image) (string, error) {
-	known := img.Tags[len(img.Tags)-1]
-	id, err := e.labelled(ctx, known, img.Labels[nodeLabel])
+// ensureNode loads the image unless the engine has it, puts all its tags on
+// it, and returns its id. It is known by its own tag and nodeLabel.
+func (e *Engine) ensureNode(ctx context.Context, img *madeImage) (string, error) {
+	own := img.tags[len(img.tags)-1]
+	id, has, err := e.labelled(ctx, own, img.label)
+	if err == nil && id == "" {
+		if _, err = e.load(ctx, bytes.NewReader(img.archive), own); err == nil {
+			id, has, err = e.labelled(ctx, own, img.label)
+		}
+	}
 	if err != nil {
 		return "", err
 	}
 	if id == "" {
-		if id, err = e.loadScratch(ctx, img, known); err != nil {
-			return "", err
-		}
+		return "", broker.Errorf(broker.EInternal, "the engine at %s has loaded the image %s and does not have it", e.ep.Host, own)
 	}
-	for _, tag := range img.Tags {
-		if have, err := e.imageID(ctx, tag); err == nil && have == id {
+	for _, tag := range img.tags {
+		if slices.Contains(has, tag) {
 			continue
 		}
 		if err := e.tag(ctx, id, tag); err != nil {
@@ -133,37 +210,22 @@ func (e *Engine) ensureScratch(ctx context.Context, img scratch.Image) (string, 
 	return id, nil
 }
 
-// labelled returns the id of the image ref if its node label has the value, or
-// nothing.
-func (e *Engine) labelled(ctx context.Context, ref, value string) (string, error) {
+// labelled returns the id and the tags of the image ref if its node label has
+// the value, or nothing.
+func (e *Engine) labelled(ctx context.Context, ref, value string) (id string, tags []string, err error) {
 	ctx, cancel := limited(ctx, quickLimit)
 	defer cancel()
 	res, err := e.cli.ImageInspect(ctx, ref)
 	if errdefs.IsNotFound(err) {
-		return "", nil
+		return "", nil, nil
 	}
 	if err != nil {
-		return "", e.fail(ctx, err, "look for image %s", ref)
+		return "", nil, e.fail(ctx, err, "look for image %s", ref)
 	}
 	if res.Config == nil || res.Config.Labels[nodeLabel] != value {
-		return "", nil
+		return "", nil, nil
 	}
-	return res.ID, nil
-}
-
-func (e *Engine) loadScratch(ctx context.Context, img scratch.Image, known string) (string, error) {
-	archive, err := img.Build()
-	if err != nil {
-		return "", fmt.Errorf("make image %s: %w", known, err)
-	}
-	var buf bytes.Buffer
-	if _, err := archive.WriteTo(&buf); err != nil {
-		return "", fmt.Errorf("make image %s: %w", known, err)
-	}
-	if _, err := e.load(ctx, &buf, known); err != nil {
-		return "", err
-	}
-	return e.imageID(ctx, known)
+	return res.ID, res.RepoTags, nil
 }
 
 func (e *Engine) tag(ctx context.Context, id, ref string) error {

@@ -29,6 +29,24 @@ func nodeDir(t *testing.T, version string) string {
 	return dir
 }
 
+func TestEnsureNodeImage_SeesThatTheProgramHasChanged(t *testing.T) {
+	name := dockertest.Name(t)
+	dir := nodeDir(t, name+"1")
+	e := mustOpen(t, dockerctl.Options{NodeDir: dir})
+	e.SetNodeImage(name)
+	first, err := e.EnsureNodeImage(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := "loads-node-linux-" + runtime.GOARCH
+	if err := os.Rename(filepath.Join(nodeDir(t, name+" 2"), file), filepath.Join(dir, file)); err != nil {
+		t.Fatal(err)
+	}
+	if second, err := e.EnsureNodeImage(t.Context()); err != nil || second == first {
+		t.Errorf("got image %s, %v, want another than %s", second, err, first)
+	}
+}
+
 func TestEnsureNodeImage_LoadsEachVersionOnce(t *testing.T) {
 	name := dockertest.Name(t)
 	ensure := func(dir string) string {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -14,7 +15,7 @@ import (
 	"github.com/loads/loads/broker"
 )
 
-// An ec2 is a simulated EC2 with real machines, as a process.
+// An ec2 is a simulated EC2 as a process.
 type ec2 struct {
 	t   *testing.T
 	env []string // for whoever uses it
@@ -22,12 +23,24 @@ type ec2 struct {
 	key string // of the admin calls
 }
 
-// startEC2 starts a simulated EC2 that ends with the test.
-func startEC2(t *testing.T) *ec2 {
+// startEC2 starts a simulated EC2 with real machines that ends with the test. The
+// drill says how it behaves, if it is not to be as usual.
+func startEC2(t *testing.T, drill ...string) *ec2 { return startCloud(t, "real", drill...) }
+
+// startCloud starts a simulated EC2 with machines of the kind.
+func startCloud(t *testing.T, machines string, drill ...string) *ec2 {
 	t.Helper()
 	dir := t.TempDir()
 	settings := filepath.Join(dir, "env")
-	cmd := exec.Command(filepath.Join(binDir, "loads"), "ec2sim", "--machines", "real", "--env", settings)
+	args := []string{"ec2sim", "--machines", machines, "--env", settings}
+	if len(drill) > 0 {
+		file := filepath.Join(dir, "drill.yaml")
+		if err := os.WriteFile(file, []byte(strings.Join(drill, "\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--faults", file)
+	}
+	cmd := exec.Command(filepath.Join(binDir, "loads"), args...)
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +97,15 @@ type ec2State struct {
 
 func (c *ec2) state() ec2State {
 	c.t.Helper()
-	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.url+"/_sim/state", nil)
+	var s ec2State
+	c.admin(http.MethodGet, "state", "", &s)
+	return s
+}
+
+// admin tells or asks the simulator itself something.
+func (c *ec2) admin(method, what, body string, answer any) {
+	c.t.Helper()
+	req, err := http.NewRequestWithContext(c.t.Context(), method, c.url+"/_sim/"+what, strings.NewReader(body))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -94,17 +115,22 @@ func (c *ec2) state() ec2State {
 		c.t.Fatal(err)
 	}
 	defer res.Body.Close()
-	var s ec2State
-	if err := json.NewDecoder(res.Body).Decode(&s); err != nil {
+	if res.StatusCode != http.StatusOK {
+		c.t.Fatalf("%s %s: %s", method, what, res.Status)
+	}
+	if answer == nil {
+		return
+	}
+	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
 		c.t.Fatal(err)
 	}
-	return s
 }
 
-// broker starts a broker that rents from the simulator.
+// broker starts a broker that rents from the simulator, and keeps no machine
+// unless it is told to.
 func (c *ec2) broker(args ...string) *daemon {
 	c.t.Helper()
-	d := &daemon{t: c.t, dir: c.t.TempDir(), args: append([]string{"--ec2", "--ec2-private"}, args...), env: c.env}
+	d := &daemon{t: c.t, dir: c.t.TempDir(), args: append([]string{"--ec2", "--ec2-private", "--ec2-idle", "0"}, args...), env: c.env}
 	d.start()
 	c.t.Cleanup(func() {
 		d.kill()
@@ -153,6 +179,84 @@ func TestEC2_RunsThePlanOfTheLaptop(t *testing.T) {
 	if events := d.events(r.Run.UUID); !strings.Contains(events, receipt) {
 		t.Errorf("events %s, want %q among them", events, receipt)
 	}
+}
+
+// TestEC2_RunsAcrossRegions runs one file on the local engine and on machines in
+// two regions, whose private addresses don't reach each other. The generators find
+// the service by the same name from both.
+func TestEC2_RunsAcrossRegions(t *testing.T) {
+	t.Parallel()
+	plan, err := os.ReadFile("../examples/two-regions.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(plan), "    criteria:\n", "    max_cpu_percent: 100\n    criteria:\n", 1)
+	c := startEC2(t)
+	for where, d := range map[string]*daemon{"here": startBroker(t), "on EC2": c.broker()} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			d.t = t
+			r := d.await(d.trigger(text))
+			d.pass(r)
+			if r.Summary.Metrics == nil {
+				t.Error("the run has no metrics")
+			}
+			if where == "here" {
+				return
+			}
+			c.nothing(3)
+			regions := map[string]int{}
+			for _, m := range r.Machines {
+				regions[m.Region]++
+			}
+			if regions["eu-central-1"] != 2 || regions["us-east-1"] != 1 {
+				t.Errorf("machines by region %v, want 2 in eu-central-1 and 1 in us-east-1", regions)
+			}
+			if len(r.Run.Receipts) != 1 || r.Run.Receipts[0].Launched != 3 || r.Run.Receipts[0].Terminated != 3 || len(r.Run.Receipts[0].Left) != 0 {
+				t.Errorf("receipts %+v, want one of 3 machines, all ended", r.Run.Receipts)
+			}
+		})
+	}
+}
+
+// TestEC2_SpotMachineIsTaken takes one of two spot machines in the midst of a run:
+// it shuts down, and its container ends in the order of things.
+func TestEC2_SpotMachineIsTaken(t *testing.T) {
+	t.Parallel()
+	c := startEC2(t, "delays: {notice: 8s}")
+	d := c.broker()
+	run := d.trigger(`name: spot
+max_cpu_percent: 100
+steps:
+  - {name: load, container_name: loads/node, additional_command_args: sleep 20s, run_max_time: 60, instance_count: 2, spot: only, quorum: 1}
+`)
+	taken := ""
+	until(t, "the containers run", 2*time.Minute, func() bool {
+		r, err := d.Report(t.Context(), run)
+		if err != nil || len(r.Machines) != 2 || r.Machines[0].StartedAt == nil || r.Machines[1].StartedAt == nil {
+			return false
+		}
+		taken = r.Machines[1].ProviderID
+		return true
+	})
+	c.admin(http.MethodPost, "machines/"+path.Base(taken)+"/faults", `{"fault": "spot-taken"}`, nil)
+	r := d.await(run)
+	if r.Run.Verdict != broker.Pass || r.Run.Cleanup != broker.CleanupDone {
+		t.Errorf("verdict %s (%s), cleanup %s (%s); want PASS and done", r.Run.Verdict, r.Run.Reason, r.Run.Cleanup, r.Run.CleanupDetail)
+	}
+	if l := r.Ledger; l.Sent != l.Stored || l.Broken != 0 {
+		t.Errorf("ledger %+v, want all that was sent", l)
+	}
+	events := d.events(run)
+	for _, want := range []string{
+		"The provider takes machine " + taken + " back, which is a spot machine: in ",
+		"Machine " + taken + " is lost: its provider has taken it back",
+	} {
+		if !strings.Contains(events, want) {
+			t.Errorf("events %s, want %q among them", events, want)
+		}
+	}
+	c.nothing(2)
 }
 
 // TestEC2_MachinesEndWithoutTheBroker kills the broker for good in the midst of

@@ -175,6 +175,9 @@ func checkContainer(t *testing.T, m api.Machine, run api.Run, data string) {
 	if h := c.HostConfig; h.Memory != 64<<20 || h.NanoCPUs != 5e8 || len(h.Ulimits) != 1 || h.Ulimits[0].Soft != 1000 || h.Ulimits[0].Hard != 2000 {
 		t.Errorf("limits: memory %d, cpus %d, ulimits %v", h.Memory, h.NanoCPUs, h.Ulimits)
 	}
+	if s := c.HostConfig.Sysctls; s["net.ipv4.ip_local_port_range"] != "1024 65535" || s["net.core.somaxconn"] != "65535" || s["net.ipv4.ip_local_reserved_ports"] != "7000" {
+		t.Errorf("kernel settings: %v", s)
+	}
 	if c.Config.StopTimeout == nil || *c.Config.StopTimeout != 7 {
 		t.Errorf("stop timeout %v, want 7", c.Config.StopTimeout)
 	}

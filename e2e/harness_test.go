@@ -87,7 +87,18 @@ func startBroker(t *testing.T, args ...string) *daemon {
 // startGuarded is startBroker for a broker that wants a token.
 func startGuarded(t *testing.T, token string, args ...string) *daemon {
 	t.Helper()
-	d := &daemon{t: t, dir: t.TempDir(), args: args, token: token}
+	return startDaemon(&daemon{t: t, dir: t.TempDir(), args: args, token: token})
+}
+
+// startBrokerWith is startBroker with more in its environment.
+func startBrokerWith(t *testing.T, env []string, args ...string) *daemon {
+	t.Helper()
+	return startDaemon(&daemon{t: t, dir: t.TempDir(), args: args, env: env})
+}
+
+func startDaemon(d *daemon) *daemon {
+	t := d.t
+	t.Helper()
 	d.start()
 	info, err := d.Info(t.Context(), 1, 0)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ type DataSource struct {
 	Token string // as the broker has it; it is kept among Grafana's secrets
 	// Database is the bucket of InfluxDB 2, or the database of 1.8.
 	Database string
+	// CA, when not empty, is the certificate that an https URL is known by, as
+	// PEM, and ServerName the name in it.
+	CA, ServerName string
 }
 
 // A Client publishes by Grafana's HTTP API. It may be used by many goroutines
@@ -59,6 +63,17 @@ func NewClient(base, public, token string) (*Client, error) {
 		base: strings.TrimRight(base, "/"), public: strings.TrimRight(cmp.Or(public, base), "/"),
 		token: token, http: &http.Client{Timeout: requestTimeout},
 	}, nil
+}
+
+// Trust says by which certificates an https address is known. It is for before
+// the client is used.
+func (c *Client) Trust(certificates *tls.Config) {
+	c.http.Transport = &http.Transport{TLSClientConfig: certificates, IdleConnTimeout: time.Minute}
+}
+
+// Answers reports whether Grafana says that it is well.
+func (c *Client) Answers(ctx context.Context) bool {
+	return c.call(ctx, http.MethodGet, "/api/health", nil, nil) == nil
 }
 
 // A statusError is an answer that is no success.
@@ -143,10 +158,14 @@ func messageOf(text []byte) string {
 // EnsureDataSource makes the data source, or brings it to what is given. Its
 // token can't be read back, so a changed one alone is not noticed.
 func (c *Client) EnsureDataSource(ctx context.Context, s DataSource) error {
+	shown := object{"dbName": s.Database, "httpMode": "POST", "httpHeaderName1": "Authorization"}
+	secret := object{"httpHeaderValue1": "Token " + s.Token}
+	if s.CA != "" {
+		shown["tlsAuthWithCACert"], shown["serverName"], secret["tlsCACert"] = true, s.ServerName, s.CA
+	}
 	want := object{
 		"uid": DataSourceUID, "name": "Loads", "type": "influxdb", "access": "proxy", "url": s.URL, "database": s.Database,
-		"jsonData":       object{"dbName": s.Database, "httpMode": "POST", "httpHeaderName1": "Authorization"},
-		"secureJsonData": object{"httpHeaderValue1": "Token " + s.Token},
+		"jsonData": shown, "secureJsonData": secret,
 	}
 	var have object
 	err := c.call(ctx, http.MethodGet, "/api/datasources/uid/"+DataSourceUID, nil, &have)

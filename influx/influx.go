@@ -8,6 +8,7 @@ package influx
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 
 	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
 	"github.com/influxdata/influxdb-client-go/v2/api"
+	"github.com/influxdata/influxdb-client-go/v2/api/write"
 
 	"github.com/loads/loads/broker"
 )
@@ -46,6 +48,11 @@ type Config struct {
 	Bucket string // of InfluxDB 2, or database/retention-policy of 1.8
 	Store  Store
 	Log    *slog.Logger
+	// TLS, when not nil, says by which certificates an https server is known.
+	TLS *tls.Config
+	// Also, when not nil, is given the points that the server has taken, before
+	// that is stored: a batch may come twice. After an error it comes again.
+	Also func(points []*write.Point) error
 
 	Every    time.Duration // between looks for new frames; 1 s
 	Timeout  time.Duration // of one request; 20 s
@@ -88,6 +95,9 @@ func New(cfg Config) (*Sender, error) {
 	}
 	options := influxdb2.DefaultOptions().SetPrecision(time.Millisecond).SetUseGZip(true).
 		SetApplicationName("loads").SetHTTPRequestTimeout(uint(max(1, cfg.Timeout.Seconds())))
+	if cfg.TLS != nil {
+		options.SetTLSConfig(cfg.TLS)
+	}
 	client := influxdb2.NewClientWithOptions(cfg.URL, cfg.Token, options)
 	return &Sender{
 		cfg: cfg, client: client, write: client.WriteAPIBlocking(cfg.Org, cfg.Bucket),

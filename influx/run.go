@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/loads/loads/broker"
@@ -132,6 +133,11 @@ func (s *Sender) batch(ctx context.Context, e *broker.Export, machines []broker.
 	refused, err := s.send(ctx, added)
 	if err != nil {
 		return err
+	}
+	if s.cfg.Also != nil {
+		if err := s.cfg.Also(slices.Concat(again, added)); err != nil {
+			return err
+		}
 	}
 	s.recovered()
 	return s.saveBatch(ctx, e, stored, to, uint64(len(added)), refused)

@@ -38,6 +38,7 @@ type page struct {
 	Counts    []count
 	Balance   string
 	Rented    []count  // of rented machines: cost and receipts
+	Archive   string   // where the run is archived
 	Notes     []string // examples of what was lost
 	Versions  []count
 	Variables strategies.Environment
@@ -87,7 +88,7 @@ func HTML(w io.Writer, d broker.Dossier) error {
 func pageOf(d broker.Dossier) (page, error) {
 	p := page{
 		Dossier: d, Verdict: verdictOf(d.Run), Plan: maskedPlan(d.Run), Asked: instant(&d.Run.CreatedAt), Took: length(&d.Run.CreatedAt, d.Run.CompletedAt),
-		Timeline: timelineOf(d), Head: metricHead(), HostHead: hostHead(), HostPlots: hostCharts(d), Counts: ledgerLines(d.Ledger), Balance: balance(d.Ledger), Rented: rentedLines(d), Notes: notes(d.Ledger),
+		Timeline: timelineOf(d), Head: metricHead(), HostHead: hostHead(), HostPlots: hostCharts(d), Counts: ledgerLines(d.Ledger), Balance: balance(d.Ledger), Rented: rentedLines(d), Archive: archiveLine(d), Notes: notes(d.Ledger),
 		Variables: d.Run.Environment.Masked(),
 	}
 	var text bytes.Buffer

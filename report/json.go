@@ -42,6 +42,7 @@ type (
 		Cost        *broker.Cost      `json:"cost,omitempty"`
 		SpentUSD    float64           `json:"spent_usd,omitempty"`
 		Receipts    []broker.Receipt  `json:"receipts,omitempty"`
+		Archive     *broker.Archive   `json:"archive,omitempty"`
 		CreatedAt   time.Time         `json:"created_at"`
 		StartedAt   *time.Time        `json:"started_at"`
 		CompletedAt *time.Time        `json:"completed_at"`
@@ -108,7 +109,7 @@ func jsonReportOf(d broker.Dossier) jsonReport {
 		Run: jsonRun{
 			UUID: run.UUID, Project: run.ProjectName, Plan: run.PlanName, Owner: run.Owner, State: run.State.String(),
 			Verdict: run.Verdict, Reason: run.Reason, Cleanup: run.Cleanup, Left: run.CleanupDetail,
-			Cost: run.Cost, SpentUSD: spent(d), Receipts: run.Receipts, CreatedAt: run.CreatedAt.UTC(),
+			Cost: run.Cost, SpentUSD: spent(d), Receipts: run.Receipts, Archive: d.Archive, CreatedAt: run.CreatedAt.UTC(),
 			StartedAt: inUTC(run.StartedAt), CompletedAt: inUTC(run.CompletedAt),
 			Environment: run.Environment.Masked().Map(), Versions: run.Versions,
 		},

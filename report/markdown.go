@@ -20,6 +20,9 @@ func Markdown(w io.Writer, d broker.Dossier) error {
 	}
 	out.printf("Run `%s` of project %s, started %s UTC, took %s.\n", run.UUID, orDash(plain(run.ProjectName)),
 		instant(run.StartedAt), length(run.StartedAt, run.CompletedAt))
+	if at := archiveLine(d); at != "" {
+		out.printf("\nArchive: `%s`.\n", at)
+	}
 	for _, fault := range run.Judgement.Instrument {
 		out.printf("\n**Instrument at fault:** %s.\n", plain(fault))
 	}

@@ -28,6 +28,14 @@ func rentedLines(d broker.Dossier) []count {
 	return lines
 }
 
+// archiveLine says where the run is archived; empty when it is not.
+func archiveLine(d broker.Dossier) string {
+	if d.Archive == nil {
+		return ""
+	}
+	return d.Archive.String()
+}
+
 // spent is what the machines have cost so far, in USD.
 func spent(d broker.Dossier) float64 { return broker.Spent(d.Machines, time.Now()) }
 

@@ -90,14 +90,19 @@ func (s Step) Enough() int {
 	return s.InstanceCount
 }
 
+// cost checks what machines may cost.
+func (c *checker) cost(at string, usd float64) {
+	if !(usd >= 0 && usd <= maxCost) {
+		c.add(child(at, "max_cost"), strconv.FormatFloat(usd, 'g', -1, 64), "is not a sum that machines may cost",
+			fmt.Sprintf("give USD from 0, no limit, to %d", maxCost))
+	}
+}
+
 // judgement checks what the plan says of its verdict.
 func (c *checker) judgement(at string, p Plan) {
 	c.bounded(at, "max_skew_ms", p.MaxSkewMS)
 	c.bounded(at, "max_cpu_percent", p.MaxCPUPercent)
-	if !(p.MaxCost >= 0 && p.MaxCost <= maxCost) {
-		c.add(child(at, "max_cost"), strconv.FormatFloat(p.MaxCost, 'g', -1, 64), "is not a sum that machines may cost",
-			fmt.Sprintf("give USD from 0, no limit, to %d", maxCost))
-	}
+	c.cost(at, p.MaxCost)
 	if p.OnInvalid != "" && p.OnInvalid != InvalidFails && p.OnInvalid != InvalidWarns {
 		c.add(child(at, "on_invalid"), source.Show(string(p.OnInvalid)), "is not known", "give fail or warn")
 	}
@@ -155,7 +160,7 @@ func (c *checker) during(at, field string, p Plan, name string) {
 	case i < 0:
 		c.add(field, source.Show(name), "is not a step of the plan", wantStep(name, names))
 	case p.Steps[i].Monitor:
-		c.add(field, source.Show(name), "is the monitor, which does not run", "name another step")
+		c.add(field, source.Show(name), "is the monitor, of which there is nothing to judge", "name another step")
 	}
 }
 

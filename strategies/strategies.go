@@ -12,6 +12,8 @@ type Project struct {
 	Name     string `json:"name" doc:"Name of the project; a file that is loaded again finds its project and plans by their names."`
 	HomePage string `json:"home_page" doc:"Where to read about the project."`
 	Plans    []Plan `json:"plans" doc:"The plans of the project."`
+	// MaxCost is not in loads v2.
+	MaxCost float64 `json:"max_cost,omitempty" doc:"What the machines of all runs of the project may cost together within 30 days, in USD, where they are rented; 0 is no limit."`
 }
 
 // A Plan is an ordered list of steps. Once it has been run its steps never
@@ -76,7 +78,7 @@ type Step struct {
 	PruneRunning  bool   `json:"prune_running" doc:"Go on without machines that stop answering, instead of failing the step."`
 	NodeDelay     int    `json:"node_delay" doc:"Seconds between starting one machine of the step and the next."`
 	CaptureOutput string `json:"_capture_output" doc:"File, in the run's folder, that gets the containers' output."`
-	Monitor       bool   `json:"monitor" doc:"True makes this the metrics machine of loads v2; only name, instance_region, instance_type, dns_name and environment_data may be given with it."`
+	Monitor       bool   `json:"monitor" doc:"True makes this a machine with an InfluxDB and a Grafana for the run alone; only name, instance_region, instance_type, dns_name and environment_data may be given with it."`
 
 	// What follows is not in loads v2.
 

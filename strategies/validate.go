@@ -48,6 +48,7 @@ func (c *checker) add(field, value, what, want string) {
 
 func (c *checker) project(p Project) {
 	c.name("name", p.Name)
+	c.cost("", p.MaxCost)
 	if len(p.Plans) > maxPlans {
 		c.add("plans", "", fmt.Sprintf("has %d plans", len(p.Plans)), fmt.Sprintf("%d are the most", maxPlans))
 		return

@@ -23,6 +23,7 @@ func functions() template.FuncMap {
 		"orDash": orDash, "figure": figure, "ms": milliseconds,
 		"standing": standing, "mark": mark, "lower": strings.ToLower, "isLink": isLink, "short": short, "join": strings.Join,
 		"when": when, "kind": kind,
+		"usd": usd, "hourly": hourly, "worst": worst, "aboutSeconds": aboutSeconds, "budgetLines": budgetLines,
 	}
 }
 

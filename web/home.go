@@ -84,8 +84,13 @@ func (p *Pages) project(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	budget, err := p.broker.ProjectBudget(r.Context(), rec.Project.UUID)
+	if err != nil {
+		return err
+	}
 	return p.show(w, http.StatusOK, "project.html", rec.Project.Name, struct {
 		Record broker.ProjectRecord
+		Budget *broker.Budget
 		List   runList
-	}{rec, list})
+	}{rec, budget, list})
 }

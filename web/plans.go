@@ -15,6 +15,8 @@ type planPage struct {
 	Text   string // as YAML, with secrets masked
 	List   runList
 	Form   startForm
+	Rents  bool         // machines are rented, so that there is a cost to ask for
+	Cost   *broker.Cost // when it was asked for
 }
 
 // A startForm is the form that starts a run, with what was given in it before.
@@ -45,7 +47,13 @@ func (p *Pages) showPlan(w http.ResponseWriter, r *http.Request, status int, for
 	}
 	list.OfPlan = true
 	form.Inputs = rec.Plan.Inputs()
-	return p.show(w, status, "plan.html", rec.Plan.Name, planPage{rec, string(text), list, form})
+	page := planPage{Record: rec, Text: string(text), List: list, Form: form, Rents: p.broker.Rents()}
+	if page.Rents && r.URL.Query().Has("cost") {
+		if page.Cost, err = p.broker.EstimatePlan(r.Context(), rec.Plan.UUID); err != nil {
+			return err
+		}
+	}
+	return p.show(w, status, "plan.html", rec.Plan.Name, page)
 }
 
 // masked is the plan without the secrets in its environments, and without those

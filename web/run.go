@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -21,6 +22,7 @@ type runPage struct {
 	Criteria  []criterionRow
 	Timeline  *timeline
 	Rows      []machineRow
+	Cost      []count
 	Counts    []count
 	Notes     []string // examples of what was lost
 	Balance   string
@@ -30,7 +32,8 @@ type runPage struct {
 	PlanText  string
 	Variables []count
 	Versions  []count
-	Metric    string // chosen for the charts; empty is a selection
+	Monitor   broker.Monitor // without an address when there is none, or it is gone
+	Metric    string         // chosen for the charts; empty is a selection
 	By        string
 }
 
@@ -56,6 +59,7 @@ func (p *Pages) run(w http.ResponseWriter, r *http.Request) error {
 	page := runPage{
 		Report: report, Over: run.State == broker.Completed, Metric: q.Get("metric"), By: by(q.Get("by")),
 		Rows: machineRows(report), Counts: counts(report.Ledger), Notes: notes(report.Ledger), Balance: balance(report.Ledger),
+		Cost: costLines(report),
 	}
 	page.Stoppable = run.State < broker.Terminating && !run.Aborted
 	criteria, err := p.broker.Criteria(ctx, run.UUID)
@@ -66,6 +70,9 @@ func (p *Pages) run(w http.ResponseWriter, r *http.Request) error {
 		page.Criteria = append(page.Criteria, rowOf(c, run))
 	}
 	page.Timeline = timelineOf(report)
+	if page.Monitor, err = p.monitor(ctx, run); err != nil {
+		return err
+	}
 	switch part := q.Get("part"); part {
 	case "now", "rest":
 		return p.showPart(w, http.StatusOK, "run.html", part, "", page)
@@ -91,6 +98,18 @@ func (p *Pages) run(w http.ResponseWriter, r *http.Request) error {
 	}
 	slices.SortFunc(page.Versions, func(a, b count) int { return slices.Compare([]byte(a.Name), []byte(b.Name)) })
 	return p.show(w, http.StatusOK, "run.html", run.PlanName+": "+standing(run), page)
+}
+
+// monitor is the run's own InfluxDB and Grafana, as long as they are there.
+func (p *Pages) monitor(ctx context.Context, run broker.Run) (broker.Monitor, error) {
+	if run.State == broker.Completed {
+		return broker.Monitor{}, nil
+	}
+	m, err := p.broker.Monitor(ctx, run.UUID)
+	if broker.CodeOf(err) == broker.ENotFound {
+		err = nil
+	}
+	return m, err
 }
 
 // rowOf says of a criterion what there is to say. One that a running run may

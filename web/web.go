@@ -28,6 +28,9 @@ type Broker interface {
 	Projects(ctx context.Context) ([]broker.ProjectRecord, error)
 	Project(ctx context.Context, uuid string) (broker.ProjectRecord, error)
 	Import(ctx context.Context, p strategies.Project, update bool) (broker.ProjectRecord, error)
+	ProjectBudget(ctx context.Context, projectUUID string) (*broker.Budget, error)
+	Rents() bool
+	EstimatePlan(ctx context.Context, planUUID string) (*broker.Cost, error)
 	Plan(ctx context.Context, uuid string) (broker.PlanRecord, error)
 	ForkPlan(ctx context.Context, uuid string, e broker.Edits) (broker.PlanRecord, error)
 	ForkRun(ctx context.Context, uuid string, e broker.Edits) (broker.PlanRecord, error)
@@ -36,6 +39,7 @@ type Broker interface {
 	Run(ctx context.Context, uuid string) (broker.Run, error)
 	Runs(ctx context.Context, f broker.RunFilter) ([]broker.Run, error)
 	Report(ctx context.Context, runUUID string) (broker.Report, error)
+	Monitor(ctx context.Context, runUUID string) (broker.Monitor, error)
 	Summary(ctx context.Context, runUUID string) (broker.Run, metrics.Summary, error)
 	Criteria(ctx context.Context, runUUID string) ([]broker.CriterionResult, error)
 	Events(ctx context.Context, runUUID string, after int64) ([]broker.Event, error)

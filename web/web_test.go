@@ -51,12 +51,17 @@ type site struct {
 
 func mustServe(t *testing.T, tokens *api.Tokens, held bool) *site {
 	t.Helper()
+	return mustServeFrom(t, tokens, &pool{held})
+}
+
+func mustServeFrom(t *testing.T, tokens *api.Tokens, machines broker.Pool) *site {
+	t.Helper()
 	store, err := db.Open(t.Context(), filepath.Join(t.TempDir(), "loads.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	b := broker.New(broker.Config{Store: store, Pools: []broker.Pool{&pool{held}}, Dial: noEngine, Dir: t.TempDir()})
+	b := broker.New(broker.Config{Store: store, Pools: []broker.Pool{machines}, Dial: noEngine, Dir: t.TempDir()})
 	if err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -6,12 +6,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/loads/loads/aws/ec2sim"
+	"github.com/loads/loads/internal/waittest"
 )
 
 const (
@@ -425,6 +427,40 @@ func TestTheMachineTurnsItselfOff(t *testing.T) {
 	}
 }
 
+func TestAMachineChangesItsSecurityGroups(t *testing.T) {
+	c := startCloud(t, quick())
+	client := c.ec2(virginia)
+	id := c.run(virginia, 1)[0]
+	c.await(virginia, id, types.InstanceStateNameRunning)
+	group, err := client.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{GroupName: aws.String("another"), Description: aws.String("another")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.AuthorizeSecurityGroupIngress(t.Context(), &ec2.AuthorizeSecurityGroupIngressInput{
+		GroupId: group.GroupId, IpProtocol: aws.String("tcp"), FromPort: aws.Int32(8000), ToPort: aws.Int32(8000), CidrIp: aws.String("192.0.2.0/24"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	move := func(ids ...string) error {
+		_, err := client.ModifyInstanceAttribute(t.Context(), &ec2.ModifyInstanceAttributeInput{InstanceId: &id, Groups: ids})
+		return err
+	}
+	if err := move("sg-0123456789abcdef0"); err == nil || !strings.Contains(err.Error(), "InvalidGroup.NotFound") {
+		t.Errorf("a group that isn't there: %v", err)
+	}
+	if err := move(*group.GroupId); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.instance(virginia, id).SecurityGroups; len(got) != 1 || *got[0].GroupId != *group.GroupId {
+		t.Errorf("groups %v, want the other one alone", got)
+	}
+	waittest.Until(t, "the machine is told", time.Minute, func() bool {
+		_, _, rules := c.host.Machine(id).State()
+		return slices.ContainsFunc(rules, func(r ec2sim.Rule) bool { return !r.Egress && r.FromPort == 8000 && r.Peer.String() == "192.0.2.0/24" })
+	})
+}
+
 func TestStopAndStart(t *testing.T) {
 	c := startCloud(t, quick())
 	client := c.ec2(virginia)
@@ -472,5 +508,19 @@ func TestVolumesThatStay(t *testing.T) {
 	left, err := c.ec2(virginia).DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{Filters: []types.Filter{filter("status", "available")}})
 	if err != nil || len(left.Volumes) != 1 {
 		t.Errorf("volumes %+v, error %v", left, err)
+	}
+}
+
+func TestInstancesKnowTheirPlaceInTheLaunch(t *testing.T) {
+	c := startCloud(t, quick())
+	out, err := c.ec2(ireland).RunInstances(t.Context(), c.request(ireland, 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, in := range out.Instances {
+		c.await(ireland, *in.InstanceId, types.InstanceStateNameRunning)
+		if got := c.host.Machine(*in.InstanceId).Spec.Metadata().LaunchIndex; got != i || int(*in.AmiLaunchIndex) != i {
+			t.Errorf("instance %d is number %d by its metadata, and %d by the API", i, got, *in.AmiLaunchIndex)
+		}
 	}
 }

@@ -61,8 +61,10 @@ type Machine interface {
 
 // A MachineSpec says what machine to boot.
 type MachineSpec struct {
-	ID     string // i-0123456789abcdef0
-	Region string // us-east-1
+	ID string // i-0123456789abcdef0
+	// Region is us-east-1. Machines of different regions reach each other by
+	// public addresses only.
+	Region string
 	Zone   string // us-east-1a
 	Type   string // m5.large
 	Arch   string // x86_64 or arm64: what the image says; the machine is of this computer's kind
@@ -117,6 +119,7 @@ type Metadata struct {
 	HopLimit int
 
 	AMI           string // meta-data/ami-id
+	LaunchIndex   int    // meta-data/ami-launch-index: its place among those launched with it
 	Account       string // of the owner, for the identity document
 	AvailZoneID   string // meta-data/placement/availability-zone-id: use1-az1
 	LaunchTime    time.Time
@@ -149,7 +152,7 @@ type Rule struct {
 	FromPort, ToPort int
 	// Peer is the range of addresses at the other end, if Group is empty.
 	Peer netip.Prefix
-	// Group is the id of the security group whose machines, by any of their
-	// addresses, are the other end.
+	// Group is the id of the security group whose machines are the other end,
+	// as long as they talk by private addresses.
 	Group string
 }

@@ -310,12 +310,25 @@ func (s *Sim) bringDown(in *instance, due time.Time) error {
 	return nil // when woken, to see whether it is to be ended instead
 }
 
+// softEnd is how long a spot machine that is taken may take to shut down.
+const softEnd = 30 * time.Second
+
 // endPause is how long after a machine that could not be ended it is tried again.
 const endPause = time.Second
 
 // end ends the machine. The instance is not terminated before nothing is left.
 func (s *Sim) end(in *instance, due time.Time) error {
 	if in.machine != nil {
+		s.mu.Lock()
+		taken := in.history[len(in.history)-1].reason == reasonSpotTaken
+		s.mu.Unlock()
+		if taken { // it is told to shut down first
+			ctx, cancel := context.WithTimeout(s.ctx, softEnd)
+			if err := in.machine.Stop(ctx, false); err != nil && ctx.Err() == nil {
+				s.log.Error("a machine that is taken could not be shut down", "instance", in.ID, "err", err)
+			}
+			cancel()
+		}
 		for {
 			err := in.machine.Terminate(s.ctx)
 			if err == nil {
@@ -405,7 +418,7 @@ func (s *Sim) metadataOf(in *instance) Metadata {
 	defer s.mu.Unlock()
 	m := Metadata{
 		Enabled: in.metadata.Endpoint != "disabled", TokenRequired: in.metadata.Tokens == "required",
-		HopLimit: in.metadata.HopLimit, AMI: in.image.ID, Account: in.region.account,
+		HopLimit: in.metadata.HopLimit, AMI: in.image.ID, LaunchIndex: in.index, Account: in.region.account,
 		AvailZoneID: in.subnet.Zone.ID, LaunchTime: in.launched, Tags: maps.Clone(in.tags),
 		TagsHidden: in.metadata.Tags != "enabled", SpotAction: in.notice,
 	}

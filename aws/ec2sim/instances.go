@@ -424,12 +424,15 @@ func modifyInstanceAttribute(c *call) (any, *wire.Error) {
 	if err != nil {
 		return nil, err
 	}
-	shutdown, protected := in.shutdown, in.protected
+	shutdown, protected, groups := in.shutdown, in.protected, in.groups
 	name, value := c.params.Get("Attribute"), c.params.Get("Value")
 	switch name {
 	case "":
 		shutdown = c.params.Default("InstanceInitiatedShutdownBehavior.Value", shutdown)
 		protected, err = c.params.Bool("DisableApiTermination.Value", protected)
+		if ids := c.params.Strings("GroupId"); err == nil && len(ids) > 0 {
+			groups, err = c.findGroups(ids, nil)
+		}
 	case "instanceInitiatedShutdownBehavior":
 		shutdown = value
 	case "disableApiTermination":
@@ -447,6 +450,10 @@ func modifyInstanceAttribute(c *call) (any, *wire.Error) {
 		return nil, err
 	}
 	in.shutdown, in.protected = shutdown, protected
+	if !slices.Equal(groups, in.groups) {
+		in.groups = groups
+		c.sim.pushRules(in)
+	}
 	return done, nil
 }
 

@@ -10,6 +10,7 @@ import (
 const (
 	quotaOnDemand = "L-1216C47A"
 	quotaSpot     = "L-34B43A08"
+	quotaRules    = "L-0EA8095F"
 )
 
 type quota struct {
@@ -24,18 +25,29 @@ type quota struct {
 	GlobalQuota bool
 }
 
-func (c *call) quotas() []quota {
+// quotas are those of a service; none are of one that is not simulated.
+func (c *call) quotas(service string) []quota {
 	limits := c.sim.drill.Limits
+	if service == "vpc" {
+		return []quota{c.quota(service, "Amazon Virtual Private Cloud (Amazon VPC)", quotaRules, "Inbound or outbound rules per security group", maxRules)}
+	}
+	if service != "ec2" {
+		return nil
+	}
 	one := func(code, name string, value int) quota {
-		return quota{
-			ServiceCode: "ec2", ServiceName: "Amazon Elastic Compute Cloud (Amazon EC2)", QuotaCode: code, QuotaName: name,
-			QuotaArn: "arn:aws:servicequotas:" + c.region.Name + ":" + c.account + ":ec2/" + code,
-			Value:    float64(value), Unit: "None", Adjustable: true,
-		}
+		return c.quota(service, "Amazon Elastic Compute Cloud (Amazon EC2)", code, name, value)
 	}
 	return []quota{
 		one(quotaOnDemand, "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", limits.OnDemandVCPUs),
 		one(quotaSpot, "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests", limits.SpotVCPUs),
+	}
+}
+
+func (c *call) quota(service, serviceName, code, name string, value int) quota {
+	return quota{
+		ServiceCode: service, ServiceName: serviceName, QuotaCode: code, QuotaName: name,
+		QuotaArn: "arn:aws:servicequotas:" + c.region.Name + ":" + c.account + ":" + service + "/" + code,
+		Value:    float64(value), Unit: "None", Adjustable: true,
 	}
 }
 
@@ -48,10 +60,11 @@ func getServiceQuota(c *call) (any, *wire.Error) {
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
-	if in.ServiceCode != "ec2" {
+	all := c.quotas(in.ServiceCode)
+	if all == nil {
 		return nil, noQuotas(in.ServiceCode)
 	}
-	for _, q := range c.quotas() {
+	for _, q := range all {
 		if q.QuotaCode == in.QuotaCode {
 			return map[string]quota{"Quota": q}, nil
 		}
@@ -68,10 +81,10 @@ func listServiceQuotas(c *call) (any, *wire.Error) {
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
-	if in.ServiceCode != "ec2" {
+	all, from := c.quotas(in.ServiceCode), 0
+	if all == nil {
 		return nil, noQuotas(in.ServiceCode)
 	}
-	all, from := c.quotas(), 0
 	if in.NextToken != "" {
 		var err error
 		if from, err = strconv.Atoi(in.NextToken); err != nil || from < 0 || from > len(all) {

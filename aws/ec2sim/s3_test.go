@@ -128,6 +128,11 @@ func TestMultipartUploads(t *testing.T) {
 			if err != nil || len(listed.Parts) != 2 {
 				t.Errorf("parts %+v, error %v", listed, err)
 			}
+			for i, p := range listed.Parts {
+				if aws.ToString(p.ChecksumSHA256) != aws.ToString(parts[i].ChecksumSHA256) || aws.ToString(p.ChecksumCRC32) != aws.ToString(parts[i].ChecksumCRC32) {
+					t.Errorf("part %d is listed with other checksums: %+v", i+1, p)
+				}
+			}
 			complete := func(parts []s3types.CompletedPart) error {
 				_, err := client.CompleteMultipartUpload(t.Context(), &s3.CompleteMultipartUploadInput{
 					Bucket: bucket, Key: key, UploadId: made.UploadId, MultipartUpload: &s3types.CompletedMultipartUpload{Parts: parts}, ChecksumType: tt.kind,
@@ -162,6 +167,10 @@ func TestUploadsThatAreNotFinished(t *testing.T) {
 	open, err := client.ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: bucket})
 	if err != nil || len(open.Uploads) != 1 {
 		t.Errorf("uploads %+v, error %v", open, err)
+	}
+	other, err := client.ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: bucket, Prefix: aws.String("another")})
+	if err != nil || len(other.Uploads) != 0 {
+		t.Errorf("uploads with another prefix %+v, error %v", other, err)
 	}
 	if _, err := client.AbortMultipartUpload(t.Context(), &s3.AbortMultipartUploadInput{Bucket: bucket, Key: key, UploadId: made.UploadId}); err != nil {
 		t.Fatal(err)

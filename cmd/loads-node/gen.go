@@ -31,6 +31,7 @@ type genFlags struct {
 	check   checkFlags
 	url     urlFlags
 	file    string
+	text    string // of a benchmark, in the environment
 	runID   string
 	json    bool
 	quiet   bool
@@ -41,6 +42,7 @@ type genFlags struct {
 	machine int
 	of      int
 	maxLag  time.Duration
+	steal   float64
 	hgrm    string
 	hlog    string
 	series  string
@@ -103,7 +105,8 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 	fs.BoolVar(&f.patient, "patient", false, "with a file: begin though servers can't be reached yet; requests fail until they can")
 	fs.IntVar(&f.threads, "threads", 0, "loops that generate load; 0 is as the file says, or one for each processor")
 	fs.Uint64Var(&f.seed, "seed", 0, "of random arrivals, to repeat them; 0 is another each time")
-	fs.DurationVar(&f.maxLag, "max-lag", 0, "how late the generator itself may start users at p99 before the run is invalid; 0 is 100ms with a file and no limit without, negative no limit")
+	fs.DurationVar(&f.maxLag, "max-lag", 0, "how late the generator itself may start users at p99, and how long it may pause to collect garbage, before the run is invalid; 0 is 100ms with a file and no limit without, negative no limit")
+	fs.Float64Var(&f.steal, "max-steal", 0, "share of the machine's time that its host may take before the run is invalid; 0 is 0.2 with a file and no limit without, negative no limit")
 	fs.StringVar(&f.hgrm, "hgrm", "", "write the distribution of each metric to `PREFIX`phase.metric.hgrm, in HdrHistogram's format")
 	fs.StringVar(&f.hlog, "hlog", "", "write a log of HdrHistogram to `FILE`, a histogram for each metric and second")
 	fs.StringVar(&f.series, "series", "", "write what was counted in each second to `FILE`, a line of JSON each")
@@ -117,7 +120,7 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.check.json, f.runID = f.json, p.getenv("RUN_ID")
+	f.check.json, f.runID, f.text = f.json, p.getenv("RUN_ID"), p.getenv("LOADS_BENCHMARK")
 	if len(rest) > 0 {
 		f.file = rest[0]
 	}
@@ -155,23 +158,29 @@ func startAt(text string) (time.Time, error) {
 func (f *genFlags) config() (engine.Config, error) {
 	cfg := engine.Config{
 		Machine: f.machine, Machines: f.of, Threads: f.threads, Seed: f.seed, Start: f.start,
-		Limits: engine.Limits{Lag: f.maxLag}, Name: f.file, Patient: f.patient,
+		Limits: engine.Limits{Lag: f.maxLag, Pause: f.maxLag, Steal: f.steal}, Name: f.file, Patient: f.patient,
 	}
 	if cfg.Seed == 0 {
 		cfg.Seed = rand.Uint64()
 	}
 	var data []byte
 	var err error
-	if f.file != "" {
+	switch {
+	case f.file != "":
 		if data, err = os.ReadFile(f.file); err != nil {
 			return cfg, fmt.Errorf("read the benchmark: %w", err)
 		}
-	} else {
+	case f.text != "" && f.url.url == "":
+		cfg.Name, data = "LOADS_BENCHMARK", []byte(f.text)
+	default:
 		// A first try on a busy computer is no fault of the generator's, so
 		// how late it was is told, and judged only when asked for.
 		cfg.Name, cfg.Patient = "gen", true
 		if f.maxLag == 0 {
-			cfg.Limits = engine.Limits{Lag: -1, Pause: -1, Steal: -1}
+			cfg.Limits.Lag, cfg.Limits.Pause = -1, -1
+		}
+		if f.steal == 0 {
+			cfg.Limits.Steal = -1
 		}
 		if data, err = f.url.benchmark(); err != nil {
 			return cfg, err

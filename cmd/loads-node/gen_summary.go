@@ -77,6 +77,9 @@ func summarize(cfg engine.Config, r *engine.Result) *summary {
 		s.Users = append(s.Users, usersSummary{u.Phase, u.Started, u.Busy, u.Delayed, u.Longest, u.Unstarted, stats.TimesOf(&u.Lag)})
 		requests += u.Unstarted
 	}
+	if requests == 0 && !r.Stopped {
+		s.Notes = append(s.Notes, "no request was made: no user was due")
+	}
 	s.nothing = requests > 0 && answers == 0 && !r.Stopped
 	switch {
 	case len(r.Invalid) > 0:

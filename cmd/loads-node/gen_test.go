@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -29,7 +30,7 @@ func TestGenRunsAFile(t *testing.T) {
 	folder := t.TempDir()
 	series, hlog, prefix := filepath.Join(folder, "series"), filepath.Join(folder, "hlog"), filepath.Join(folder, "d.")
 	file := benchmarkFile(t, "{blockedRatio: 1}", "")
-	status, stdout, stderr := runMain("gen", file, "--json", "--quiet", "--max-lag=-1s", "--series", series, "--hlog", hlog, "--hgrm", prefix)
+	status, stdout, stderr := runMain("gen", file, "--json", "--quiet", "--max-lag=-1s", "--max-steal=-1", "--series", series, "--hlog", hlog, "--hgrm", prefix)
 	var s summary
 	if err := json.Unmarshal([]byte(stdout), &s); err != nil || status != 0 {
 		t.Fatalf("got exit status %d, error %v: %s%s", status, err, stdout, stderr)
@@ -54,15 +55,15 @@ func TestGenTellsByItsStatus(t *testing.T) {
 		want int
 		says string
 	}{
-		{"limits are kept", []string{benchmarkFile(t, "{blockedRatio: 1}", ""), "--max-lag=-1s"}, 0, "PASS after"},
-		{"a limit is not kept", []string{benchmarkFile(t, "{invalidRatio: 0.5, blockedRatio: 1}", ""), "--max-lag=-1s"}, 1, "main failed: look: 3 of 3 answers were invalid"},
+		{"limits are kept", []string{benchmarkFile(t, "{blockedRatio: 1}", ""), "--max-lag=-1s", "--max-steal=-1"}, 0, "PASS after"},
+		{"a limit is not kept", []string{benchmarkFile(t, "{invalidRatio: 0.5, blockedRatio: 1}", ""), "--max-lag=-1s", "--max-steal=-1"}, 1, "main failed: look: 3 of 3 answers were invalid"},
 		{"a wrong file", []string{benchmarkFile(t, "{invalidRatio: 5}", "")}, 2, "is not a ratio"},
 		{"no file", []string{"/nowhere.yaml"}, 2, "read the benchmark"},
 		{"a file that can't be run", []string{writeFile(t, "name: b\nhttp: {host: https://a.test, useHttpCache: true}\nusersPerSec: 1\nduration: 1s\nscenario: [{s: [{httpRequest: {GET: /}}]}]\n")}, 2, "useHttpCache"},
 		{"a file too many", []string{"a", "b"}, 2, "got 2 arguments"},
 		{"a command before it fails", []string{benchmarkFile(t, "{blockedRatio: 1}", "pre: {a: exit 1}\n")}, 1, "run the pre command a"},
-		{"a command before it", []string{benchmarkFile(t, "{blockedRatio: 1}", "pre: {a: 'echo begins $BENCHMARK'}\n"), "--max-lag=-1s"}, 0, "begins shop"},
-		{"a command after it fails", []string{benchmarkFile(t, "{blockedRatio: 1}", "post: {a: exit 1}\n"), "--max-lag=-1s"}, 0, "run the post command a"},
+		{"a command before it", []string{benchmarkFile(t, "{blockedRatio: 1}", "pre: {a: 'echo begins $BENCHMARK'}\n"), "--max-lag=-1s", "--max-steal=-1"}, 0, "begins shop"},
+		{"a command after it fails", []string{benchmarkFile(t, "{blockedRatio: 1}", "post: {a: exit 1}\n"), "--max-lag=-1s", "--max-steal=-1"}, 0, "run the post command a"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			status, stdout, stderr := runMain(append([]string{"gen"}, c.args...)...)
@@ -92,5 +93,17 @@ func TestGenOfOneRequestKeepsItsUsersBusy(t *testing.T) {
 	}
 	if m := s.Metrics[0]; m.Requests < 3 || m.Responses < 3 || s.Users[0].MostBusy > 3 {
 		t.Errorf("got %+v, %+v, want requests of three users", m, s.Users)
+	}
+}
+
+func TestGenRunsWhatTheEnvironmentHolds(t *testing.T) {
+	text, err := os.ReadFile(benchmarkFile(t, "{blockedRatio: 1}", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	p := program{&out, &errs, func(name string) string { return map[string]string{"LOADS_BENCHMARK": string(text)}[name] }}
+	if status := p.main(t.Context(), []string{"gen", "--max-lag=-1s", "--max-steal=-1"}); status != 0 || !strings.Contains(out.String(), "look") {
+		t.Errorf("got exit status %d, %s%s, want 0 and the metric", status, out.String(), errs.String())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -40,7 +41,12 @@ It listens on loopback unless told otherwise, and on any other address only with
 already stays as it is.
 
 With --influx-url the metrics of runs go to InfluxDB too, and with --grafana-url each run
-gets a dashboard in Grafana. No run waits for them: what they can't take is sent later.`,
+gets a dashboard in Grafana. No run waits for them: what they can't take is sent later.
+A monitor step has an InfluxDB and a Grafana for its run alone, made of the images of
+--monitor-influxdb-image and --monitor-grafana-image.
+
+With --archive s3://bucket/prefix, report, metrics and logs of each run are kept in S3,
+by the AWS settings and credentials of the environment.`,
 		Example: `  loads broker --db /var/lib/loads/loads.db
   loads broker --listen 0.0.0.0:8080 --tokens /etc/loads/tokens --hosts /etc/loads/hosts.yaml
   loads broker --initial-db project.json --log-format json
@@ -50,6 +56,7 @@ gets a dashboard in Grafana. No run waits for them: what they can't take is sent
 	}
 	f := cmd.Flags()
 	c.options.sharedFlags(f)
+	c.options.ec2.keepFlags(f)
 	f.StringVar(&c.options.listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
 	f.StringArrayVar(&c.options.initial, "initial-db", nil, "project file to load at the start (repeatable)")
 	f.StringVar(&c.options.tokens, "tokens", "", "file of the tokens that clients need; loads token makes its lines")
@@ -64,10 +71,18 @@ func (c *brokerCommand) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return usagef(cmd, "%v", err)
 	}
+	if c.exitWhenIdle && !cmd.Flags().Changed("ec2-idle") {
+		c.options.ec2.idle = 0 // there is no next run
+	}
 	if err := c.options.complete(c.program); err != nil {
 		return err
 	}
 	c.options.log = log
+	if os.Getenv("GOGC") == "" {
+		// What is done to a thousand machines at once leaves as much garbage as
+		// their connections take. This costs a few hundredths more processor time.
+		debug.SetGCPercent(50)
+	}
 	signals, stop := c.interrupts()
 	defer stop()
 	d, err := startDaemon(ctx, c.options)
@@ -153,7 +168,10 @@ func waitIdle(ctx context.Context, b *broker.Broker, idle chan<- struct{}) {
 func busy(ctx context.Context, b *broker.Broker) (bool, error) {
 	active := []broker.RunState{broker.Initializing, broker.Running, broker.Terminating}
 	runs, err := b.Runs(ctx, broker.RunFilter{States: active, Limit: 1})
-	return len(runs) > 0, err
+	if len(runs) > 0 || err != nil {
+		return len(runs) > 0, err
+	}
+	return b.Archiving(ctx)
 }
 
 // newLogger makes the process's logger.

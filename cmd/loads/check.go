@@ -122,7 +122,7 @@ func (c *checkCommand) check(ctx context.Context, file string, env strategies.En
 		if renter == nil {
 			continue
 		}
-		cost, err := broker.Estimate(ctx, renter, p, 0)
+		cost, err := broker.Estimate(ctx, renter, p, broker.Terms{})
 		if err != nil {
 			return result, fmt.Errorf("plan %s: %w", p.Name, err)
 		}

@@ -40,17 +40,20 @@ type costLine struct {
 // writeCost prints what the machines of a run can cost, for people.
 func writeCost(w io.Writer, c broker.Cost) error {
 	var t table
-	t.row("step", "machines", "region", "type", "zones", "USD/h each", "at most USD")
+	t.row("step", "machines", "region", "type", "boots", "zones", "USD/h each", "at most USD")
 	most := 0.0
 	for _, l := range c.Lines {
 		kind := l.Type
 		if l.Architecture != "" {
 			kind += " " + l.Architecture
 		}
+		if len(l.Alternatives) > 0 {
+			kind += " or " + strings.Join(l.Alternatives, ", ")
+		}
 		if l.Spot != "" {
 			kind += ", spot " + string(l.Spot)
 		}
-		t.row(l.Name, fmt.Sprint(l.Count), l.Region, kind, orDash(strings.Join(l.Zones, " ")), prices(l.LowUSD, l.HighUSD), money(l.WorstUSD))
+		t.row(l.Name, fmt.Sprint(l.Count), l.Region, kind, orDash(l.Image), orDash(strings.Join(l.Zones, " ")), prices(l.LowUSD, l.HighUSD), money(l.WorstUSD))
 		most = max(most, l.UpSeconds)
 	}
 	if len(c.Lines) > 0 {
@@ -59,7 +62,7 @@ func writeCost(w io.Writer, c broker.Cost) error {
 		}
 	}
 	for _, q := range c.Quotas {
-		fmt.Fprintf(w, "Quota in %s: %s: %g of %g %s used, %g needed\n", q.Region, q.Name, q.Used, q.Limit, q.Unit, q.Needed)
+		fmt.Fprintf(w, "Quota in %s: %s: %g of %g %s used, %g left, %g needed\n", q.Region, q.Name, q.Used, q.Limit, q.Unit, max(q.Limit-q.Used, 0), q.Needed)
 	}
 	for _, note := range c.Notes {
 		fmt.Fprintln(w, "Note: "+note)
@@ -80,6 +83,10 @@ func writeCost(w io.Writer, c broker.Cost) error {
 	limit := ""
 	if c.MaxUSD > 0 {
 		limit = fmt.Sprintf("; the limit is %s USD", money(c.MaxUSD))
+	}
+	if b := c.Project; b != nil {
+		fmt.Fprintf(w, "Of the %s USD that the project may cost in 30 days, %s are spent, and runs under way can cost %s more at the very worst.\n",
+			money(b.MaxUSD), money(b.SpentUSD), money(b.ReservedUSD))
 	}
 	_, err := fmt.Fprintf(w, "Worst possible bill: %s, if every machine lives as long as it can, whatever fails%s.\n", bill, limit)
 	return err

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/loads/loads/api"
+	"github.com/loads/loads/aws"
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/db"
 	"github.com/loads/loads/dockerctl"
@@ -39,6 +40,7 @@ type daemonOptions struct {
 	ec2     ec2Options
 	maxCost float64
 	stores  storeOptions
+	monitor monitorOptions
 	version string
 	log     *slog.Logger
 }
@@ -54,6 +56,7 @@ func (o *daemonOptions) sharedFlags(f *pflag.FlagSet) {
 	o.ec2.flags(f)
 	f.Float64Var(&o.maxCost, "max-cost", 0, "what the rented machines of a run may cost at most, in USD (default: no limit)")
 	o.stores.flags(f)
+	o.monitor.flags(f)
 }
 
 // complete fills in the defaults and makes paths absolute.
@@ -85,6 +88,9 @@ func (o *daemonOptions) complete(p *program) error {
 		return broker.Errorf(broker.EInvalid, "--max-cost is %v; give USD, or 0 for no limit.", o.maxCost)
 	}
 	if err := o.ec2.complete(); err != nil {
+		return err
+	}
+	if err := o.monitor.complete(); err != nil {
 		return err
 	}
 	o.nodeDir, err = nodeDir(o.nodeDir)
@@ -143,7 +149,6 @@ func startDaemon(ctx context.Context, o daemonOptions) (_ *daemon, err error) {
 	if err := d.importInitial(ctx, o.initial); err != nil {
 		return nil, err
 	}
-	d.known = elsewhere{store: store, broker: d.broker}
 	if err := d.startStores(o, d.known); err != nil {
 		return nil, err
 	}
@@ -191,10 +196,17 @@ func (d *daemon) startBroker(ctx context.Context, o daemonOptions, store *db.DB)
 	if err != nil {
 		return err
 	}
-	d.broker = broker.New(broker.Config{
+	cfg := broker.Config{
 		Store: store, Pools: pools, Dial: dial,
 		Dir: o.dir, Log: o.log, Version: o.version, MaxCost: o.maxCost,
-	})
+	}
+	feed := &feeder{store: store, log: o.log}
+	if err := o.monitors(ctx, &cfg, feed); err != nil {
+		return err
+	}
+	d.broker = broker.New(cfg)
+	d.known = elsewhere{store: store, broker: d.broker}
+	feed.input = d.known.input
 	d.clean.add("broker", func(context.Context) error { return d.broker.Close() })
 	if err := d.broker.Start(ctx); err != nil {
 		return fmt.Errorf("start broker: %w", err)
@@ -218,6 +230,9 @@ func (d *daemon) pools(ctx context.Context, o daemonOptions, store *db.DB, dial 
 			return nil, err
 		}
 		pools = append(pools, rented)
+		if err := d.tend(ctx, rented, store); err != nil {
+			return nil, err
+		}
 	case o.hosts != "":
 		list, err := hosts.LoadHosts(o.hosts)
 		if err != nil {
@@ -237,6 +252,27 @@ func (d *daemon) pools(ctx context.Context, o daemonOptions, store *db.DB, dial 
 	}
 	d.clean.add("local engine", func(context.Context) error { return engine.Close() })
 	return append(pools, hosts.NewLocal(engine, ep, o.log)), nil
+}
+
+// tend has somebody see to the machines that no run has, from when the broker has
+// started until it has stopped.
+func (d *daemon) tend(ctx context.Context, rented *aws.Pool, store *db.DB) error {
+	id, err := store.BrokerID(ctx)
+	if err != nil {
+		return err
+	}
+	tending, stop := context.WithCancel(context.WithoutCancel(ctx))
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		rented.Tend(tending, id)
+	}()
+	d.clean.add("idle machines", func(context.Context) error {
+		stop()
+		<-over
+		return nil
+	})
+	return nil
 }
 
 // importInitial loads project files; what is in the database already stays as

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -20,7 +24,10 @@ type ec2Options struct {
 	image   string
 	private bool
 	from    []string
+	users   []string
 	lease   time.Duration
+	idle    time.Duration
+	standby []string
 }
 
 func (o *ec2Options) flags(f *pflag.FlagSet) {
@@ -30,30 +37,76 @@ func (o *ec2Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.image, "ec2-image", "", "id of the AMI (default: the newest ECS-optimized Amazon Linux 2023)")
 	f.BoolVar(&o.private, "ec2-private", false, "talk to machines by their private addresses, from inside their network")
 	f.StringArrayVar(&o.from, "ec2-from", nil, "address, or range, that machines see this broker come from (repeatable; default: found out)")
+	f.StringArrayVar(&o.users, "monitor-from", nil, "address, or range, of people who may reach InfluxDB and Grafana of monitor steps on EC2 (repeatable; default: this broker only)")
 	f.DurationVar(&o.lease, "ec2-lease", 10*time.Minute, "how long a machine lives on without this broker")
 }
+
+// keepFlags are those on machines that no run has, which need a broker that
+// stays.
+func (o *ec2Options) keepFlags(f *pflag.FlagSet) {
+	f.DurationVar(&o.idle, "ec2-idle", 10*time.Minute, "how long a machine is kept for the next run; 0 ends machines with their run")
+	f.StringArrayVar(&o.standby, "ec2-standby", nil, "REGION/TYPE=N: keep N machines of a type ready at all times (repeatable)")
+}
+
+// leastIdle is what makes a difference.
+const leastIdle = 10 * time.Second
 
 // leastLease leaves time for two renewals that fail.
 const leastLease = 30 * time.Second
 
 // complete checks the flags.
 func (o *ec2Options) complete() error {
+	var faults []string
 	if o.on && o.lease < leastLease {
-		return broker.Errorf(broker.EInvalid, "--ec2-lease is %v; give %v or more", o.lease, leastLease)
+		faults = append(faults, fmt.Sprintf("--ec2-lease is %v; give %v or more", o.lease, leastLease))
 	}
-	_, err := o.prefixes()
-	return err
+	if o.on && o.idle != 0 && o.idle < leastIdle {
+		faults = append(faults, fmt.Sprintf("--ec2-idle is %v; give %v or more, or 0 to keep no machine", o.idle, leastIdle))
+	}
+	if _, err := prefixes("--ec2-from", o.from); err != nil {
+		faults = append(faults, err.Error())
+	}
+	if _, err := prefixes("--monitor-from", o.users); err != nil {
+		faults = append(faults, err.Error())
+	}
+	if _, err := o.standbys(); err != nil {
+		faults = append(faults, err.Error())
+	}
+	if len(faults) > 0 {
+		return broker.Errorf(broker.EInvalid, "%s", strings.Join(faults, "; "))
+	}
+	return nil
 }
 
-func (o *ec2Options) prefixes() ([]netip.Prefix, error) {
+// standbys reads --ec2-standby.
+func (o *ec2Options) standbys() ([]aws.Standby, error) {
+	var out []aws.Standby
+	for _, text := range o.standby {
+		place, count, _ := strings.Cut(text, "=")
+		region, kind, _ := strings.Cut(place, "/")
+		n, err := strconv.Atoi(count)
+		again := slices.ContainsFunc(out, func(s aws.Standby) bool { return s.Region == region && s.Type == kind })
+		if err != nil || n < 1 || n > mostStandby || region == "" || kind == "" || strings.Contains(kind, "/") || again {
+			return nil, broker.Errorf(broker.EInvalid,
+				"--ec2-standby is %q; give a region, a type and a number up to %d, each type once in a region, such as us-east-1/c7i.large=2", text, mostStandby)
+		}
+		out = append(out, aws.Standby{Region: region, Type: kind, Count: n})
+	}
+	return out, nil
+}
+
+// mostStandby bounds what a slip of the keyboard costs.
+const mostStandby = 100
+
+func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
-	for _, text := range o.from {
+	for _, text := range texts {
 		prefix, err := netip.ParsePrefix(text)
 		if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
 			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 		}
 		if err != nil {
-			return nil, broker.Errorf(broker.EInvalid, "--ec2-from is %q; give an address such as 203.0.113.7, or a range such as 203.0.113.0/24", text)
+			return nil, broker.Errorf(broker.EInvalid, "%s is %q; give an address such as 203.0.113.7, or a range such as 203.0.113.0/24", flag, text)
 		}
 		out = append(out, prefix.Masked())
 	}
@@ -62,13 +115,22 @@ func (o *ec2Options) prefixes() ([]netip.Prefix, error) {
 
 // pool opens the pool, which keeps its own in a folder of the broker's.
 func (o *ec2Options) pool(ctx context.Context, d daemonOptions, dial broker.Dialer) (*aws.Pool, error) {
-	from, err := o.prefixes()
+	from, err := prefixes("--ec2-from", o.from)
+	if err != nil {
+		return nil, err
+	}
+	users, err := prefixes("--monitor-from", o.users)
+	if err != nil {
+		return nil, err
+	}
+	standby, err := o.standbys()
 	if err != nil {
 		return nil, err
 	}
 	return aws.Open(ctx, aws.Config{
 		Dir: filepath.Join(d.dir, "ec2"), Dial: dial, Log: d.log,
-		Region: o.region, Subnets: o.subnets, Image: o.image, Private: o.private, From: from, Lease: o.lease,
+		Region: o.region, Subnets: o.subnets, Image: o.image, Private: o.private, From: from, Users: users, Lease: o.lease,
+		Idle: o.idle, Standby: standby,
 	})
 }
 
@@ -77,7 +139,7 @@ func (o *ec2Options) args() []string {
 	if !o.on {
 		return nil
 	}
-	args := []string{"--ec2", "--ec2-region", o.region, "--ec2-image", o.image, "--ec2-lease", o.lease.String()}
+	args := []string{"--ec2", "--ec2-region", o.region, "--ec2-image", o.image, "--ec2-lease", o.lease.String(), "--ec2-idle", "0"}
 	if o.private {
 		args = append(args, "--ec2-private")
 	}
@@ -86,6 +148,9 @@ func (o *ec2Options) args() []string {
 	}
 	for _, s := range o.from {
 		args = append(args, "--ec2-from", s)
+	}
+	for _, s := range o.users {
+		args = append(args, "--monitor-from", s)
 	}
 	return args
 }

@@ -65,7 +65,7 @@ func (c *runCommand) leave(ctx context.Context, d *daemon, id string, end ending
 		c.say("To have the clean-up tried again: loads broker --db %s", c.options.db)
 	}
 	if run.State == broker.Completed {
-		if err := c.awaitStores(ctx, d, id); err != nil {
+		if err := errors.Join(c.awaitStores(ctx, d, id), c.awaitArchive(ctx, d, id)); err != nil {
 			return err
 		}
 	}
@@ -97,6 +97,28 @@ func (c *runCommand) awaitStores(ctx context.Context, d *daemon, id string) erro
 			trouble, c.options.db, c.options.stores.influx.url)
 	}
 	return err
+}
+
+// awaitArchive lets the run be archived, and says where it is. What takes long
+// goes on in a broker of its own.
+func (c *runCommand) awaitArchive(ctx context.Context, d *daemon, id string) error {
+	for until := time.Now().Add(storesLimit); ; {
+		a, err := d.broker.Archive(ctx, id)
+		switch {
+		case broker.CodeOf(err) == broker.ENotFound:
+			return nil
+		case err != nil:
+			return err
+		case a.Done:
+			c.say("The run is archived at %s (%d bytes, SHA-256 %s).", a.URL, a.Size, a.SHA256)
+			return nil
+		case a.Trouble != "":
+			c.say("The run is not archived (%s); it is kept, and archived by: loads broker --db %s --archive %s", a.Trouble, c.options.db, c.options.monitor.archive)
+			return nil
+		case time.Now().After(until) || !pauseFor(ctx, storesEvery):
+			return ctx.Err()
+		}
+	}
 }
 
 // detached starts the run in a broker of its own from the beginning.
@@ -199,6 +221,7 @@ func (c *runCommand) spawn(listen string, log *os.File) (ended <-chan error, err
 		args = append(args, "--hosts", o.hosts)
 	}
 	args = append(args, o.ec2.args()...)
+	args = append(args, o.monitor.args()...)
 	if o.maxCost > 0 {
 		args = append(args, "--max-cost", strconv.FormatFloat(o.maxCost, 'g', -1, 64))
 	}

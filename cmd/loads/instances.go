@@ -85,7 +85,11 @@ func (c *instancesCommand) list(list []api.Instance) error {
 	var t table
 	t.row("ID", "STATE", "TYPE", "ADDRESS", "PLACEMENT", "RUN")
 	for _, i := range list {
-		t.row(i.ID, orDash(i.State), orDash(i.InstanceType), orDash(i.IPAddress), orDash(i.Placement), orDash(i.RunUUID))
+		state := orDash(i.State)
+		if i.Idle {
+			state += ", idle"
+		}
+		t.row(i.ID, state, orDash(i.InstanceType), orDash(i.IPAddress), orDash(i.Placement), orDash(i.RunUUID))
 	}
 	return t.write(c.Stdout)
 }

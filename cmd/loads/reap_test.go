@@ -132,7 +132,7 @@ func TestCostsArePrintedForPeople(t *testing.T) {
 	err := writeCost(&text, broker.Cost{
 		Lines: []broker.CostLine{
 			{QuoteLine: broker.QuoteLine{
-				Name: "load", Count: 3, Region: "eu-west-1", Type: "c7g.large", Architecture: "arm64", Spot: "prefer",
+				Name: "load", Count: 3, Region: "eu-west-1", Type: "c7g.large", Architecture: "arm64", Spot: "prefer", Image: "ami-0abc", Alternatives: []string{"c6g.large"},
 				Zones: []string{"eu-west-1a"}, LowUSD: 0.03, HighUSD: 0.0725,
 			}, WorstUSD: 0.3, UpSeconds: 40},
 			{QuoteLine: broker.QuoteLine{Name: "web", Count: 1, Region: "eu-west-1", Type: "t3.micro"}},
@@ -145,7 +145,7 @@ func TestCostsArePrintedForPeople(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"c7g.large arm64, spot prefer", "0.0300–0.0725", "not known", "standard instances: 4 of 32 vCPU used, 6 needed",
+		"c7g.large arm64 or c6g.large, spot prefer", "ami-0abc", "0.0300–0.0725", "not known", "standard instances: 4 of 32 vCPU used, 28 left, 6 needed",
 		"Note: Prices are without taxes.", "Fault: That won't do.", "up in about 40s",
 		"Worst possible bill: 0.3000 USD, without what has no known price, if every machine lives as long as it can, whatever fails; the limit is 5.00 USD.",
 	} {

@@ -232,7 +232,7 @@ func writeNotes(w io.Writer, what string, notes []string) error {
 
 // writeAccount prints what became of the metrics, here and elsewhere.
 func writeAccount(w io.Writer, r api.Report) error {
-	if err := writeLedger(w, r); err != nil || r.Influx == nil {
+	if err := errors.Join(writeLedger(w, r), writeArchive(w, r.Archive)); err != nil || r.Influx == nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "InfluxDB: %d points written, %d refused, %d frames to be written", r.Influx.Written, r.Influx.Refused, r.Influx.Waiting)
@@ -240,6 +240,15 @@ func writeAccount(w io.Writer, r api.Report) error {
 		fmt.Fprintf(w, "; %s: %s", r.Influx.Trouble, r.Influx.Detail)
 	}
 	fmt.Fprintln(w)
+	return err
+}
+
+// writeArchive says where the run is archived.
+func writeArchive(w io.Writer, a *broker.Archive) error {
+	if a == nil {
+		return nil
+	}
+	_, err := fmt.Fprintln(w, "archive:", a)
 	return err
 }
 

@@ -5,6 +5,7 @@ package dockertest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -101,6 +102,17 @@ func Client(t testing.TB, ep broker.Endpoint) *client.Client {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// Inspect returns all that the engine shows of a container, as JSON.
+func Inspect(t testing.TB, c *client.Client, id string) (string, error) {
+	t.Helper()
+	res, err := c.ContainerInspect(t.Context(), id, client.ContainerInspectOptions{})
+	if err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(res.Container)
+	return string(text), err
 }
 
 func sweep(t testing.TB, c *client.Client, name string) {

@@ -32,6 +32,9 @@ type Server struct {
 	// URL is the server's address on loopback.
 	URL string
 
+	login   string
+	handler http.Handler
+
 	mu    sync.Mutex
 	state State
 	down  int // status of all answers; 0 for none
@@ -67,8 +70,21 @@ type Annotation struct {
 // Start starts a server, and stops it when the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{state: State{DataSources: map[string]object{}, Folders: map[string]string{}, Dashboards: map[string]*Dashboard{}}}
+	s := New(Login)
+	web := httptest.NewServer(s)
+	t.Cleanup(web.Close)
+	s.URL = web.URL
+	return s
+}
+
+// New makes a server that is not started: a handler. login is the user:password
+// that callers may bear in place of Token.
+func New(login string) *Server {
+	s := &Server{login: login, state: State{DataSources: map[string]object{}, Folders: map[string]string{}, Dashboards: map[string]*Dashboard{}}}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/health", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(object{"database": "ok"})
+	})
 	for pattern, handle := range map[string]func(*http.Request, object) (int, any){
 		"GET /api/datasources/uid/{uid}": s.getDataSource,
 		"POST /api/datasources":          s.postDataSource,
@@ -83,11 +99,12 @@ func Start(t testing.TB) *Server {
 	} {
 		mux.HandleFunc(pattern, s.guarded(handle))
 	}
-	web := httptest.NewServer(mux)
-	t.Cleanup(web.Close)
-	s.URL = web.URL
+	s.handler = mux
 	return s
 }
+
+// ServeHTTP answers a call.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
 // Fail makes all answers have the status, until it is called with 0.
 func (s *Server) Fail(status int) {
@@ -113,7 +130,7 @@ func (s *Server) guarded(handle func(*http.Request, object) (int, any)) http.Han
 		switch {
 		case s.down != 0:
 			status, answer = s.down, message("out of order")
-		case !known(r):
+		case !s.known(r):
 			status, answer = http.StatusUnauthorized, message("Invalid API key")
 		case r.Method != http.MethodGet && r.Header.Get("Content-Type") != "application/json":
 			status, answer = http.StatusUnsupportedMediaType, message("bad request data")
@@ -131,9 +148,9 @@ func (s *Server) guarded(handle func(*http.Request, object) (int, any)) http.Han
 	}
 }
 
-func known(r *http.Request) bool {
+func (s *Server) known(r *http.Request) bool {
 	user, password, _ := r.BasicAuth()
-	return r.Header.Get("Authorization") == "Bearer "+Token || user+":"+password == Login
+	return r.Header.Get("Authorization") == "Bearer "+Token || user+":"+password == s.login
 }
 
 func message(format string, args ...any) object {

@@ -61,6 +61,14 @@ func StartIn(t testing.TB, dir string) *Server {
 	return s
 }
 
+// StartFresh is Start of a server that nobody has used yet: it has no user.
+func StartFresh(t testing.TB) *Server {
+	t.Helper()
+	s := &Server{dir: t.TempDir()}
+	s.start(t, "127.0.0.1:0")
+	return s
+}
+
 // Stop kills the server; its data stay.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()

@@ -12,6 +12,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -27,7 +28,7 @@ type settings struct {
 	dir            string // of the programs
 	only           string
 	repeat         int
-	seconds        float64
+	seconds        int
 	connections    string
 	rates          string
 	generatorCores string
@@ -55,7 +56,7 @@ func parse() settings {
 	flag.StringVar(&s.dir, "dir", ".build/peers", "`folder` of the installed programs")
 	flag.StringVar(&s.only, "only", "", "`names` of the programs to measure, with commas between; empty for all")
 	flag.IntVar(&s.repeat, "repeat", 3, "measurements of each, of which the median is taken")
-	flag.Float64Var(&s.seconds, "seconds", 3, "length of a measurement")
+	flag.IntVar(&s.seconds, "seconds", 3, "length of a measurement, at least 1")
 	flag.StringVar(&s.connections, "connections", "64,256", "numbers of connections for the closed loop; empty for no closed loop")
 	flag.StringVar(&s.rates, "rates", "5000,20000,40000", "requests a second on a timetable, by 64 connections; empty for none")
 	flag.StringVar(&s.generatorCores, "generator-cores", "0,1", "`list` of cores for generators, which have as many threads")
@@ -67,6 +68,9 @@ func parse() settings {
 
 // run measures all programs under each load.
 func (s settings) run(ctx context.Context) error {
+	if s.seconds < 1 || s.repeat < 1 {
+		return errors.New("-seconds and -repeat are at least 1")
+	}
 	connections, err := numbers(s.connections)
 	if err != nil {
 		return err
@@ -136,7 +140,7 @@ func (s settings) compare(ctx context.Context, programs []program, at load) erro
 		of := func(f func(outcome) float64) float64 { return median(found[i], f) }
 		p50, p99 := of(func(o outcome) float64 { return o.p50 }), of(func(o outcome) float64 { return o.p99 })
 		failed := of(func(o outcome) float64 { return o.failed })
-		perSecond := of(func(o outcome) float64 { return o.requests / at.seconds })
+		perSecond := of(func(o outcome) float64 { return o.requests / float64(at.seconds) })
 		if at.rate > 0 {
 			cost := of(func(o outcome) float64 { return o.cpu / o.requests * 1e6 })
 			fmt.Printf("  %-12s %8.2f %% %10.2f %10.3f %10.3f %8.0f\n", p.name, 100*perSecond/at.rate, cost, p50, p99, failed)

@@ -22,7 +22,7 @@ type load struct {
 	address     netip.AddrPort
 	connections int
 	rate        float64 // requests a second on a timetable; 0 is a closed loop
-	seconds     float64
+	seconds     int
 	threads     int
 }
 
@@ -59,7 +59,7 @@ func (s settings) measure(ctx context.Context, p program, at load) (o outcome, e
 	if err != nil {
 		return o, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(2*at.seconds*float64(time.Second)))
+	ctx, cancel := context.WithTimeout(ctx, time.Minute+2*time.Duration(at.seconds)*time.Second)
 	defer cancel()
 	cmd := s.pinned(ctx, s.generatorCores, append([]string{path}, p.args(at, own)...))
 	cmd.Dir = own

@@ -70,7 +70,7 @@ func allPrograms() []program {
 	}
 }
 
-func (l load) length() string { return fmt.Sprintf("%gs", l.seconds) }
+func (l load) length() string { return fmt.Sprintf("%ds", l.seconds) }
 
 func (l load) count() string { return strconv.Itoa(l.connections) }
 

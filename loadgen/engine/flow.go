@@ -68,9 +68,18 @@ func (in *instance) goOn() verdict {
 	return next
 }
 
+// due is since when what the instance starts is due: since its last step was
+// done, or since the answer came that is being handled.
+func (in *instance) due() loop.Instant {
+	if in.s.current != nil {
+		return in.s.w.loop.Now()
+	}
+	return in.at
+}
+
 // startSequence starts an instance of a sequence when the policy doesn't forbid it.
 func (in *instance) startSequence(seq *sequence, index int, warn bool) {
-	if in.s.start(seq, index, in.at) {
+	if in.s.start(seq, index, in.due()) {
 		return
 	}
 	if warn {

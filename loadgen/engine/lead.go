@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -32,8 +33,9 @@ type message struct {
 	period   int
 	batch    *stats.Batch
 	failures map[string]int64
-	busy     float64 // share of the period in which the loop's thread had a processor
-	ports    int64   // that it lacked in the period
+	busy     float64             // share of the period in which the loop's thread had a processor
+	ports    int64               // that it lacked in the period
+	hosts    []stats.Connections // by endpoint
 	err      error
 }
 
@@ -79,6 +81,7 @@ type leader struct {
 	result *Result
 	out    *outlet
 	watch  *watcher
+	hosts  [][]stats.Connections // by loop, as told last
 	err    error
 }
 
@@ -87,10 +90,11 @@ func (e *engine) lead(ctx context.Context) (*Result, error) {
 	if err := e.openAll(ctx); err != nil {
 		return nil, err
 	}
+	runtime.GC() // what the preparation has left need not be collected within the run
 	l := &leader{
 		engine: e, start: e.startAt(), course: phases.NewCourse(e.list, e.loops), judge: stats.NewJudge(e.period),
 		totals: stats.NewTotals(e.names), report: stats.NewReport(0), ends: make([]int, e.loops), failed: map[int][]string{}, gone: map[int][]bool{},
-		out: newOutlet(e.cfg.Sinks), watch: newWatcher(e),
+		out: newOutlet(e.cfg.Sinks), watch: newWatcher(e), hosts: make([][]stats.Connections, e.loops),
 	}
 	for i := range l.ends {
 		l.ends[i] = -1
@@ -212,7 +216,8 @@ func (l *leader) heed(m message) {
 	case periodEnded:
 		l.ends[m.loop] = max(l.ends[m.loop], m.period)
 		l.watch.note(m)
-		if slices.Min(l.ends) >= l.period {
+		l.hosts[m.loop] = m.hosts
+		for slices.Min(l.ends) >= l.period {
 			l.endPeriod()
 		}
 	case phaseFailed:

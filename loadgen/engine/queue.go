@@ -71,7 +71,7 @@ func (s *Session) feed(q *queueSpec, in *instance, index int, text []byte) {
 		list.grow()
 	}
 	list.list[index].setText(text)
-	s.start(q.seq, index, in.at)
+	s.start(q.seq, index, in.due())
 }
 
 // dequeue goes on after an instance has ended.

@@ -221,8 +221,8 @@ func TestReportsAddUpToTheTotals(t *testing.T) {
 	if u := sum.Users("main"); u.Started != r.Totals.Users("main").Started {
 		t.Errorf("got %d users, want %d", u.Started, r.Totals.Users("main").Started)
 	}
-	if len(sink.reports) < 5 {
-		t.Errorf("got %d reports, want one for each 100 ms", len(sink.reports))
+	if n := len(sink.reports); n < 5 || n > int(r.Elapsed/(100*time.Millisecond))+2 {
+		t.Errorf("got %d reports in %v, want one for each 100 ms", n, r.Elapsed)
 	}
 }
 
@@ -369,5 +369,15 @@ func TestConnectionsAreClosedWhenAskedTo(t *testing.T) {
 		if cell.Responses != 3 || len(from) != want {
 			t.Errorf("%s: got %d answers on %d connections, want 3 on %d", handler, cell.Responses, len(from), want)
 		}
+	}
+}
+
+// What a handler starts is due since the answer, not since the request before.
+func TestSequencesOfHandlersAreDueSinceTheAnswer(t *testing.T) {
+	file := strings.Replace(phase("atOnce", "users: 1"), "[{s: [{httpRequest: {GET: /,", "{initialSequences: [{a: [{httpRequest: {GET: /, handler: {onCompletion: [{newSequence: s}]},", 1)
+	file = strings.Replace(file, "}}}]}]}}", "}}}]}], sequences: [{s: [{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}}}]}]}}}", 1)
+	_, cell := run(t, file, slow(2*time.Second))
+	if before := cell.Latency.Min() - cell.Service.Min(); cell.Responses != 1 || before > 1900 {
+		t.Errorf("the second request counts from %v ms before it was sent, want from the first answer", before)
 	}
 }

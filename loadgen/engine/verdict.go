@@ -34,6 +34,7 @@ func (l *leader) endPeriod() {
 	r.End = l.start.Time().Add(time.Duration(l.period+1) * l.engine.period).UnixMilli()
 	r.Sort(l.names)
 	r.Self = l.watch.period(r)
+	r.Hosts = l.connections()
 	l.totals.EndPeriod(r)
 	before := len(l.judge.Breaches)
 	l.judge.Watch(r)
@@ -46,6 +47,20 @@ func (l *leader) endPeriod() {
 	}
 	l.period++
 	l.report = stats.NewReport(l.period)
+}
+
+// connections adds up those of all loops.
+func (l *leader) connections() []stats.Connections {
+	sum := make([]stats.Connections, len(l.endpoints))
+	for i := range sum {
+		sum[i].Endpoint = l.endpoints[i].spec.Authority()
+		for _, hosts := range l.hosts {
+			if len(hosts) > 0 {
+				sum[i].Add(hosts[i])
+			}
+		}
+	}
+	return sum
 }
 
 func (l *leader) runningPhases() (names []string) {

@@ -98,15 +98,26 @@ func (w *worker) begin(at loop.Instant) {
 	w.loop.Set(&w.ticks, at.Add(w.period))
 }
 
-// tick ends a period.
+// tick ends a period, or several if the loop was held up. A timer may fire a
+// little before its time.
 func (w *worker) tick() {
 	w.handOver()
-	w.periods = int(w.loop.Now().Sub(w.began)/w.period) + 1
+	w.periods = int(max(w.loop.Now(), w.ticks.When()).Sub(w.began) / w.period)
 	cpu, now := cpuTime(unix.RUSAGE_THREAD), loop.Now()
 	busy := float64(cpu-w.cpu) / float64(max(1, now.Sub(w.cpuAt)))
-	w.e.tell(message{kind: periodEnded, loop: w.index, period: w.periods - 1, busy: busy, ports: w.ports})
+	w.e.tell(message{kind: periodEnded, loop: w.index, period: w.periods - 1, busy: busy, ports: w.ports, hosts: w.hosts()})
 	w.cpu, w.cpuAt, w.ports = cpu, now, 0
-	w.loop.Set(&w.ticks, w.began.Add(time.Duration(w.periods)*w.period))
+	w.loop.Set(&w.ticks, w.began.Add(time.Duration(w.periods+1)*w.period))
+}
+
+// hosts says what connections there are, by endpoint.
+func (w *worker) hosts() []stats.Connections {
+	list := make([]stats.Connections, len(w.transports))
+	for i, t := range w.transports {
+		s := t.Stats()
+		list[i] = stats.Connections{Open: s.Connections, Busy: s.Busy, Waiting: s.Waiting, Opened: s.Opened, Closed: s.Closed, Failed: s.Failed}
+	}
+	return list
 }
 
 // handOver gives away what was counted.

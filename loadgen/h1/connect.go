@@ -16,7 +16,7 @@ func (p *Pool) grow() {
 		case p.connecting < p.waiting.len:
 			if err := p.connect(); err != nil {
 				p.stats.Failed++
-				p.failLater(p.waiting.pop(), err)
+				p.failLater(p.stopWaiting(p.waiting.first), err)
 			}
 		case p.filling && !p.fillTimer.Armed() && p.isShort():
 			if err := p.connect(); err != nil {
@@ -99,7 +99,7 @@ func (p *Pool) attemptFailed(c *conn, err *Error) {
 	p.stats.Failed++
 	var x *Exchange
 	if p.connecting < p.waiting.len {
-		x = p.waiting.pop()
+		x = p.stopWaiting(p.waiting.first)
 	} else {
 		p.fillFailed(err)
 	}

@@ -57,7 +57,6 @@ var (
 	errHead       = malformed("the headers of the answer are over 64 KiB")
 	errLength     = malformed("the answer's Content-Length is not a number, or two that differ")
 	errChunk      = malformed("a chunk of the answer does not begin with its size, or not end with a line end")
-	errUnasked    = malformed("the server sent more than the answer")
 )
 
 func malformed(text string) *Error { return &Error{Malformed, errors.New(text)} }

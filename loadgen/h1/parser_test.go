@@ -30,6 +30,7 @@ func (h *heard) OnStatus(code int) {
 	h.status = code
 	h.log = append(h.log, fmt.Sprint(code))
 }
+
 func (h *heard) OnHeader(name, value []byte) {
 	h.log = append(h.log, fmt.Sprintf("%q=%q", name, value))
 }

@@ -135,6 +135,9 @@ func (p *Pool) end(x *Exchange, err *Error) {
 	switch {
 	case x.conn != nil:
 		x.conn.fail(err)
+	case x.queue == &p.waiting:
+		p.stopWaiting(x)
+		p.tell(x, err)
 	case x.queue != nil:
 		x.queue.remove(x)
 		p.tell(x, err)
@@ -255,9 +258,16 @@ func (p *Pool) tellFailed() {
 
 // tell ends an exchange that has no connection.
 func (p *Pool) tell(x *Exchange, err *Error) {
-	at := p.loop.Now()
-	x.sent = max(x.sent, x.asked)
-	x.Handler.OnEnd(End{At: at, Err: err})
+	x.Handler.OnEnd(End{At: p.loop.Now(), Err: err})
+}
+
+// stopWaiting takes an exchange out of the queue for a connection, which it
+// does not get.
+func (p *Pool) stopWaiting(x *Exchange) *Exchange {
+	p.waiting.remove(x)
+	x.sent = p.loop.Now()
+	p.stats.LongestWait = max(p.stats.LongestWait, x.Blocked())
+	return x
 }
 
 // failure returns the error for one of the kernel; it is made once.

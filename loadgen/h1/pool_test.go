@@ -162,8 +162,8 @@ func TestServerThatDoesNotAcceptIsUnreachable(t *testing.T) {
 	cfg := to(full(t), 1)
 	cfg.ConnectTimeout = 50 * time.Millisecond
 	b := mustPool(t, cfg)
-	if r := b.exchange().begin().wait(); r.kind() != h1.Unreachable {
-		t.Errorf("got %v", r.end.Err)
+	if r := b.exchange().begin().wait(); r.kind() != h1.Unreachable || r.Blocked() < cfg.ConnectTimeout {
+		t.Errorf("got %v, blocked for %v", r.end.Err, r.Blocked())
 	}
 }
 

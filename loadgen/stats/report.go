@@ -16,6 +16,7 @@ type Report struct {
 	End     int64         `json:"end"`     // Unix ms
 	Metrics []MetricCell  `json:"metrics"` // sorted by key
 	Phases  []PhaseUsers  `json:"phases"`  // in the order of the benchmark; those without users left out
+	Hosts   []Connections `json:"endpoints,omitempty"`
 	Self    SelfReport    `json:"self"`
 	index   map[Key]*Cell // of Metrics, while it is built
 	users   map[string]int
@@ -31,6 +32,28 @@ type MetricCell struct {
 type PhaseUsers struct {
 	Phase string `json:"phase"`
 	Users
+}
+
+// Connections are those to an endpoint: how many there were at the end of the
+// period, and what has become of them since the start of the run.
+type Connections struct {
+	Endpoint string `json:"endpoint"` // host:port
+	Open     int    `json:"open"`
+	Busy     int    `json:"busy"`
+	Waiting  int    `json:"waiting"` // requests that wait for one
+	Opened   uint64 `json:"opened"`
+	Closed   uint64 `json:"closed"`
+	Failed   uint64 `json:"failed"` // attempts
+}
+
+// Add adds connections of another loop or machine.
+func (c *Connections) Add(o Connections) {
+	c.Open += o.Open
+	c.Busy += o.Busy
+	c.Waiting += o.Waiting
+	c.Opened += o.Opened
+	c.Closed += o.Closed
+	c.Failed += o.Failed
 }
 
 // SelfReport says how the generator itself fared in the period.
@@ -83,6 +106,22 @@ func (r *Report) Merge(o *Report) {
 		users.add(&o.Phases[i].Users)
 		users.Busy += o.Phases[i].Busy
 	}
+	for _, c := range o.Hosts {
+		at := slices.IndexFunc(r.Hosts, func(h Connections) bool { return h.Endpoint == c.Endpoint })
+		if at < 0 {
+			at = len(r.Hosts)
+			r.Hosts = append(r.Hosts, Connections{Endpoint: c.Endpoint})
+		}
+		r.Hosts[at].Add(c)
+	}
+	r.Self.worse(o.Self)
+}
+
+// worse takes the worst of two machines; ports that were lacking add up.
+func (s *SelfReport) worse(o SelfReport) {
+	s.CPU, s.Core, s.Pause = max(s.CPU, o.CPU), max(s.Core, o.Core), max(s.Pause, o.Pause)
+	s.Steal, s.LagMS = max(s.Steal, o.Steal), max(s.LagMS, o.LagMS)
+	s.Ports += o.Ports
 }
 
 // Cell returns what is counted of a key, and makes it if there is none.

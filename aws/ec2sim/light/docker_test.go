@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -209,6 +210,31 @@ func TestLogs_SelectsWhatIsAskedFor(t *testing.T) {
 			if want := strings.Join(stamped[i:], ""); strings.TrimSpace(got) != strings.TrimSpace(want) {
 				t.Errorf("since line %d: got %.60q, want %.60q", i, got, want)
 			}
+		}
+	})
+}
+
+// TestSurvey_TellsOfTheMachine has a container running beside, whose processes a
+// real machine shows.
+func TestSurvey_TellsOfTheMachine(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.start(b.spec("beside", "sleep", "1h"))
+		spec := b.spec("survey", "survey")
+		spec.Network, spec.Volumes = "none", []broker.VolumeBinding{{Container: "/host/proc", Host: "/proc", ReadOnly: true}}
+		id := b.start(spec)
+		if err := b.Wait(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		var found metrics.Survey
+		text := b.output(id, broker.LogOptions{})
+		if err := json.Unmarshal([]byte(text), &found); err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		if found.Free == 0 || found.Total < found.Free {
+			t.Errorf("got %+v, want a disk", found)
+		}
+		if isReal := strings.HasSuffix(t.Name(), "a_real_engine"); isReal != (len(found.Strays) > 0) {
+			t.Errorf("got %+v, want processes on a real engine alone", found)
 		}
 	})
 }

@@ -122,7 +122,7 @@ func (m *machine) connect(ctx context.Context, r *run) error {
 	if err := joinCgroup(m.cgroup(), r.cmd.Process.Pid); err != nil {
 		return err
 	}
-	link := netLink{private: m.spec.PrivateIP, public: m.spec.PublicIP, groups: m.spec.Groups, rules: m.rules, cut: m.cut}
+	link := netLink{region: m.spec.Region, private: m.spec.PrivateIP, public: m.spec.PublicIP, groups: m.spec.Groups, rules: m.rules, cut: m.cut}
 	if err := m.host.network.connect(ctx, m.spec.ID, link, r.cmd.Process.Pid); err != nil {
 		return err
 	}

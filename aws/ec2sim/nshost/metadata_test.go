@@ -32,7 +32,7 @@ echo "a token that is old: 401"
 token=$(curl -s -X PUT -H "$ttl: 600" $url/api/token)
 get() { curl -s -m 20 -H "X-aws-ec2-metadata-token: $token" "$url/$1"; }
 missing() { echo "$1: $(code -H "X-aws-ec2-metadata-token: $token" "$url/$1")"; }
-for path in instance-id instance-type ami-id local-ipv4 public-ipv4 placement/region placement/availability-zone \
+for path in instance-id instance-type ami-id ami-launch-index local-ipv4 public-ipv4 placement/region placement/availability-zone \
 	tags/instance/Project security-groups; do
 	echo "$path: $(get meta-data/$path)"
 done
@@ -47,7 +47,7 @@ echo "spot: $(get meta-data/spot/instance-action)"
 `
 	spec := l.plain(script)
 	calm := spec.Metadata()
-	calm.SecurityGroup = []string{"loads", "other"}
+	calm.SecurityGroup, calm.LaunchIndex = []string{"loads", "other"}, 3
 	spec.Metadata = func() ec2sim.Metadata {
 		m := calm
 		if spot.Load() {
@@ -63,7 +63,7 @@ echo "spot: $(get meta-data/spot/instance-action)"
 		"without a token: ": "401", "a token by GET: ": "405", "a token without a time: ": "400",
 		"a token for too long: ": "400", "a token through a proxy: ": "403", "a token that is none: ": "401",
 		"a token that is old: ": "401",
-		"instance-id: ":         spec.ID, "instance-type: ": "m5.large", "ami-id: ": "ami-0123456789abcdef0",
+		"instance-id: ":         spec.ID, "instance-type: ": "m5.large", "ami-id: ": "ami-0123456789abcdef0", "ami-launch-index: ": "3",
 		"local-ipv4: ": spec.PrivateIP.String(), "public-ipv4: ": spec.PublicIP.String(),
 		"placement/region: ": "us-east-1", "placement/availability-zone: ": "us-east-1a",
 		"tags/instance/Project: ": "loads", "security-groups: ": "loads",

@@ -43,6 +43,7 @@ type network struct {
 // A netLink is a machine's connection to the router.
 type netLink struct {
 	device          string // the router's end
+	region          string // whose VPC it is in
 	private, public netip.Addr
 	groups          []string
 	rules           []ec2sim.Rule

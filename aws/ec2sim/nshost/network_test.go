@@ -54,9 +54,9 @@ func TestRules_BetweenMachinesAndFromOutside(t *testing.T) {
 	eventually(t, "both listen", func() bool { return count(s, "LISTENING") == 2 })
 	c := l.boot(client)
 
-	// A machine sees whom it talks to by the address that fits the one called.
+	// A group's machines are known by their private addresses.
 	await(t, c, at(server.PrivateIP, 9000)+" sees "+client.PrivateIP.String())
-	await(t, c, at(server.PublicIP, 9000)+" sees "+client.PublicIP.String())
+	await(t, c, at(server.PublicIP, 9000)+" is shut")
 	await(t, c, at(server.PrivateIP, 9001)+" is shut")
 	if isOpen(server.PrivateIP, 9000) {
 		t.Error("a rule for a group admits somebody else")
@@ -86,6 +86,8 @@ func TestRules_BetweenMachinesAndFromOutside(t *testing.T) {
 				t.Errorf("%s: %s is open to the outside", step.name, addr)
 			}
 		}
+		// A machine sees whom it talks to by the address that fits the one called.
+		sees := map[string]string{"private": client.PrivateIP.String(), "public": client.PublicIP.String()}
 		targets := map[string]string{
 			"private": at(server.PrivateIP, 9000), "public": at(server.PublicIP, 9000), "other": at(server.PrivateIP, 9001),
 		}
@@ -93,7 +95,7 @@ func TestRules_BetweenMachinesAndFromOutside(t *testing.T) {
 		for what, target := range targets {
 			answer := target + " is shut"
 			if step.open[what] {
-				answer = target + " sees "
+				answer = target + " sees " + sees[what]
 			}
 			wanted[answer] = count(c, answer) + 2
 		}
@@ -118,4 +120,40 @@ func TestRules_OfWhatLeaves(t *testing.T) {
 	if n := count(c, shut+" sees "); n > 0 {
 		t.Errorf("what no rule lets out got out %d times", n)
 	}
+}
+
+// Regions are VPCs of their own that nothing connects: a private address leads
+// nowhere there, and a rule for a group admits nobody who comes by a public one.
+func TestRules_BetweenRegions(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	server := l.plain(serving(9000))
+	near, far := l.plain(""), l.plain("")
+	far.Region, far.Zone = "eu-west-1", "eu-west-1a"
+	private, public := fmt.Sprintf("%s:9000", server.PrivateIP), fmt.Sprintf("%s:9000", server.PublicIP)
+	for _, client := range []*ec2sim.MachineSpec{&near, &far} {
+		client.Groups, client.UserData = []string{"sg-clients"}, withoutDocker(dialling(private, public))
+	}
+	s := l.boot(server)
+	eventually(t, "it listens", func() bool { return count(s, "LISTENING") == 1 })
+	n, f := l.boot(near), l.boot(far)
+
+	await(t, n, private+" sees "+near.PrivateIP.String())
+	await(t, n, public+" sees "+near.PublicIP.String())
+	await(t, f, public+" sees "+far.PublicIP.String())
+	await(t, f, private+" is shut")
+	if n := count(f, private+" sees "); n > 0 {
+		t.Errorf("a private address of another region answered %d times", n)
+	}
+
+	byGroup := ec2sim.Rule{Protocol: "tcp", FromPort: 9000, ToPort: 9000, Group: "sg-clients"}
+	if err := s.SetRules(admit(byGroup)); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []ec2sim.Machine{n, f} {
+		again := count(m, public+" is shut") + 1
+		eventually(t, "the public address is shut", func() bool { return count(m, public+" is shut") >= again })
+	}
+	again := count(n, private+" sees ") + 2
+	eventually(t, "the private one is open", func() bool { return count(n, private+" sees ") >= again })
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/loads/loads/aws/ec2sim"
@@ -18,21 +19,22 @@ import (
 // A packet from machine to machine has to be admitted by both: the sender's
 // chain returns it, the receiver's accepts it. Who is reached by its public
 // address sees the sender's public one, as on EC2; that is translated after the
-// rules, so they look at the address first called to know which one counts.
+// rules, so they look at the address first called to know which one counts. A
+// private address means nothing in another region, whose VPC is another one.
 func ruleset(prefix netip.Prefix, links map[string]*netLink) string {
 	ids := slices.Sorted(maps.Keys(links))
 	var w strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&w, format+"\n", args...) }
 	line("table ip ec2 {}\ndelete table ip ec2\ntable ip ec2 {")
 
-	var senders, receivers, inward, outward, publics, cut []string
+	var senders, receivers, inward, outward, called, cut []string
 	for _, id := range ids {
 		l := links[id]
 		writeChains(line, id, links)
 		senders = append(senders, fmt.Sprintf("%q : jump out-%s", l.device, l.device))
 		receivers = append(receivers, fmt.Sprintf("%s : goto in-%s", l.private, l.device))
 		if l.public.IsValid() {
-			publics = append(publics, l.public.String())
+			called = append(called, l.public.String())
 			inward = append(inward, fmt.Sprintf("%s : %s", l.public, l.private))
 			outward = append(outward, fmt.Sprintf("%s : %s", l.private, l.public))
 		}
@@ -54,13 +56,14 @@ func ruleset(prefix netip.Prefix, links map[string]*netLink) string {
 	line("}\nchain caller { type nat hook postrouting priority srcnat; policy accept;")
 	if len(outward) > 0 {
 		line("oifname %q snat to ip saddr map { %s }", uplink, strings.Join(outward, ", "))
-		line("ct original ip daddr { %s } snat to ip saddr map { %s }", strings.Join(publics, ", "), strings.Join(outward, ", "))
+		line("ct original ip daddr { %s } snat to ip saddr map { %s }", strings.Join(called, ", "), strings.Join(outward, ", "))
 	}
 	line("}\nchain passage { type filter hook forward priority filter; policy drop;")
 	if len(cut) > 0 {
 		line("oifname { %s } drop", strings.Join(cut, ", "))
 	}
 	line("ct state established,related accept")
+	writeBorders(line, links)
 	if len(ids) > 0 {
 		line("iifname vmap { %s }", strings.Join(senders, ", "))
 		line("ip daddr vmap { %s }", strings.Join(receivers, ", "))
@@ -75,6 +78,29 @@ func ruleset(prefix netip.Prefix, links map[string]*netLink) string {
 	line("iifname %q ip daddr %s drop", uplink, metadataIP)
 	line("}\n}")
 	return w.String()
+}
+
+// writeBorders drops what machines send to private addresses of other regions.
+func writeBorders(line func(string, ...any), links map[string]*netLink) {
+	devices, privates := map[string][]string{}, map[string][]string{}
+	for _, l := range links {
+		devices[l.region] = append(devices[l.region], strconv.Quote(l.device))
+		privates[l.region] = append(privates[l.region], l.private.String())
+	}
+	for _, here := range slices.Sorted(maps.Keys(devices)) {
+		var elsewhere []string
+		for region, addrs := range privates {
+			if region != here {
+				elsewhere = append(elsewhere, addrs...)
+			}
+		}
+		if len(elsewhere) == 0 {
+			continue
+		}
+		slices.Sort(devices[here])
+		slices.Sort(elsewhere)
+		line("iifname { %s } ct original ip daddr { %s } drop", strings.Join(devices[here], ", "), strings.Join(elsewhere, ", "))
+	}
 }
 
 func writeChains(line func(string, ...any), id string, links map[string]*netLink) {
@@ -103,8 +129,8 @@ func peers(r ec2sim.Rule, links map[string]*netLink) []string {
 	if r.Egress {
 		side = "daddr"
 	}
-	if r.Group != "" {
-		return oneOf("ip "+side, links, func(l *netLink) bool { return slices.Contains(l.groups, r.Group) })
+	if r.Group != "" { // by their private addresses only
+		return oneOf(direct(links)+"ip "+side, links, func(l *netLink) bool { return slices.Contains(l.groups, r.Group) })
 	}
 	if !r.Peer.Addr().Is4() {
 		return nil // there is no IPv6 here
@@ -119,22 +145,34 @@ func peers(r ec2sim.Rule, links map[string]*netLink) []string {
 	if len(all) == 0 {
 		return []string{"ip saddr " + r.Peer.String()}
 	}
-	var publics []string
-	for _, l := range links {
-		if l.public.IsValid() {
-			publics = append(publics, l.public.String())
-		}
-	}
-	slices.Sort(publics)
-	throughPublic := "ct original ip daddr { " + strings.Join(publics, ", ") + " } "
-	direct := "ct original ip daddr != { " + strings.Join(publics, ", ") + " } "
+	throughPublic := "ct original ip daddr { " + publics(links) + " } "
 	out := []string{
-		direct + "ip saddr " + r.Peer.String(),
+		direct(links) + "ip saddr " + r.Peer.String(),
 		throughPublic + "ip saddr !=" + all[0] + " ip saddr " + r.Peer.String(),
 	}
 	return append(out, oneOf(throughPublic+"ip saddr", links, func(l *netLink) bool {
 		return l.public.IsValid() && r.Peer.Contains(l.public)
 	})...)
+}
+
+// publics lists the public addresses of the machines, as a set of nft has them.
+func publics(links map[string]*netLink) string {
+	var list []string
+	for _, l := range links {
+		if l.public.IsValid() {
+			list = append(list, l.public.String())
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
+// direct matches what was not sent to a public address of a machine.
+func direct(links map[string]*netLink) string {
+	if list := publics(links); list != "" {
+		return "ct original ip daddr != { " + list + " } "
+	}
+	return ""
 }
 
 // oneOf matches the private addresses of those machines; it is empty if there

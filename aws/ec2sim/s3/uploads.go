@@ -248,10 +248,15 @@ func (s *Store) join(u *upload, parts []*object) (*object, error) {
 
 func listParts(q *request) *wire.Error {
 	type item struct {
-		PartNumber   int
-		LastModified wire.Time
-		ETag         string
-		Size         int64
+		PartNumber        int
+		LastModified      wire.Time
+		ETag              string
+		Size              int64
+		ChecksumCRC32     string `xml:",omitempty"`
+		ChecksumCRC32C    string `xml:",omitempty"`
+		ChecksumCRC64NVME string `xml:",omitempty"`
+		ChecksumSHA1      string `xml:",omitempty"`
+		ChecksumSHA256    string `xml:",omitempty"`
 	}
 	answer := struct {
 		XMLName     xml.Name `xml:"ListPartsResult"`
@@ -266,8 +271,11 @@ func listParts(q *request) *wire.Error {
 	u := q.upload()
 	if u != nil {
 		for _, n := range slices.Sorted(maps.Keys(u.parts)) {
-			p := u.parts[n]
-			answer.Part = append(answer.Part, item{n, wire.Time(p.modified), p.etag, p.size})
+			p, sums := u.parts[n], u.parts[n].sums.values
+			answer.Part = append(answer.Part, item{
+				n, wire.Time(p.modified), p.etag, p.size,
+				sums["crc32"], sums["crc32c"], sums["crc64nvme"], sums["sha1"], sums["sha256"],
+			})
 		}
 	}
 	q.store.mu.Unlock()
@@ -293,6 +301,9 @@ func listUploads(q *request) *wire.Error {
 	q.store.mu.Lock()
 	if b := q.store.buckets[q.bucket]; b != nil {
 		for _, u := range b.uploads {
+			if !strings.HasPrefix(u.key, q.query.Get("prefix")) {
+				continue
+			}
 			answer.Upload = append(answer.Upload, item{u.key, u.id, wire.Time(u.started)})
 		}
 	}
