@@ -11,6 +11,8 @@ FUZZTIME ?= 20s
 BENCH    ?= .
 BENCHTIME ?= 1s
 TESTTIME ?= 20m
+DRILLS   ?= 2000
+SEED     ?=
 
 # The version is stamped by -ldflags. Go's own stamping of git's state is off,
 # since it fails in a checkout that belongs to another user.
@@ -49,6 +51,11 @@ test: build ## run every test, with the race detector
 lint: ## check format, vet, staticcheck, import directions, sizes and known vulnerabilities
 	@scripts/need.sh go gcc
 	@scripts/lint.sh
+
+.PHONY: drills
+drills: build ## let clouds, machines and brokers fail under many runs (DRILLS=2000, SEED=number repeats one)
+	@scripts/need.sh go gcc
+	DRILLS=$(DRILLS) SEED=$(SEED) go test -race -count=1 -v -timeout 6h ./e2e/drills -run '^TestDrills_LightMachines$$'
 
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=name, BENCHTIME=1s)

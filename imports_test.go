@@ -23,18 +23,23 @@ const module = "github.com/loads/loads"
 var mayImport = map[string][]string{
 	"strategies": {"internal/source"},
 	"metrics":    {},
-	"broker":     {"strategies", "metrics"},
+	"broker":     {"strategies", "metrics", "images/order"},
+
+	// What brings images from machine to machine, and what is said about it.
+	"images":            {"images/order", "dockerctl/scratch", "internal/unpack"},
+	"images/order":      {},
+	"dockerctl/scratch": {},
 
 	"relay":   {"metrics"},
 	"loadgen": {"metrics", "internal/source"},
 
 	"api":        {"broker", "strategies", "metrics"},
-	"aws":        {"broker", "strategies", "metrics"},
+	"aws":        {"broker", "strategies", "metrics", "images/order"},
 	"aws/ec2sim": {}, // a cloud, which nothing but the program and tests may know
 	// Its light machines read what real ones run: user data, leases, and frames.
-	"aws/ec2sim/light": {"aws", "aws/ec2sim", "metrics"},
+	"aws/ec2sim/light": {"aws", "aws/ec2sim", "metrics", "images/order", "internal/unpack"},
 	"db":               {"broker", "strategies", "metrics"},
-	"dockerctl":        {"broker", "strategies", "metrics"},
+	"dockerctl":        {"broker", "strategies", "metrics", "images/order", "dockerctl/scratch", "internal/unpack"},
 	"grafana":          {"broker", "strategies", "metrics"},
 	"hosts":            {"broker", "strategies", "metrics", "internal/waittest"},
 	"influx":           {"broker", "strategies", "metrics"},
@@ -45,11 +50,12 @@ var mayImport = map[string][]string{
 		"api", "aws", "aws/ec2sim", "aws/ec2sim/light", "db", "dockerctl", "grafana", "hosts", "influx", "report", "web",
 		"broker", "strategies", "metrics",
 	},
-	"cmd/loads-node": {"relay", "loadgen", "metrics"},
+	"cmd/loads-node": {"relay", "loadgen", "metrics", "images", "images/order"},
 
 	"e2e":                 {"api", "broker"},
 	"internal/influxtest": {},
 	"internal/source":     {},
+	"internal/unpack":     {},
 	"internal/waittest":   {},
 	"scripts":             {},
 }
@@ -80,6 +86,7 @@ var onlyIn = map[string][]string{
 	"github.com/coder/websocket":              {"loadgen"},
 	"google.golang.org/grpc":                  {"loadgen"},
 	"google.golang.org/protobuf":              {"loadgen"},
+	"oras.land/":                              {"images"},
 }
 
 // pure packages do no input or output.

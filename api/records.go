@@ -66,7 +66,7 @@ func runOf(r broker.Run) Run {
 		Environment: r.Environment.Masked().Map(), Versions: r.Versions,
 
 		Criteria: r.Judgement.Criteria, Instrument: r.Judgement.Instrument,
-		Cost: r.Cost, Receipts: r.Receipts,
+		Cost: r.Cost, Receipts: r.Receipts, Images: r.Images,
 	}
 }
 

@@ -152,6 +152,8 @@ type Run struct {
 
 	Cost     *broker.Cost     `json:"cost,omitempty" doc:"What rented machines can cost at most, as it was known at the start."`
 	Receipts []broker.Receipt `json:"receipts,omitempty" doc:"What the providers of rented machines said of them after their release."`
+
+	Images []broker.ImageSpread `json:"images,omitempty" doc:"How images came to rented machines, and what the broker sent for it."`
 }
 
 // Completed reports whether the run is over.

@@ -117,7 +117,7 @@ func (p *Pool) giveUp(ctx context.Context, r *region, e *entry, why error) error
 	}
 	rec := e.read()
 	p.log.Warn("a machine is of no use and is ended", "machine", rec.Instance, "at", rec.At, "reason", why)
-	if err := r.terminate(ctx, rec.Instance, rec.Asked); err != nil {
+	if err := r.terminate(ctx, rec.Instance, rec.Called); err != nil {
 		return err
 	}
 	return e.update(func(rec *record) {
@@ -135,11 +135,11 @@ func (p *Pool) giveUp(ctx context.Context, r *region, e *entry, why error) error
 // been renewed; errNotUp says that it can't be waited for any longer.
 func (p *Pool) awaitUp(ctx context.Context, r *region, e *entry) error {
 	began := time.Now()
-	until := e.read().Asked.Add(p.cfg.BootLimit)
+	until := e.read().Called.Add(p.cfg.BootLimit)
 	if soonest := began.Add(p.cfg.BootLimit / 5); until.Before(soonest) {
 		until = soonest // the broker was away, and may find it up
 	}
-	fresh := began.Sub(e.read().Asked) < callLimit // not from before a restart
+	fresh := began.Sub(e.read().Called) < callLimit // not from before a restart
 	var engine broker.Engine
 	defer func() {
 		if engine != nil {
@@ -158,9 +158,9 @@ func (p *Pool) awaitUp(ctx context.Context, r *region, e *entry) error {
 			}
 		}
 		if engine != nil {
-			if last = p.greet(ctx, e, engine); last == nil {
+			if last = p.greet(ctx, e, engine, until); last == nil {
 				if fresh {
-					r.noteUp(time.Since(e.read().Asked))
+					r.noteUp(time.Since(e.read().Called))
 				}
 				return nil
 			}
@@ -195,7 +195,7 @@ func (p *Pool) look(ctx context.Context, r *region, e *entry) error {
 	case err != nil:
 		p.log.Warn("ask EC2 about a machine", "machine", rec.Instance, "error", err)
 		return nil // it is asked again
-	case !found && time.Since(rec.Asked) > p.cfg.BootLimit:
+	case !found && time.Since(rec.Called) > p.cfg.BootLimit:
 		return &errNotUp{"is not known to EC2 any more"}
 	case !found:
 		return nil // not yet
@@ -231,8 +231,9 @@ func isEnding(in types.Instance) bool {
 }
 
 // greet asks the machine's engine, no more than so many at once, and renews
-// the lease, which has run since the machine's birth.
-func (p *Pool) greet(ctx context.Context, e *entry, engine broker.Engine) error {
+// the lease, which has run since the machine's birth. The renewal goes by the
+// node image, which may take long to get there: as long as a machine may take.
+func (p *Pool) greet(ctx context.Context, e *entry, engine broker.Engine, until time.Time) error {
 	select {
 	case p.dials <- struct{}{}:
 		defer func() { <-p.dials }()
@@ -240,11 +241,14 @@ func (p *Pool) greet(ctx context.Context, e *entry, engine broker.Engine) error 
 		return ctx.Err()
 	}
 	asking, cancel := context.WithTimeout(ctx, greetLimit)
-	defer cancel()
-	if _, err := engine.Info(asking); err != nil {
+	_, err := engine.Info(asking)
+	cancel()
+	if err != nil {
 		return err
 	}
-	return p.renew(ctx, e, engine, time.Until(e.read().Ends))
+	renewing, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	return p.renew(renewing, e, engine, time.Until(e.read().Ends))
 }
 
 // greetLimit is how long an engine may take over saying what it is.

@@ -45,11 +45,14 @@ type cloud struct {
 	sim  *ec2sim.Sim
 	host *ec2sim.NoMachines
 	via  http.RoundTripper
+	// stuck are how many machines the node image never gets to.
+	stuck int
 
 	mu       sync.Mutex
 	renewals map[string][]string // lines of leases, by private address
 	docks    map[string]*dock    // likewise
 	dialled  *process            // that is killed at a call of an engine, if not nil
+	loaded   map[string]bool     // whether machines have the node image, likewise
 }
 
 // quick is a drill without delays but what lets machines be seen pending.
@@ -62,7 +65,7 @@ func quick() ec2sim.Drill {
 
 func startCloud(t *testing.T, drill ec2sim.Drill) *cloud {
 	t.Helper()
-	c := &cloud{t: t, host: ec2sim.NewNoMachines(), renewals: map[string][]string{}, docks: map[string]*dock{}}
+	c := &cloud{t: t, host: ec2sim.NewNoMachines(), renewals: map[string][]string{}, docks: map[string]*dock{}, loaded: map[string]bool{}}
 	sim, err := ec2sim.New(ec2sim.Config{
 		Host: c.host, Drill: drill, Dir: t.TempDir(), AdminToken: "a token",
 		Keys: map[string]ec2sim.Key{"AKIASIMULATED0000000": {Secret: "a secret", Account: "123456789012"}},
@@ -190,9 +193,34 @@ func (e *engine) Info(context.Context) (broker.EngineInfo, error) {
 	return broker.EngineInfo{Version: "20.10", Offset: e.offset(private)}, nil
 }
 
-func (e *engine) EnsureNodeImage(context.Context) (string, error) {
+func (e *engine) EnsureNodeImage(ctx context.Context) (string, error) {
+	_, private, err := e.machine()
+	if err != nil {
+		return "", err
+	}
+	if !e.cloud.load(private) {
+		<-ctx.Done()
+		return "", broker.Errorf(broker.EUnavailable, "the image did not get there: %v", ctx.Err())
+	}
+	return "sha256:node", nil
+}
+
+// load brings the node image to the machine, unless it is one of those that it
+// never gets to: the first ones.
+func (c *cloud) load(private string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if loaded, known := c.loaded[private]; known {
+		return loaded
+	}
+	c.loaded[private] = c.stuck == 0
+	c.stuck = max(c.stuck-1, 0)
+	return c.loaded[private]
+}
+
+func (e *engine) EnsureEmptyImage(context.Context) error {
 	_, _, err := e.machine()
-	return "sha256:node", err
+	return err
 }
 
 func (e *engine) Create(_ context.Context, spec broker.ContainerSpec) (string, error) {
@@ -203,6 +231,9 @@ func (e *engine) Create(_ context.Context, spec broker.ContainerSpec) (string, e
 	d := e.cloud.dock(private)
 	e.cloud.mu.Lock()
 	defer e.cloud.mu.Unlock()
+	if !e.cloud.loaded[private] {
+		return "", broker.Errorf(broker.ENotFound, "there is no node image")
+	}
 	if line := spec.Files[boot.LeaseFile]; line != nil {
 		e.cloud.renewals[private] = append(e.cloud.renewals[private], string(line))
 	}

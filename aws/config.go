@@ -88,6 +88,7 @@ type Pool struct {
 	trust   *trust.Trust
 	ledger  *ledger
 	journal *journal
+	opened  time.Time
 	dials   chan struct{} // a place for each engine that is being asked at once
 	// prices are those on demand, in USD an hour, by region and type.
 	prices known[float64]
@@ -112,7 +113,7 @@ func Open(ctx context.Context, c Config) (*Pool, error) {
 	}
 	p := &Pool{
 		cfg: c, log: c.Log.With("component", "aws"), regions: map[string]*region{},
-		dials: make(chan struct{}, 64),
+		dials: make(chan struct{}, 64), opened: time.Now(),
 	}
 	if err := p.loadSDK(ctx); err != nil {
 		return nil, err

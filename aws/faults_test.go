@@ -49,6 +49,10 @@ func TestAcquire_GetsOverWhatGoesWrong(t *testing.T) {
 		{name: "launches fail after they were done", change: fault(ec2sim.Fault{Name: ec2sim.ErrorAfter, Action: "RunInstances", Count: 3}), launched: 4},
 		{name: "calls fail after they were done", change: fault(ec2sim.Fault{Name: ec2sim.ErrorAfter, Rate: 0.2}), launched: 4},
 		{name: "launches come too soon, for minutes", change: fault(ec2sim.Fault{Name: ec2sim.Throttled, Action: "RunInstances", Count: 60}), launched: 4},
+		{name: "launches come too soon for longer than a boot, and are seen late", launched: 4, change: func(d *ec2sim.Drill) {
+			d.Faults = append(d.Faults, ec2sim.Fault{Name: ec2sim.Throttled, Action: "RunInstances", Count: 400})
+			d.Delays.Visible = ec2sim.Fixed(5 * time.Second)
+		}},
 		{name: "all calls come too soon now and then", change: fault(ec2sim.Fault{Name: ec2sim.Throttled, Rate: 0.2}), launched: 4},
 		{name: "EC2 limits calls as it says", change: func(d *ec2sim.Drill) { d.Limits.Throttle = true }, launched: 4},
 		{name: "what was made is seen late", change: func(d *ec2sim.Drill) {
@@ -266,6 +270,74 @@ func TestAcquire_GivenUpLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestRelease_FindsWhatWasLaunchedAtLast(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		drill := quick()
+		drill.Faults = []ec2sim.Fault{{Name: ec2sim.Throttled, Action: "RunInstances", Count: 100}}
+		drill.Delays.Visible = ec2sim.Fixed(10 * time.Second)
+		c := startCloud(t, drill)
+		p := c.open(t.TempDir(), nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		reqs := requests(1, nil)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = p.Acquire(ctx, reqs)
+		}()
+		for c.sim.State().Launched == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		cancel() // before EC2 knows the machine by its id
+		<-ended
+		c.release(p, withTokens(make([]broker.Machine, 1), reqs)...)
+		c.left(1) // by the release, without the reaper
+	})
+}
+
+func TestReceipt_WaitsForAGroupThatIsNotSeenYet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		drill := quick()
+		drill.Faults = []ec2sim.Fault{{Name: ec2sim.Throttled, Action: "AuthorizeSecurityGroupIngress"}}
+		drill.Delays.Visible = ec2sim.Fixed(10 * time.Second)
+		c := startCloud(t, drill)
+		p := c.open(t.TempDir(), nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		reqs := requests(1, nil)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = p.Acquire(ctx, reqs)
+		}()
+		for len(c.sim.Things(nil)) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		cancel() // with a group that was made, and that no list has yet
+		<-ended
+		c.release(p, withTokens(make([]broker.Machine, 1), reqs)...)
+		began := time.Now()
+		for {
+			receipt, err := p.Receipt(t.Context(), runID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(receipt.Left) == 0 {
+				break
+			}
+			if time.Since(began) > time.Minute {
+				t.Fatalf("left is %+v", receipt.Left)
+			}
+			time.Sleep(time.Second)
+		}
+		if left := c.sim.Things(nil); len(left) > 0 {
+			t.Errorf("the receipt has nothing left, and there is %+v", left)
+		}
+	})
+}
+
 func TestOpen_ForgetsMachinesThatHaveLongEnded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -279,6 +351,24 @@ func TestOpen_ForgetsMachinesThatHaveLongEnded(t *testing.T) {
 		if keys, _ := filepath.Glob(filepath.Join(dir, "machines", "*")); len(keys) != 0 {
 			t.Errorf("keys are left: %v", keys)
 		}
+	})
+}
+
+func TestAcquire_GivesUpAMachineThatTheImageDoesNotGetTo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := startCloud(t, quick())
+		c.stuck = 2 // as when the network is cut after Docker has answered
+		p := c.open(t.TempDir(), nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		reqs := requests(3, nil)
+		got, err := p.Acquire(ctx, reqs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.release(p, withTokens(got, reqs)...)
+		c.clean(p, 5)
 	})
 }
 

@@ -3,11 +3,13 @@ package aws
 import (
 	"context"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/loads/loads/aws/trust"
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/images/order"
 	"github.com/loads/loads/strategies"
 )
 
@@ -23,11 +26,13 @@ const whoAmI = "https://checkip.amazonaws.com"
 
 // A group is the security group of a run in a region. It admits the broker to
 // the machines' Docker and to the ports that steps publish, and the run's own
-// machines to these ports; nothing else. A machine with private ports is in a
-// group of its own, which admits the broker and the users to these.
+// machines to these ports and those by which images are spread; nothing else. A
+// machine with private ports is in a group of its own, which admits the broker
+// and the users to these.
 type group struct {
 	turn     turn // for what follows
 	id       string
+	made     time.Time // or found
 	admitted []rule
 }
 
@@ -44,10 +49,13 @@ func groupName(req broker.MachineRequest) string {
 	return "loads-" + req.BrokerID + "-" + groupKey(req)
 }
 
+// privateSuffix ends the key of the group of machines with private ports.
+const privateSuffix = "-private"
+
 // groupKey names the groups of a run.
 func groupKey(req broker.MachineRequest) string {
 	if len(req.Private) > 0 {
-		return req.RunUUID + "-private"
+		return req.RunUUID + privateSuffix
 	}
 	return req.RunUUID
 }
@@ -80,7 +88,7 @@ func (r *region) admitting(ctx context.Context, req broker.MachineRequest, subne
 		if g.id, err = r.makeGroup(ctx, req, sdk.ToString(subnets[0].VpcId)); err != nil {
 			return "", err
 		}
-		g.admitted = nil
+		g.made, g.admitted = time.Now(), nil
 	}
 	missing := slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return slices.Contains(g.admitted, r) })
 	if err := r.admit(ctx, g.id, missing); err != nil {
@@ -91,10 +99,51 @@ func (r *region) admitting(ctx context.Context, req broker.MachineRequest, subne
 }
 
 // forgetGroup has the run's group looked for again: it seems to be gone.
-func (r *region) forgetGroup(req broker.MachineRequest) {
+func (r *region) forgetGroup(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.groups, groupKey(req))
+	delete(r.groups, key)
+}
+
+// forgetDeleted forgets a group that was deleted: otherwise one that was made a
+// moment ago would be taken for one that lists don't have yet.
+func (r *region) forgetDeleted(ctx context.Context, id string) error {
+	r.mu.Lock()
+	groups := maps.Clone(r.groups)
+	r.mu.Unlock()
+	for key, g := range groups {
+		if err := g.turn.take(ctx); err != nil {
+			return err
+		}
+		deleted := g.id == id
+		g.turn.give()
+		if deleted {
+			r.forgetGroup(key)
+		}
+	}
+	return nil
+}
+
+// madeLately are the groups of the run, key by id, that were made so lately that
+// lists may not have them yet.
+func (r *region) madeLately(ctx context.Context, run string) (map[string]string, error) {
+	made := map[string]string{}
+	for _, key := range []string{run, run + privateSuffix} {
+		r.mu.Lock()
+		g := r.groups[key]
+		r.mu.Unlock()
+		if g == nil {
+			continue
+		}
+		if err := g.turn.take(ctx); err != nil {
+			return nil, err
+		}
+		if g.id != "" && time.Since(g.made) < unseenLimit {
+			made[g.id] = key
+		}
+		g.turn.give()
+	}
+	return made, nil
 }
 
 func rulesFor(ports []strategies.Port, froms []netip.Prefix) []rule {
@@ -111,9 +160,13 @@ func rulesFor(ports []strategies.Port, froms []netip.Prefix) []rule {
 	return out
 }
 
-// privateRules admit the broker and the users to ports, and nobody else.
+// privateRules admit the broker and the users to ports, and nobody else. In a
+// group without such ports machines have images from each other.
 func privateRules(ports []int, froms, users []netip.Prefix) []rule {
 	var out []rule
+	if len(ports) == 0 {
+		return append(out, rule{order.PeerPort, "tcp", netip.Prefix{}}, rule{order.SeedPort, "tcp", netip.Prefix{}})
+	}
 	for _, port := range ports {
 		for _, from := range slices.Concat(froms, users) {
 			if want := (rule{port, "tcp", from}); !slices.Contains(out, want) {
@@ -125,7 +178,10 @@ func privateRules(ports []int, froms, users []netip.Prefix) []rule {
 }
 
 func (r *region) makeGroup(ctx context.Context, req broker.MachineRequest, vpc string) (string, error) {
-	out, err := r.ec2.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
+	// Not cut off by an abort: EC2 would go on with it.
+	calling, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*callLimit)
+	defer cancel()
+	out, err := r.ec2.CreateSecurityGroup(calling, &ec2.CreateSecurityGroupInput{
 		GroupName: sdk.String(groupName(req)), Description: sdk.String("Machines of a run of Loads"), VpcId: sdk.String(vpc),
 		TagSpecifications: []types.TagSpecification{{
 			ResourceType: types.ResourceTypeSecurityGroup, Tags: groupTags(req),

@@ -233,7 +233,7 @@ func (p *Pool) regroup(ctx context.Context, r *region, rec record) error {
 		if kindOf(err) != refusedUnseen || try == unseenTries {
 			return failed("change the security group of machine "+rec.Instance, err)
 		}
-		r.forgetGroup(rec.Request) // made a moment ago, or gone
+		r.forgetGroup(groupKey(rec.Request)) // made a moment ago, or gone
 		if !sleep(ctx, seenEvery) {
 			return ctx.Err()
 		}

@@ -67,7 +67,7 @@ func (p *Pool) plan(ctx context.Context, r *region, e *entry) error {
 	}
 	in := p.input(rec, at, img, subnetIn(subnets, at.Zone), group, data, ends)
 	return e.update(func(rec *record) {
-		rec.Launch, rec.At, rec.Asked, rec.Ends = in, at, asked, ends
+		rec.Launch, rec.At, rec.Asked, rec.Called, rec.Ends = in, at, asked, asked, ends
 		rec.Authority, rec.Name, rec.Until, rec.Seq, rec.Term = p.trust.ID(), rec.Request.Token, until, 0, 0
 		rec.Instance, rec.Private, rec.Public = "", "", ""
 	})
@@ -150,11 +150,17 @@ func (p *Pool) input(rec record, at choice, img image, subnet, group string, dat
 // to be planned.
 func (p *Pool) launch(ctx context.Context, r *region, e *entry) (again bool, err error) {
 	for giveUp := time.Now().Add(againLimit); ; {
+		if err := e.called(); err != nil {
+			return false, err
+		}
 		rec := e.read()
 		// Not cut off by an abort: EC2 would go on with it.
 		calling, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*callLimit)
 		out, err := r.ec2.RunInstances(calling, rec.Launch)
 		cancel()
+		if err := e.called(); err != nil { // the SDK repeats calls, too
+			return false, err
+		}
 		if err == nil {
 			id := sdk.ToString(out.Instances[0].InstanceId)
 			p.log.Info("launched a machine", "machine", id, "at", rec.At, "region", rec.Region, "run", rec.Request.RunUUID)
@@ -178,6 +184,15 @@ func (p *Pool) launch(ctx context.Context, r *region, e *entry) (again bool, err
 			return false, ctx.Err()
 		}
 	}
+}
+
+// called notes that the launch is made now, unless it did so a moment ago.
+func (e *entry) called() error {
+	now := time.Now().UTC()
+	if now.Sub(e.read().Called) < time.Second {
+		return nil
+	}
+	return e.update(func(rec *record) { rec.Called = now })
 }
 
 // answered is what is kept of a call that EC2 has answered: not the user data with
@@ -204,7 +219,7 @@ func (p *Pool) refused(ctx context.Context, r *region, e *entry, k kind, cause e
 	case err != nil:
 		return false, err
 	case k == refusedUnseen && unseen(e.read().Tried) < unseenTries:
-		r.forgetGroup(rec.Request) // made a moment ago, or gone
+		r.forgetGroup(groupKey(rec.Request)) // made a moment ago, or gone
 		sleep(ctx, seenEvery)
 		return true, nil
 	case k == refusedFull, k == refusedQuota, k == refusedSpot:

@@ -73,7 +73,7 @@ func (p *Pool) renew(ctx context.Context, e *entry, engine broker.Engine, life t
 		return err
 	}
 	// The machine does not have the image yet, or not any more.
-	if _, err := engine.EnsureNodeImage(ctx); err != nil {
+	if err := engine.EnsureEmptyImage(ctx); err != nil {
 		return err
 	}
 	_, err = engine.Create(ctx, spec)

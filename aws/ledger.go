@@ -28,8 +28,9 @@ type record struct {
 	// on the machine. Once EC2 has answered, it is kept without the user data.
 	Launch *ec2.RunInstancesInput `json:",omitempty"`
 	At     choice                 // where Launch is to
-	// Asked is when Launch was first written.
-	Asked time.Time
+	// Asked is when Launch was first written, and Called when it was made last:
+	// EC2 may refuse it for long as coming too soon.
+	Asked, Called time.Time
 	// Authority signed the machine's certificate, which is for Name and lasts
 	// until Until: a machine that is used again keeps it.
 	Authority, Name string

@@ -18,6 +18,7 @@ import (
 	"github.com/loads/loads/aws/ec2sim"
 	"github.com/loads/loads/aws/trust"
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/images/order"
 	"github.com/loads/loads/internal/waittest"
 	"github.com/loads/loads/strategies"
 )
@@ -122,8 +123,8 @@ func (c *cloud) asToldTo(t *testing.T, id string) {
 		}
 		holes[hole{r.FromPort, r.Group != ""}]++
 	}
-	if len(holes) != 3 || holes[hole{2376, false}] != 1 || holes[hole{8000, false}] != 1 || holes[hole{8000, true}] != 1 {
-		t.Errorf("admitted %v, want the broker to 2376 and 8000, and the run's machines to 8000", holes)
+	if len(holes) != 5 || holes[hole{order.PeerPort, true}] != 1 || holes[hole{order.SeedPort, true}] != 1 || holes[hole{2376, false}] != 1 || holes[hole{8000, false}] != 1 || holes[hole{8000, true}] != 1 {
+		t.Errorf("admitted %v, want the broker to 2376 and 8000, and the run's machines to 8000 and to the images of each other", holes)
 	}
 }
 

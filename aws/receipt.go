@@ -90,7 +90,7 @@ func (p *Pool) receiptIn(ctx context.Context, r *region, run string, h had, out 
 	if err := r.partsLeft(ctx, of, a); err != nil {
 		return err
 	}
-	return r.groupsLeft(ctx, of, busy, a)
+	return r.groupsLeft(ctx, run, of, busy, a)
 }
 
 // partsLeft lists the disks, network interfaces and spot requests that are left,
@@ -138,13 +138,19 @@ func (r *region) partsLeft(ctx context.Context, of []types.Filter, a account) er
 
 // groupsLeft deletes the run's security groups, unless machines still use them:
 // those that end, or that are kept until the next run puts them into its own.
-func (r *region) groupsLeft(ctx context.Context, of []types.Filter, busy bool, a account) error {
+// One that was made a moment ago may be seen only later.
+func (r *region) groupsLeft(ctx context.Context, run string, of []types.Filter, busy bool, a account) error {
+	unseen, err := r.madeLately(ctx, run)
+	if err != nil {
+		return err
+	}
 	groups, err := r.ec2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: of})
 	if err != nil {
 		return failed("list security groups in "+r.name, err)
 	}
 	for _, g := range groups.SecurityGroups {
 		id := sdk.ToString(g.GroupId)
+		delete(unseen, id)
 		if a.waiting {
 			continue
 		}
@@ -155,6 +161,9 @@ func (r *region) groupsLeft(ctx context.Context, of []types.Filter, busy bool, a
 		if err := r.deleteGroup(ctx, id); err != nil {
 			a.left(kindGroup, id, codeOf(err))
 		}
+	}
+	for id := range unseen {
+		a.left(kindGroup, id, "not seen yet")
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func (p *Pool) end(ctx context.Context, e *entry) error {
 		if err := p.journal.noteHad(rec); err != nil {
 			return err
 		}
-		if err := r.terminate(ctx, id, rec.Asked); err != nil {
+		if err := r.terminate(ctx, id, rec.Called); err != nil {
 			return err
 		}
 	}
@@ -81,8 +81,13 @@ func (p *Pool) end(ctx context.Context, e *entry) error {
 
 // launched finds out whether the launch on record was made, when the process
 // that was to make it is gone: by its client token, for as long as EC2 may take
-// to show it. The reaper would find it later by its tags.
+// to show it. The call may have been on its way until this process was opened.
+// The reaper would find the machine later by its tags.
 func (p *Pool) launched(ctx context.Context, r *region, rec record) (string, error) {
+	last := rec.Called
+	if last.Before(p.opened) {
+		last = p.opened
+	}
 	for {
 		found, err := r.find(ctx, filter("client-token", sdk.ToString(rec.Launch.ClientToken)))
 		if err != nil {
@@ -91,7 +96,7 @@ func (p *Pool) launched(ctx context.Context, r *region, rec record) (string, err
 		if len(found) > 0 {
 			return sdk.ToString(found[0].InstanceId), nil
 		}
-		if time.Since(rec.Asked) > unseenLimit {
+		if time.Since(last) > unseenLimit {
 			return "", nil
 		}
 		if !sleep(ctx, askEvery) {
@@ -238,7 +243,7 @@ func (p *Pool) Discard(ctx context.Context, o broker.Owned) error {
 		case rec.Request.RunUUID != o.RunUUID || p.isKept(rec) != o.Idle:
 			return nil // it has changed hands since it was listed
 		case rec.Idle.IsZero():
-			return r.terminate(ctx, id, rec.Asked)
+			return r.terminate(ctx, id, rec.Called)
 		}
 		return p.endIdle(ctx, e, "it was asked for")
 	case kindGroup:
@@ -251,7 +256,7 @@ func (p *Pool) Discard(ctx context.Context, o broker.Owned) error {
 func (r *region) deleteGroup(ctx context.Context, id string) error {
 	_, err := r.ec2.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: sdk.String(id)})
 	if err == nil || codeOf(err) == "InvalidGroup.NotFound" {
-		return nil
+		return r.forgetDeleted(ctx, id)
 	}
 	return failed("delete the security group "+id, err)
 }

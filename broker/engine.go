@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"github.com/loads/loads/images/order"
 )
 
 // Labels on everything that a broker makes in an engine.
@@ -27,6 +29,10 @@ const (
 // NodeImage is the image of our node program. Engines never pull it: it is
 // made by Engine.EnsureNodeImage.
 const NodeImage = "loads/node"
+
+// EmptyImage is an image of nothing, for containers that are never started, but
+// have files put through their mounts. It is made by Engine.EnsureEmptyImage.
+const EmptyImage = "loads/empty"
 
 // EngineInfo says what an engine is.
 type EngineInfo struct {
@@ -139,6 +145,8 @@ type Engine interface {
 	// EnsureNodeImage makes NodeImage for the engine's architecture and loads
 	// it, unless the engine has it, and returns its id.
 	EnsureNodeImage(ctx context.Context) (string, error)
+	// EnsureEmptyImage makes EmptyImage and loads it, unless the engine has it.
+	EnsureEmptyImage(ctx context.Context) error
 	// EnsureImage pulls the image ref, always for the tag latest and for none,
 	// else when the engine doesn't have it, or loads it from the tarball at url
 	// when url is not empty. It returns the image's id. NodeImage goes to
@@ -190,3 +198,35 @@ type Network struct {
 
 // Dialer opens the engine at an endpoint. It does not need to connect.
 type Dialer func(Endpoint) (Engine, error)
+
+// A Spreader is an Engine to which images can come from other machines, past
+// the broker. It may be used as an Engine is.
+type Spreader interface {
+	Engine
+	// HasImage returns the id of the image, if neither EnsureImage nor, for
+	// NodeImage, EnsureNodeImage would bring it; else ENotFound.
+	HasImage(ctx context.Context, ref, url string) (string, error)
+	// NodeRecipe says what NodeImage for the engine's architecture is made of.
+	NodeRecipe(ctx context.Context) (order.Recipe, error)
+	// ImageName is the name, with its tag, that EnsureImage would look for in the
+	// tarball at url; empty if ref is.
+	ImageName(ref, url string) (string, error)
+	// MaxArchive is how many bytes a tarball may have, unpacked.
+	MaxArchive() int64
+	// RegistryOrder says how the engine's machine can get the image ref from its
+	// registry by itself, with the broker's login.
+	RegistryOrder(ctx context.Context, ref string) (order.Registry, error)
+	// PutArchive puts the tarball at url, as compressed as it is, into a folder
+	// that a container mounts, as the file.
+	PutArchive(ctx context.Context, id, file, url string) error
+	// ImportLayer has the engine fetch a layer from url, of which it makes an
+	// image without a configuration, and returns its id. What has another digest
+	// is removed.
+	ImportLayer(ctx context.Context, url, digest string) (string, error)
+	// PullLocal pulls the image whose manifest has the digest from a registry at
+	// an address on the engine's own machine, gives it the names that it would
+	// have by EnsureImage, and returns its id.
+	PullLocal(ctx context.Context, address, digest, ref, url string) (string, error)
+	// Sent is how many bytes of images this broker has sent to the engine.
+	Sent() int64
+}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/loads/loads/images/order"
 	"github.com/loads/loads/metrics"
 )
 
@@ -48,6 +49,7 @@ type execution struct {
 	names    names
 	machines []*machine // set by loadMachines; the slice does not change after
 	engines  engines
+	spread   spread
 
 	work     sync.WaitGroup // what drive waits for: frame readers, storeFrames and condense
 	frames   chan frameItem // to storeFrames
@@ -79,6 +81,7 @@ func newExecution(b *Broker, run Run) *execution {
 		monitor: newMonitor(run),
 	}
 	x.engines.dial = b.cfg.Dial
+	x.spread = spread{x: x, resumed: true, stored: run.Images, prepared: map[int]bool{}, trees: map[string]*tree{}, recipes: map[string]order.Recipe{}, posts: map[int64]*post{}}
 	if run.Aborted {
 		x.requestAbort()
 	}

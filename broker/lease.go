@@ -27,12 +27,15 @@ type leases struct {
 
 // A lease is that of one machine.
 type lease struct {
+	m      Machine
+	renter Renter
+
 	mu      sync.Mutex // held while it is renewed, and for what follows
-	m       Machine
-	renter  Renter
 	due     time.Time
 	failing bool // the last renewal failed
-	over    bool // it is not renewed any more
+
+	// given, when closed, ends a renewal under way, and there is no other.
+	given chan struct{}
 }
 
 // note takes in the machine as it is now.
@@ -42,13 +45,14 @@ func (l *leases) note(r Renter, m Machine) {
 	had := l.held[m.ID]
 	switch wanted := m.State == MachineReady || m.State == MachinePrepared; {
 	case wanted && had == nil:
-		l.held[m.ID] = &lease{m: m, renter: r}
+		l.held[m.ID] = &lease{m: m, renter: r, given: make(chan struct{})}
 		select {
 		case l.added <- struct{}{}:
 		default: // one is told of already
 		}
 	case !wanted && had != nil:
 		delete(l.held, m.ID)
+		close(had.given)
 	}
 }
 
@@ -88,6 +92,8 @@ func (l *leases) every() time.Duration {
 // is tried again after a quarter of that time. It also sees to it that the
 // machines don't cost more than they may.
 func (x *execution) renewLeases(ctx context.Context) {
+	under := &renewals{room: make(chan struct{}, 64)}
+	defer under.Wait()
 	for ctx.Err() == nil {
 		wait := time.Hour
 		if every := x.leases.every(); every > 0 {
@@ -101,43 +107,59 @@ func (x *execution) renewLeases(ctx context.Context) {
 		}
 		timer.Stop()
 		x.watchBudget(ctx)
-		x.renewDue(ctx)
+		x.renewDue(ctx, under)
 	}
 }
 
-// renewDue renews what is due, 32 machines at once.
-func (x *execution) renewDue(ctx context.Context) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	room := make(chan struct{}, 32)
-	now := time.Now()
+// renewals are those under way, as many at once as there is room for.
+type renewals struct {
+	sync.WaitGroup
+	room chan struct{}
+}
+
+// renewDue begins to renew what is due. It waits for none: a machine that does
+// not answer must not keep the others from being renewed.
+func (x *execution) renewDue(ctx context.Context, under *renewals) {
 	for _, le := range x.leases.all() {
-		if now.Before(le.due) {
+		if !le.mu.TryLock() {
+			continue // it is being renewed
+		}
+		if time.Now().Before(le.due) {
+			le.mu.Unlock()
 			continue
 		}
-		select {
-		case room <- struct{}{}:
-		case <-ctx.Done():
-			return
-		}
-		wg.Go(func() {
-			defer func() { <-room }()
-			x.renew(ctx, le)
+		under.Go(func() {
+			defer le.mu.Unlock()
+			select {
+			case under.room <- struct{}{}:
+				defer func() { <-under.room }()
+				x.renew(ctx, le)
+			case <-le.given:
+			case <-ctx.Done():
+			}
 		})
 	}
 }
 
 // renew renews one lease, and tells when that begins to fail and when it works
-// again.
+// again. The caller holds the lease's lock.
 func (x *execution) renew(ctx context.Context, le *lease) {
-	le.mu.Lock()
-	defer le.mu.Unlock()
-	if le.over {
-		return
-	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
+	over := make(chan struct{})
+	defer close(over)
+	watcher.Go(func() {
+		select {
+		case <-le.given:
+			cancel()
+		case <-over:
+		}
+	})
 	life := time.Until(x.lifeEnd())
 	err := x.renewOnce(ctx, le, life)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || isClosed(le.given) {
 		return
 	}
 	every := le.renter.LeaseEvery()
@@ -207,7 +229,7 @@ func (x *execution) letGo(m *machine) {
 	if le == nil {
 		return
 	}
-	le.mu.Lock() // waits for a renewal under way
-	le.over = true
-	le.mu.Unlock()
+	close(le.given)
+	le.mu.Lock() // waits for the end of a renewal under way
+	defer le.mu.Unlock()
 }

@@ -110,7 +110,7 @@ type Renter interface {
 	// less than the lease that two may fail.
 	LeaseEvery() time.Duration
 	// Renew renews the machine's lease through its engine, which may not have
-	// the node image yet. life is how long the machine may live from now on,
+	// any image yet. life is how long the machine may live from now on,
 	// whatever is renewed later: a life that ends later than one given before
 	// leaves the end where it was. EUnavailable says that the engine does not
 	// answer; renewing may be tried again after any error.

@@ -105,6 +105,7 @@ func (x *execution) planMachines(ctx context.Context) error {
 		have[[2]int{m.Step, m.Index}] = true
 	}
 	if len(have) == 0 {
+		x.spread.resumed = false
 		text := fmt.Sprintf("Run of plan %s: asking for machines.", x.ref.Plan.Name)
 		if err := x.b.cfg.Store.AddEvents(ctx, x.ref, Event{Kind: EventRun, State: Initializing.String(), Text: text}); err != nil {
 			return err
@@ -279,6 +280,9 @@ func (x *execution) prepareMachines(ctx context.Context) error {
 			early = append(early, m)
 		}
 	}
+	if err := x.spread.resume(ctx, early); err != nil {
+		return err
+	}
 	if err := x.prepareThese(ctx, early); err != nil {
 		return err
 	}
@@ -295,7 +299,7 @@ func (x *execution) prepareMachines(ctx context.Context) error {
 
 func (x *execution) prepareThese(ctx context.Context, machines []*machine) error {
 	images := &imageLoads{loads: map[string]*imageLoad{}}
-	return each(machines, func(m *machine) error {
+	err := each(machines, func(m *machine) error {
 		if m.State != MachineReady && m.State != MachinePrepared {
 			return nil
 		}
@@ -305,6 +309,10 @@ func (x *execution) prepareThese(ctx context.Context, machines []*machine) error
 		}
 		return x.notPrepared(ctx, m, err)
 	})
+	if err != nil {
+		return err
+	}
+	return x.spread.over(ctx, machines)
 }
 
 // notPrepared gives up a machine that can't be used: the run goes on without
@@ -345,7 +353,7 @@ func (x *execution) prepare(ctx context.Context, m *machine, images *imageLoads)
 		return err
 	}
 	m.ClockOffset, m.ClockError = info.Offset, info.Error
-	node, err := images.load(ctx, m.Endpoint.Host+" "+NodeImage, func() (string, error) { return m.engine.EnsureNodeImage(ctx) })
+	node, err := images.load(ctx, m.Endpoint.Host+" "+NodeImage, func() (string, error) { return x.spread.nodeImage(ctx, m, info) })
 	if err != nil {
 		return err
 	}
@@ -354,7 +362,7 @@ func (x *execution) prepare(ctx context.Context, m *machine, images *imageLoads)
 		return err
 	}
 	key := m.Endpoint.Host + " " + r.Image + " " + r.URL
-	image, err := images.load(ctx, key, func() (string, error) { return m.engine.EnsureImage(ctx, r.Image, r.URL) })
+	image, err := images.load(ctx, key, func() (string, error) { return x.spread.image(ctx, m, info, r.Image, r.URL) })
 	if err != nil {
 		return err
 	}

@@ -41,11 +41,11 @@ func (s *supervision) awaitReady(ctx context.Context) {
 		if m.StartedAt == nil {
 			continue // lost at its start
 		}
-		wg.Go(func() { errs[k] = machineReady(inTime, m, ready) })
+		wg.Go(func() { errs[k] = s.readyOrLost(inTime, m, ready) })
 	}
 	wg.Wait()
-	if ctx.Err() != nil {
-		return
+	if ctx.Err() != nil || s.allLost() {
+		return // the end of the step says so
 	}
 	name := s.x.ref.Plan.Steps[s.i].Name
 	if err := errors.Join(errs...); err != nil {
@@ -61,6 +61,38 @@ func (s *supervision) awaitReady(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		s.fail(err)
 	}
+}
+
+// readyOrLost waits until the machine is ready, or lost: then it isn't waited
+// for any more.
+func (s *supervision) readyOrLost(ctx context.Context, m *machine, r *strategies.Ready) error {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
+	over := make(chan struct{})
+	defer close(over)
+	watcher.Go(func() {
+		select {
+		case <-s.lost[m]:
+			cancel()
+		case <-over:
+		}
+	})
+	err := machineReady(waiting, m, r)
+	if isClosed(s.lost[m]) {
+		return nil
+	}
+	return err
+}
+
+func (s *supervision) allLost() bool {
+	for _, m := range s.machines {
+		if !isClosed(s.lost[m]) {
+			return false
+		}
+	}
+	return true
 }
 
 // machineReady waits until the machine is ready, or ctx is done: the error

@@ -96,8 +96,10 @@ type Run struct {
 	Cost *Cost `db:"-"`
 	// Receipts are what the providers of rented machines said of them after
 	// their release, the newest of each pool.
-	Receipts    []Receipt    `db:"-"`
-	StepRecords []StepRecord `db:"-"` // in the order of Plan.Steps
+	Receipts []Receipt `db:"-"`
+	// Images are how images came to rented machines.
+	Images      []ImageSpread `db:"-"`
+	StepRecords []StepRecord  `db:"-"` // in the order of Plan.Steps
 }
 
 // StepState is where a step of a run stands.

@@ -36,6 +36,7 @@ type rental struct {
 	renewals map[string][]time.Duration
 	released map[string]int // renewals at the release
 	refuse   error          // what Renew says
+	hang     bool           // Renew of the first machine gets no answer
 	left     []broker.Remainder
 	faults   []string
 	sold     string // the step whose machines can't be had, but the first few
@@ -88,6 +89,10 @@ func (r *rental) LeaseEvery() time.Duration { return 200 * time.Millisecond }
 func (r *rental) Renew(ctx context.Context, m broker.Machine, e broker.Engine, life time.Duration) error {
 	if _, err := e.Info(ctx); err != nil {
 		return err
+	}
+	if r.hang && m.Index == 0 {
+		<-ctx.Done()
+		return ctx.Err()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -315,6 +320,18 @@ func TestARenewalThatFailsIsToldOnceAndTriedAgain(t *testing.T) {
 	ok(t, err)
 	if run = d.await(run); run.Verdict != broker.Aborted || strings.Count(d.story(run), "no way in") != 2 {
 		t.Errorf("verdict %s; want ABORTED, and each failure told once in:\n%s", run.Verdict, d.story(run))
+	}
+}
+
+func TestAMachineThatDoesNotAnswerKeepsNoOtherFromBeingRenewed(t *testing.T) {
+	t.Parallel()
+	d := openDesk(t, func(_ *broker.Config, r *rental) { r.hang = true })
+	run := d.run("30s")
+	waittest.Until(t, "the other machine is renewed", time.Minute, func() bool { return d.renewed() > 5 })
+	_, err := d.Abort(t.Context(), run.UUID)
+	ok(t, err)
+	if run = d.await(run); run.Verdict != broker.Aborted {
+		t.Errorf("verdict %s (%s), want ABORTED", run.Verdict, run.Reason)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/loads/loads/strategies"
@@ -21,6 +22,9 @@ func (x *execution) execute(ctx context.Context) error {
 		return err
 	}
 	if err := x.reattach(ctx); err != nil {
+		return err
+	}
+	if err := x.spread.resumeLate(ctx); err != nil {
 		return err
 	}
 	x.beginMonitor()
@@ -228,11 +232,15 @@ func (x *execution) arm(ctx context.Context, i int) error {
 		return x.armAgain(ctx, i)
 	}
 	began := time.Now()
+	var took atomic.Int64 // till the last was created; waiting for lost machines is no work that comes again
 	err := each(x.of(i), func(m *machine) error {
 		if m.State != MachinePrepared {
 			return nil
 		}
 		err := x.create(ctx, m, *rec.StartAt)
+		if err == nil {
+			storeMax(&took, int64(time.Since(began)))
+		}
 		switch {
 		case err == nil || ctx.Err() != nil:
 			return ctx.Err()
@@ -246,9 +254,18 @@ func (x *execution) arm(ctx context.Context, i int) error {
 	if err != nil || x.step(i).Failed {
 		return err
 	}
-	x.leads[i] = 2 * time.Since(began)
+	x.leads[i] = 2 * time.Duration(took.Load())
 	text := fmt.Sprintf("Step %s: all containers are created and checked.", step.Name)
 	return x.updateStep(ctx, i, text, func(rec *StepRecord) { rec.State = StepStarting })
+}
+
+func storeMax(to *atomic.Int64, n int64) {
+	for {
+		had := to.Load()
+		if had >= n || to.CompareAndSwap(had, n) {
+			return
+		}
+	}
 }
 
 // armAgain fixes a new start for a step whose start has passed before its

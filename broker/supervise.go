@@ -14,7 +14,7 @@ func (x *execution) supervise(ctx context.Context, i int) error {
 	if again, err := x.rearm(ctx, i); again || err != nil {
 		return err
 	}
-	s := &supervision{x: x, i: i, started: make(chan struct{}), stopping: make(chan struct{})}
+	s := &supervision{x: x, i: i, started: make(chan struct{}), stopping: make(chan struct{}), lost: map[*machine]chan struct{}{}}
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.cancel = cancel
@@ -23,6 +23,7 @@ func (x *execution) supervise(ctx context.Context, i int) error {
 	for _, m := range x.of(i) {
 		if m.State == MachinePrepared {
 			s.machines = append(s.machines, m)
+			s.lost[m] = make(chan struct{})
 		}
 	}
 	if len(s.machines) == 0 {
@@ -68,9 +69,10 @@ type supervision struct {
 	x        *execution
 	i        int
 	machines []*machine
-	cancel   context.CancelFunc // ends the supervision when the step has failed
-	started  chan struct{}      // closed when all containers have been started
-	stopping chan struct{}      // closed when the step's time is over
+	cancel   context.CancelFunc         // ends the supervision when the step has failed
+	started  chan struct{}              // closed when all containers have been started
+	stopping chan struct{}              // closed when the step's time is over
+	lost     map[*machine]chan struct{} // closed when the machine is lost
 
 	mu      sync.Mutex
 	err     error
@@ -127,6 +129,7 @@ func (s *supervision) followOne(ctx context.Context, m *machine) {
 	if err := s.x.lose(ctx, m, err); err != nil {
 		s.fail(err)
 	}
+	close(s.lost[m])
 }
 
 // lifetime takes the machine's container from its start to its end: its own

@@ -45,7 +45,7 @@ func fillFirstVersion(t *testing.T, x *sql.DB) {
 	t.Helper()
 	for _, statement := range []string{
 		"INSERT INTO meta VALUES ('broker_id', 'the-old-id')",
-		"INSERT INTO project VALUES (1, 'project-1', 'old', '', 0)",
+		"INSERT INTO project (id, uuid, name, home_page, created_at) VALUES (1, 'project-1', 'old', '', 0)",
 		`INSERT INTO plan (id, uuid, project_id, name, description, enabled, parent, parent_run, frozen, created_at)
 			VALUES (1, 'plan-1', 1, 'old', '', 1, '', '', 0, 0)`,
 		`INSERT INTO step VALUES (1, 'step-1', 1, 0, 's', '{"name":"s"}')`,

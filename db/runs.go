@@ -20,6 +20,7 @@ type runRow struct {
 	PlanColumn        inJSON[strategies.Plan]        `db:"plan"`
 	CostColumn        inJSON[*broker.Cost]           `db:"cost"`
 	ReceiptsColumn    inJSON[[]broker.Receipt]       `db:"receipts"`
+	ImagesColumn      inJSON[[]broker.ImageSpread]   `db:"images"`
 	CreatedColumn     micros                         `db:"created_at"`
 	StartedColumn     micros                         `db:"started_at"`
 	CompletedColumn   micros                         `db:"completed_at"`
@@ -34,6 +35,7 @@ func newRunRow(run broker.Run) runRow {
 		PlanColumn:        inJSON[strategies.Plan]{run.Plan},
 		CostColumn:        inJSON[*broker.Cost]{run.Cost},
 		ReceiptsColumn:    inJSON[[]broker.Receipt]{run.Receipts},
+		ImagesColumn:      inJSON[[]broker.ImageSpread]{run.Images},
 		CreatedColumn:     at(run.CreatedAt),
 		StartedColumn:     micros{run.StartedAt},
 		CompletedColumn:   micros{run.CompletedAt},
@@ -48,6 +50,7 @@ func (r runRow) record() broker.Run {
 	run.Plan = r.PlanColumn.V
 	run.Cost = r.CostColumn.V
 	run.Receipts = r.ReceiptsColumn.V
+	run.Images = r.ImagesColumn.V
 	run.CreatedAt = r.CreatedColumn.time()
 	run.StartedAt = r.StartedColumn.T
 	run.CompletedAt = r.CompletedColumn.T
@@ -57,7 +60,7 @@ func (r runRow) record() broker.Run {
 
 const runColumns = `id, uuid, state, plan_id, plan_uuid, plan_name, project_uuid, project_name, owner,
 	created_at, started_at, completed_at, aborted, verdict, reason, cleanup, cleanup_detail,
-	environment, versions, judgement, plan, cost, receipts`
+	environment, versions, judgement, plan, cost, receipts, images`
 
 // CreateRun stores a run of the plan run.PlanUUID in its first state, with a
 // pending step record for each step, and freezes the plan. Of run it takes
@@ -126,7 +129,7 @@ func (d *DB) RequestAbort(ctx context.Context, uuid string) (asked bool, err err
 }
 
 // SaveRun stores State, StartedAt, CompletedAt, Verdict, Reason, Judgement,
-// Cleanup, CleanupDetail, Receipts and Versions, and adds the events, whose Seq (and At, if zero)
+// Cleanup, CleanupDetail, Receipts, Images and Versions, and adds the events, whose Seq (and At, if zero)
 // it sets. EConflict when the stored state is a later one, or when a completed
 // run would get another verdict. With the state Completed it masks the secret
 // values of the environment, on disk and in run.
@@ -166,9 +169,9 @@ func createRun(ctx context.Context, t *tx, run broker.Run) (broker.Run, error) {
 	// A trigger on run freezes the plan.
 	id, err := lastID(t.NamedExecContext(ctx, `INSERT INTO run
 		(uuid, state, plan_id, plan_uuid, plan_name, project_uuid, project_name, owner,
-		created_at, aborted, verdict, reason, cleanup, cleanup_detail, environment, versions, judgement, plan, cost, receipts) VALUES
+		created_at, aborted, verdict, reason, cleanup, cleanup_detail, environment, versions, judgement, plan, cost, receipts, images) VALUES
 		(:uuid, :state, :plan_id, :plan_uuid, :plan_name, :project_uuid, :project_name, :owner,
-		:created_at, :aborted, :verdict, :reason, :cleanup, :cleanup_detail, :environment, :versions, :judgement, :plan, :cost, :receipts)`, row))
+		:created_at, :aborted, :verdict, :reason, :cleanup, :cleanup_detail, :environment, :versions, :judgement, :plan, :cost, :receipts, :images)`, row))
 	if err != nil {
 		return broker.Run{}, orConflict(err, "There is a run %s already.", row.UUID)
 	}
@@ -292,6 +295,6 @@ func saveRun(ctx context.Context, t *tx, run broker.Run) (strategies.Environment
 	}
 	_, err = t.NamedExecContext(ctx, `UPDATE run SET state = :state, started_at = :started_at,
 		completed_at = :completed_at, verdict = :verdict, reason = :reason, cleanup = :cleanup,
-		cleanup_detail = :cleanup_detail, versions = :versions, judgement = :judgement, receipts = :receipts, environment = :environment WHERE id = :id`, row)
+		cleanup_detail = :cleanup_detail, versions = :versions, judgement = :judgement, receipts = :receipts, images = :images, environment = :environment WHERE id = :id`, row)
 	return row.EnvironmentColumn.V, err
 }

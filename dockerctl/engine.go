@@ -65,6 +65,8 @@ type Engine struct {
 	kind    atomic.Pointer[string] // its architecture, once it was asked
 
 	creating singleflight.Group // networks, by name
+
+	sent atomic.Int64 // bytes of images
 }
 
 var _ broker.Engine = (*Engine)(nil)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/distribution/reference"
@@ -34,16 +35,22 @@ func (e *Engine) EnsureImage(ctx context.Context, ref, url string) (string, erro
 		return "", err
 	}
 	defer done()
-	if name != nil && (url != "" || !refreshed(name)) && !latest(name) {
-		id, err := e.imageID(ctx, familiar(name))
-		if broker.CodeOf(err) != broker.ENotFound {
-			return id, err
-		}
+	if id, err := e.kept(ctx, name, url); broker.CodeOf(err) != broker.ENotFound {
+		return id, err
 	}
 	if url != "" {
 		return e.loadURL(ctx, url, name)
 	}
 	return e.pullOrKeep(ctx, name)
+}
+
+// kept returns the id of an image that the engine has, if that is good enough;
+// else ENotFound.
+func (e *Engine) kept(ctx context.Context, name reference.Named, url string) (string, error) {
+	if name != nil && (url != "" || !refreshed(name)) && !latest(name) {
+		return e.imageID(ctx, familiar(name))
+	}
+	return "", broker.Errorf(broker.ENotFound, "the image has to be brought to the engine")
 }
 
 // parseRef returns the name with its tag, or nil for an empty ref with a url.
@@ -151,7 +158,7 @@ func pullCode(err error) broker.Code {
 func (e *Engine) load(ctx context.Context, archive io.Reader, what string) ([]string, error) {
 	ctx, moved, cancel := watched(ctx, stallLimit)
 	defer cancel()
-	src := &source{r: archive, moved: moved}
+	src := &source{r: archive, moved: moved, sent: &e.sent}
 	res, err := e.cli.ImageLoad(ctx, src, client.ImageLoadWithQuiet(true))
 	if err != nil {
 		return nil, e.cantLoad(ctx, src, err, what)
@@ -263,6 +270,7 @@ func watched(ctx context.Context, d time.Duration) (_ context.Context, moved, ca
 type source struct {
 	r     io.Reader
 	moved func()
+	sent  *atomic.Int64 // counts what was read
 
 	mu  sync.Mutex
 	err error
@@ -271,6 +279,7 @@ type source struct {
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.moved()
+	s.sent.Add(int64(n))
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.mu.Lock()
 		defer s.mu.Unlock()

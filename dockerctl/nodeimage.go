@@ -19,6 +19,7 @@ import (
 
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/dockerctl/scratch"
+	"github.com/loads/loads/images/order"
 )
 
 // nodeLabel carries, on the node image, the hash of all that went into it. It
@@ -38,15 +39,44 @@ func (e *Engine) EnsureNodeImage(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer done()
-	arch, err := e.arch(ctx)
-	if err != nil {
-		return "", err
-	}
-	img, err := e.nodes.get(e.node, arch, e.opts)
+	img, err := e.ownImage(ctx)
 	if err != nil {
 		return "", err
 	}
 	return e.ensureNode(ctx, img)
+}
+
+// ownImage is the node image for the engine's architecture.
+func (e *Engine) ownImage(ctx context.Context) (*madeImage, error) {
+	arch, err := e.arch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return e.nodes.get(e.node, arch, e.opts)
+}
+
+// EnsureEmptyImage makes an image of some hundred bytes, whose program does not
+// exist, unless the engine has it.
+func (e *Engine) EnsureEmptyImage(ctx context.Context) error {
+	done, err := e.turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	arch, err := e.arch(ctx)
+	if err != nil {
+		return err
+	}
+	img, err := makeImage(scratch.Image{
+		Architecture: arch, Tags: []string{broker.EmptyImage + ":latest"}, Command: []string{"/none"},
+		Labels: map[string]string{nodeLabel: nodeFormat},
+		Files:  []scratch.File{{Path: "run", Mode: 0o755, Folder: true}},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = e.ensureNode(ctx, img)
+	return err
 }
 
 // nodeImages are the node images that were made so far. One is made again when
@@ -63,6 +93,7 @@ type madeImage struct {
 	tags    []string // the last of them is its own
 	label   string   // of its content
 	archive []byte   // for an engine to load
+	recipe  order.Recipe
 }
 
 // get returns the image of the name for the architecture.
@@ -128,15 +159,27 @@ func makeNode(name, arch, programFile, caFile string) (*madeImage, error) {
 	}
 	sum := sha256.Sum256(program)
 	img.Tags = []string{name + ":latest", name + ":" + hex.EncodeToString(sum[:])[:12]}
+	return makeImage(img)
+}
+
+// makeImage makes an image that is known by its last tag and its label.
+func makeImage(img scratch.Image) (*madeImage, error) {
 	archive, err := img.Build()
 	if err != nil {
-		return nil, fmt.Errorf("make image %s: %w", name, err)
+		return nil, fmt.Errorf("make image %s: %w", img.Tags[0], err)
 	}
 	var buf bytes.Buffer
 	if _, err := archive.WriteTo(&buf); err != nil {
-		return nil, fmt.Errorf("make image %s: %w", name, err)
+		return nil, fmt.Errorf("make image %s: %w", img.Tags[0], err)
 	}
-	return &madeImage{tags: img.Tags, label: img.Labels[nodeLabel], archive: bytes.Clone(buf.Bytes())}, nil
+	made := &madeImage{
+		tags: img.Tags, label: img.Labels[nodeLabel], archive: bytes.Clone(buf.Bytes()),
+		recipe: order.Recipe{Config: archive.Config, Layer: scratch.Digest(archive.Layer)},
+	}
+	for _, f := range img.Files {
+		made.recipe.Files = append(made.recipe.Files, order.File{Path: f.Path, Mode: f.Mode, Folder: f.Folder})
+	}
+	return made, nil
 }
 
 // caFile is the file of CA certificates for the node image, or nothing when

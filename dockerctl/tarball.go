@@ -3,7 +3,6 @@ package dockerctl
 import (
 	"bufio"
 	"bytes"
-	"compress/bzip2"
 	"context"
 	"errors"
 	"fmt"
@@ -15,12 +14,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/docker/go-units"
 
 	"github.com/loads/loads/broker"
+	unpackers "github.com/loads/loads/internal/unpack"
 )
 
 // newDownloader returns a client that may take as long as it must for a body,
@@ -154,11 +151,7 @@ func (t *tarball) Close() error {
 // has no more than limit bytes. Closing it closes raw.
 func unpack(raw io.ReadCloser, name string, limit int64) (*tarball, error) {
 	in := bufio.NewReaderSize(raw, 1<<16)
-	head, err := in.Peek(6)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, broken(name, err)
-	}
-	plain, free, err := decompress(in, head)
+	plain, free, err := unpackers.Reader(in)
 	if err != nil {
 		return nil, broken(name, err)
 	}
@@ -180,28 +173,6 @@ const tarBlock = 512
 
 func broken(name string, err error) error {
 	return &broker.Error{Code: broker.EUnavailable, Message: fmt.Sprintf("the image tarball %s can't be read", name), Err: err}
-}
-
-// decompress picks the decompressor by the first bytes. free must be called in
-// the end.
-func decompress(in io.Reader, head []byte) (_ io.Reader, free func(), err error) {
-	nothing := func() {}
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		r, err := gzip.NewReader(in)
-		return r, nothing, err
-	case bytes.HasPrefix(head, []byte("BZh")):
-		return bzip2.NewReader(in), nothing, nil
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		r, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(1<<31-1))
-		if err != nil {
-			return nil, nothing, err
-		}
-		return r, r.Close, nil
-	case bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		return nil, nothing, errors.New("xz is not supported; use gzip, bzip2 or zstd")
-	}
-	return in, nothing, nil
 }
 
 // bounded fails, rather than ends, when there is more than its limit.

@@ -429,6 +429,39 @@ steps:
 	}
 }
 
+// TestMachineThatFallsSilentBeforeItIsReady loses one machine of two while its
+// step waits for it: the step is ready when the other one is.
+func TestMachineThatFallsSilentBeforeItIsReady(t *testing.T) {
+	t.Parallel()
+	l := newLabWith(t, func(spec *broker.ContainerSpec) {
+		if strings.HasSuffix(spec.Name, "-s0-m1-plan") {
+			spec.Command = []string{"sleep", "20s"} // and says nothing
+		}
+	})
+	run := l.start(`
+name: unready
+steps:
+  - {name: pair, instance_count: 2, quorum: 1, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 20s --print awake,
+     ready: {log: awake, timeout: 120}}
+`)
+	l.untilStarted(run)
+	l.faults.silence("s0-m1", true)
+	r := l.await(run)
+	l.faults.silence("s0-m1", false)
+	if r.Run.Verdict != broker.Pass {
+		t.Errorf("verdict %s (%s), want PASS", r.Run.Verdict, r.Run.Reason)
+	}
+	if rec := r.Run.StepRecords[0]; rec.ReadyAt == nil || rec.ReadyAt.After(*rec.CompletedAt) {
+		t.Errorf("step %+v, want it ready before it ended", rec)
+	}
+	l.close()
+	l.open() // looks for leftovers at once
+	until(t, "the cleanup is done", time.Minute, func() bool {
+		r, err := l.broker.Run(t.Context(), run)
+		return err == nil && r.Cleanup == broker.CleanupDone
+	})
+}
+
 // TestRelayThatIsGone ends the relay of one machine behind the broker's back.
 func TestRelayThatIsGone(t *testing.T) {
 	t.Parallel()

@@ -30,24 +30,25 @@ type (
 		Logs       []jsonTail               `json:"logs"`
 	}
 	jsonRun struct {
-		UUID        string            `json:"uuid"`
-		Project     string            `json:"project"`
-		Plan        string            `json:"plan_name"`
-		Owner       string            `json:"owner,omitempty"`
-		State       string            `json:"state"`
-		Verdict     broker.Verdict    `json:"verdict"`
-		Reason      string            `json:"reason,omitempty"`
-		Cleanup     broker.Cleanup    `json:"cleanup"`
-		Left        string            `json:"cleanup_detail,omitempty"`
-		Cost        *broker.Cost      `json:"cost,omitempty"`
-		SpentUSD    float64           `json:"spent_usd,omitempty"`
-		Receipts    []broker.Receipt  `json:"receipts,omitempty"`
-		Archive     *broker.Archive   `json:"archive,omitempty"`
-		CreatedAt   time.Time         `json:"created_at"`
-		StartedAt   *time.Time        `json:"started_at"`
-		CompletedAt *time.Time        `json:"completed_at"`
-		Environment map[string]string `json:"environment_data"`
-		Versions    map[string]string `json:"versions"`
+		UUID        string               `json:"uuid"`
+		Project     string               `json:"project"`
+		Plan        string               `json:"plan_name"`
+		Owner       string               `json:"owner,omitempty"`
+		State       string               `json:"state"`
+		Verdict     broker.Verdict       `json:"verdict"`
+		Reason      string               `json:"reason,omitempty"`
+		Cleanup     broker.Cleanup       `json:"cleanup"`
+		Left        string               `json:"cleanup_detail,omitempty"`
+		Cost        *broker.Cost         `json:"cost,omitempty"`
+		SpentUSD    float64              `json:"spent_usd,omitempty"`
+		Receipts    []broker.Receipt     `json:"receipts,omitempty"`
+		Archive     *broker.Archive      `json:"archive,omitempty"`
+		Images      []broker.ImageSpread `json:"images,omitempty"`
+		CreatedAt   time.Time            `json:"created_at"`
+		StartedAt   *time.Time           `json:"started_at"`
+		CompletedAt *time.Time           `json:"completed_at"`
+		Environment map[string]string    `json:"environment_data"`
+		Versions    map[string]string    `json:"versions"`
 	}
 	jsonStep struct {
 		Name        string           `json:"name"`
@@ -109,7 +110,7 @@ func jsonReportOf(d broker.Dossier) jsonReport {
 		Run: jsonRun{
 			UUID: run.UUID, Project: run.ProjectName, Plan: run.PlanName, Owner: run.Owner, State: run.State.String(),
 			Verdict: run.Verdict, Reason: run.Reason, Cleanup: run.Cleanup, Left: run.CleanupDetail,
-			Cost: run.Cost, SpentUSD: spent(d), Receipts: run.Receipts, Archive: d.Archive, CreatedAt: run.CreatedAt.UTC(),
+			Cost: run.Cost, SpentUSD: spent(d), Receipts: run.Receipts, Images: run.Images, Archive: d.Archive, CreatedAt: run.CreatedAt.UTC(),
 			StartedAt: inUTC(run.StartedAt), CompletedAt: inUTC(run.CompletedAt),
 			Environment: run.Environment.Masked().Map(), Versions: run.Versions,
 		},

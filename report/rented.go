@@ -22,6 +22,9 @@ func rentedLines(d broker.Dossier) []count {
 			lines = append(lines, count{"limit", usd(c.MaxUSD)})
 		}
 	}
+	for _, i := range d.Run.Images {
+		lines = append(lines, count{"image", i.String()})
+	}
 	for _, r := range d.Run.Receipts {
 		lines = append(lines, count{"receipt of " + instant(&r.At) + " UTC", r.String()})
 	}

@@ -52,7 +52,7 @@ func TestBroker_RenewsThroughTheMachinesDocker(t *testing.T) {
 			t.Errorf("%s: got %v, want a refusal", name, err)
 		}
 	}
-	if _, err := engine.EnsureNodeImage(t.Context()); err != nil {
+	if err := engine.EnsureEmptyImage(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 

@@ -59,7 +59,7 @@ func (r Renewal) File() ([]byte, error) {
 // when an engine creates it: it is never started, and its file is put through
 // its volume into the machine's LeaseDir. Creating it again, with the same
 // name and labels, renews again; so does Engine.PutFiles with the spec's Files.
-// The engine needs the node image.
+// The engine needs broker.EmptyImage.
 func LeaseContainer(name string, labels map[string]string, r Renewal) (broker.ContainerSpec, error) {
 	file, err := r.File()
 	if err != nil {
@@ -69,7 +69,7 @@ func LeaseContainer(name string, labels map[string]string, r Renewal) (broker.Co
 	maps.Copy(all, labels)
 	all[broker.LabelRole] = RoleLease
 	return broker.ContainerSpec{
-		Name: name, Image: broker.NodeImage, Labels: all, Network: "none",
+		Name: name, Image: broker.EmptyImage, Labels: all, Network: "none",
 		Volumes: []broker.VolumeBinding{{Container: LeaseDir, Host: LeaseDir}},
 		Files:   map[string][]byte{LeaseFile: file},
 	}, nil

@@ -29,7 +29,9 @@ type MachineInfo struct {
 	PublicIP  string            `json:"public_ip,omitempty"`
 	Spot      bool              `json:"spot,omitempty"`
 	Launched  time.Time         `json:"launched"`
+	Ended     time.Time         `json:"ended,omitzero"` // when it began to shut down for good
 	Tags      map[string]string `json:"tags"`
+	Faults    []FaultName       `json:"faults,omitempty"` // that have come upon it, in their order
 }
 
 // serveAdmin answers what is under adminPath, to whoever is on this computer
@@ -48,12 +50,13 @@ func (s *Sim) serveAdmin(w http.ResponseWriter, r *http.Request) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_sim/state", func(w http.ResponseWriter, _ *http.Request) { adminAnswer(w, s.State()) })
 	mux.HandleFunc("GET /_sim/machines", func(w http.ResponseWriter, _ *http.Request) { adminAnswer(w, s.Machines()) })
+	mux.HandleFunc("GET /_sim/things", s.serveThings)
 	mux.HandleFunc("POST /_sim/machines/{id}/faults", s.serveStrike)
-	mux.HandleFunc("GET /_sim/faults", func(w http.ResponseWriter, _ *http.Request) { adminAnswer(w, s.armedFaults()) })
+	mux.HandleFunc("GET /_sim/faults", func(w http.ResponseWriter, _ *http.Request) { adminAnswer(w, s.Faults()) })
 	mux.HandleFunc("POST /_sim/faults", s.serveArm)
 	mux.HandleFunc("DELETE /_sim/faults", func(w http.ResponseWriter, _ *http.Request) {
 		s.Disarm()
-		adminAnswer(w, s.armedFaults())
+		adminAnswer(w, s.Faults())
 	})
 	mux.ServeHTTP(w, r)
 }
@@ -125,7 +128,8 @@ func (s *Sim) Disarm() {
 	s.faults = nil
 }
 
-func (s *Sim) armedFaults() []ArmedFault {
+// Faults are those that are armed, in the order in which they were.
+func (s *Sim) Faults() []ArmedFault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := []ArmedFault{}
@@ -169,7 +173,7 @@ func (s *Sim) Machines() []MachineInfo {
 			m := MachineInfo{
 				ID: in.ID, Account: r.account, Region: r.Name, Zone: in.subnet.Zone.Name, Type: in.typ.Name, State: in.state.Name,
 				Reason: in.history[len(in.history)-1].reason.Code, PrivateIP: in.privateIP.String(), PublicIP: in.publicAddress(),
-				Spot: in.spot != nil, Launched: in.launched, Tags: map[string]string{},
+				Spot: in.spot != nil, Launched: in.launched, Tags: map[string]string{}, Faults: slices.Clone(in.met), Ended: in.ended,
 			}
 			setTags(m.Tags, in.tags)
 			all = append(all, m)

@@ -127,7 +127,12 @@ func (f Fault) matches(o occasion) bool {
 			return false
 		}
 	}
-	for key, value := range f.Tags {
+	return o.carries(f.Tags)
+}
+
+// carries reports whether the occasion has all these tags.
+func (o occasion) carries(tags map[string]string) bool {
+	for key, value := range tags {
 		if o.tags[key] != value {
 			return false
 		}

@@ -80,6 +80,8 @@ type instance struct {
 
 	neverBoots, noDocker, diskFull bool
 	clockOffset                    time.Duration
+	met                            []FaultName // that have come upon it so far
+	ended                          time.Time   // when it began to shut down for good
 
 	machine Machine // nil until booted; set by live only
 	wake    chan struct{}
@@ -109,6 +111,7 @@ func (s *Sim) set(in *instance, state stateOf, why reason) {
 	case stateStopping:
 		in.due = delay(s.drill.Delays.Stopping)
 	case stateShutting:
+		in.ended = now
 		in.due = delay(s.drill.Delays.Terminating)
 		if in.hurry != nil {
 			in.hurry() // what is stopping needn't shut down any more
@@ -246,6 +249,7 @@ func (s *Sim) strikeLater(in *instance, f Fault, after time.Duration) {
 func (s *Sim) strike(in *instance, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	in.met = append(in.met, f.Name)
 	switch f.Name {
 	case Dies:
 		s.set(in, stateShutting, reasonInternal)

@@ -366,11 +366,17 @@ func (c *call) launch(req *request, zone, n int) []*instance {
 
 // afflict decides what the machine will suffer from.
 func (c *call) afflict(in *instance) {
-	o := in.occasion()
-	in.neverBoots = c.sim.met(NeverBoots, o) != nil
-	in.noDocker = c.sim.met(NoDocker, o) != nil
-	in.diskFull = c.sim.met(DiskFull, o) != nil
-	if a := c.sim.met(ClockWrong, o); a != nil {
+	meets := func(name FaultName) *armed {
+		a := c.sim.met(name, in.occasion())
+		if a != nil {
+			in.met = append(in.met, name)
+		}
+		return a
+	}
+	in.neverBoots = meets(NeverBoots) != nil
+	in.noDocker = meets(NoDocker) != nil
+	in.diskFull = meets(DiskFull) != nil
+	if a := meets(ClockWrong); a != nil {
 		in.clockOffset = time.Duration(a.By)
 	}
 	in.impaired = in.neverBoots

@@ -262,7 +262,12 @@ func TestAdmin(t *testing.T) {
 	if !counted("RunInstances", "OK") || !counted("RunInstances", "RequestLimitExceeded") {
 		t.Errorf("calls %+v", state.Calls)
 	}
-	if status, text = ask("GET", "/_sim/machines", token, ""); status != http.StatusOK || !strings.Contains(text, id) {
+	if status, text = ask("GET", "/_sim/things?tag=RunId=none", token, ""); status != http.StatusOK || strings.TrimSpace(text) != "[]" {
+		t.Errorf("things with a tag that none has: %d %s", status, text)
+	}
+	status, text = ask("GET", "/_sim/things?tag=RunId", token, "")
+	wantStatus(status, text, http.StatusBadRequest)
+	if status, text = ask("GET", "/_sim/machines", token, ""); status != http.StatusOK || !strings.Contains(text, id) || !strings.Contains(text, `"faults":["dies"]`) || !strings.Contains(text, `"ended":"20`) {
 		t.Errorf("machines: %d %s", status, text)
 	}
 }
@@ -283,5 +288,37 @@ func TestOneAccountDoesNotSeeAnother(t *testing.T) {
 	out, err := ec2.NewFromConfig(config).DescribeInstances(context.Background(), &ec2.DescribeInstancesInput{})
 	if err != nil || len(out.Reservations) != 0 {
 		t.Errorf("another account sees %d reservations, error %v", len(out.Reservations), err)
+	}
+}
+
+func TestThingsAreToldByTheirTags(t *testing.T) {
+	c := startCloud(t, quick()).serve()
+	in := c.request(virginia, 1)
+	tags := []types.Tag{{Key: aws.String("RunId"), Value: aws.String("one")}}
+	for _, kind := range []types.ResourceType{types.ResourceTypeInstance, types.ResourceTypeVolume} {
+		in.TagSpecifications = append(in.TagSpecifications, types.TagSpecification{ResourceType: kind, Tags: tags})
+	}
+	out, err := c.ec2(virginia).RunInstances(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run("eu-west-1", 1) // has no tags
+	things := func(of map[string]string) string {
+		var kinds []string
+		for _, thing := range c.sim.Things(of) {
+			kinds = append(kinds, thing.Kind+" in "+thing.Region)
+		}
+		return strings.Join(kinds, ", ")
+	}
+	if got, want := things(map[string]string{"RunId": "one"}), "instances in us-east-1, volumes in us-east-1"; got != want {
+		t.Errorf("with the tag: %s, want %s", got, want)
+	}
+	if got := things(nil); !strings.Contains(got, "instances in eu-west-1") || !strings.Contains(got, "network-interfaces in us-east-1") {
+		t.Errorf("of all there is %s, want what has no tags, too", got)
+	}
+	c.terminate(virginia, ids(out.Instances)...)
+	c.await(virginia, ids(out.Instances)[0], types.InstanceStateNameTerminated)
+	if got := things(map[string]string{"RunId": "one"}); got != "" {
+		t.Errorf("left are %s, want nothing", got)
 	}
 }

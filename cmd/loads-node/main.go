@@ -60,6 +60,7 @@ func commands() map[string]command {
 		"serve":   {"serve [--listen :8000] [--delay 2ms] [--jitter 3ms] [--error-rate 0]", "answer HTTP requests", runServe},
 		"gen":     {"gen FILE | --url URL [--rate N] [--duration D] [--connections 50] | --check FILE", "generate load as a benchmark file says, or by one request, or look at a file", runGen},
 		"import":  {"import [--curl] FILE.har | 'curl …' [--rate 1] [--duration 1m]", "make a benchmark file of a HAR file or a command of curl", runImport},
+		"images":  {"images serve --address ADDR --seed DIGEST | images get [--order FILE]", "bring images from machine to machine", runImages},
 		"sleep":   {"sleep DURATION [--exit N] [--print TEXT [--repeat N]]", "do nothing for a while", runSleep},
 		"survey":  {"survey", "look at a machine between two runs: its disk, and what containers have left", runSurvey},
 		"version": {"version", "print the version", runVersion},
@@ -103,7 +104,7 @@ func (p program) status(name string, err error) int {
 func (p program) help(w io.Writer, cmds map[string]command) {
 	var text strings.Builder
 	text.WriteString("loads-node works on the machines of a load test.\n\nCommands:\n")
-	for _, name := range []string{"relay", "serve", "gen", "import", "sleep", "survey", "version"} {
+	for _, name := range []string{"relay", "serve", "gen", "images", "import", "sleep", "survey", "version"} {
 		fmt.Fprintf(&text, "  loads-node %s\n        %s\n", cmds[name].usage, cmds[name].summary)
 	}
 	text.WriteString("\n\"loads-node COMMAND -h\" lists the flags of a command.\n")

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -26,6 +27,9 @@ import (
 // defaultDocker is where the local engine listens, unless DOCKER_HOST says so.
 const defaultDocker = "unix:///var/run/docker.sock"
 
+// leastLost is as long as an engine that is restarted is silent.
+const leastLost = 5 * time.Second
+
 // daemonOptions are what a broker process is made of, be it loads broker or the
 // one inside loads run.
 type daemonOptions struct {
@@ -39,6 +43,7 @@ type daemonOptions struct {
 	nodeDir string
 	ec2     ec2Options
 	maxCost float64
+	lost    time.Duration
 	stores  storeOptions
 	monitor monitorOptions
 	version string
@@ -55,6 +60,7 @@ func (o *daemonOptions) sharedFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.nodeDir, "node-dir", "", "folder of the loads-node programs (default: that of this program)")
 	o.ec2.flags(f)
 	f.Float64Var(&o.maxCost, "max-cost", 0, "what the rented machines of a run may cost at most, in USD (default: no limit)")
+	f.DurationVar(&o.lost, "lost-after", time.Minute, "how long a machine may be silent before it is given up")
 	o.stores.flags(f)
 	o.monitor.flags(f)
 }
@@ -86,6 +92,9 @@ func (o *daemonOptions) complete(p *program) error {
 	}
 	if !(o.maxCost >= 0) {
 		return broker.Errorf(broker.EInvalid, "--max-cost is %v; give USD, or 0 for no limit.", o.maxCost)
+	}
+	if o.lost < leastLost {
+		return broker.Errorf(broker.EInvalid, "--lost-after is %v; give %v or more.", o.lost, leastLost)
 	}
 	if err := o.ec2.complete(); err != nil {
 		return err
@@ -198,7 +207,7 @@ func (d *daemon) startBroker(ctx context.Context, o daemonOptions, store *db.DB)
 	}
 	cfg := broker.Config{
 		Store: store, Pools: pools, Dial: dial,
-		Dir: o.dir, Log: o.log, Version: o.version, MaxCost: o.maxCost,
+		Dir: o.dir, Log: o.log, Version: o.version, MaxCost: o.maxCost, LostAfter: o.lost,
 	}
 	feed := &feeder{store: store, log: o.log}
 	if err := o.monitors(ctx, &cfg, feed); err != nil {

@@ -28,6 +28,7 @@ type ec2Options struct {
 	lease   time.Duration
 	idle    time.Duration
 	standby []string
+	boot    time.Duration
 }
 
 func (o *ec2Options) flags(f *pflag.FlagSet) {
@@ -39,6 +40,7 @@ func (o *ec2Options) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.from, "ec2-from", nil, "address, or range, that machines see this broker come from (repeatable; default: found out)")
 	f.StringArrayVar(&o.users, "monitor-from", nil, "address, or range, of people who may reach InfluxDB and Grafana of monitor steps on EC2 (repeatable; default: this broker only)")
 	f.DurationVar(&o.lease, "ec2-lease", 10*time.Minute, "how long a machine lives on without this broker")
+	f.DurationVar(&o.boot, "ec2-boot-limit", 5*time.Minute, "how long a machine may take until its Docker answers, before another is taken in its place")
 }
 
 // keepFlags are those on machines that no run has, which need a broker that
@@ -54,11 +56,17 @@ const leastIdle = 10 * time.Second
 // leastLease leaves time for two renewals that fail.
 const leastLease = 30 * time.Second
 
+// leastBoot is less than any machine takes that boots.
+const leastBoot = 5 * time.Second
+
 // complete checks the flags.
 func (o *ec2Options) complete() error {
 	var faults []string
 	if o.on && o.lease < leastLease {
 		faults = append(faults, fmt.Sprintf("--ec2-lease is %v; give %v or more", o.lease, leastLease))
+	}
+	if o.on && o.boot < leastBoot {
+		faults = append(faults, fmt.Sprintf("--ec2-boot-limit is %v; give %v or more", o.boot, leastBoot))
 	}
 	if o.on && o.idle != 0 && o.idle < leastIdle {
 		faults = append(faults, fmt.Sprintf("--ec2-idle is %v; give %v or more, or 0 to keep no machine", o.idle, leastIdle))
@@ -129,7 +137,7 @@ func (o *ec2Options) pool(ctx context.Context, d daemonOptions, dial broker.Dial
 	}
 	return aws.Open(ctx, aws.Config{
 		Dir: filepath.Join(d.dir, "ec2"), Dial: dial, Log: d.log,
-		Region: o.region, Subnets: o.subnets, Image: o.image, Private: o.private, From: from, Users: users, Lease: o.lease,
+		Region: o.region, Subnets: o.subnets, Image: o.image, Private: o.private, From: from, Users: users, Lease: o.lease, BootLimit: o.boot,
 		Idle: o.idle, Standby: standby,
 	})
 }
@@ -139,7 +147,7 @@ func (o *ec2Options) args() []string {
 	if !o.on {
 		return nil
 	}
-	args := []string{"--ec2", "--ec2-region", o.region, "--ec2-image", o.image, "--ec2-lease", o.lease.String(), "--ec2-idle", "0"}
+	args := []string{"--ec2", "--ec2-region", o.region, "--ec2-image", o.image, "--ec2-lease", o.lease.String(), "--ec2-boot-limit", o.boot.String(), "--ec2-idle", "0"}
 	if o.private {
 		args = append(args, "--ec2-private")
 	}

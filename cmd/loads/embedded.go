@@ -216,6 +216,7 @@ func (c *runCommand) spawn(listen string, log *os.File) (ended <-chan error, err
 	args := []string{
 		"broker", "--exit-when-idle", "--listen", listen,
 		"--db", o.db, "--dir", o.dir, "--docker", o.docker, "--node-dir", o.nodeDir,
+		"--lost-after", o.lost.String(),
 	}
 	if o.hosts != "" {
 		args = append(args, "--hosts", o.hosts)

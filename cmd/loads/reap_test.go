@@ -118,6 +118,8 @@ func TestReapAndCheckSayWhatIsMissing(t *testing.T) {
 		{"one of the two", []string{"reap", "--all", "--broker-id", "b"}, "either --broker-id ID or --all"},
 		{"a provider that there is", []string{"check", "--provider", "moon", "plan.yaml"}, `--provider is "moon"; give ec2`},
 		{"a limit that is one", []string{"broker", "--max-cost", "-1"}, "--max-cost is -1; give USD"},
+		{"a silence that a restart may take", []string{"broker", "--lost-after", "1s"}, "--lost-after is 1s; give 5s or more"},
+		{"a time to boot in", []string{"broker", "--ec2", "--ec2-boot-limit", "1s"}, "--ec2-boot-limit is 1s; give 5s or more"},
 	} {
 		t.Run(tt.desc, func(t *testing.T) {
 			if code, _, stderr := invoke(t, tt.args...); code != 1 || !strings.Contains(stderr, tt.want) {

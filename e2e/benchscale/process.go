@@ -61,7 +61,7 @@ func (s settings) startBroker(ctx context.Context, dir string, cloud *process) (
 	p := &process{}
 	return p, p.start(ctx, filepath.Join(dir, "broker.log"), cloud.env, filepath.Join(s.bin, "loads"),
 		"broker", "--listen", "127.0.0.1:0", "--db", filepath.Join(dir, "loads.db"), "--docker", "unix:///nowhere/docker.sock",
-		"--ec2", "--ec2-private", "--ec2-region", "us-west-2")
+		"--ec2", "--ec2-private", "--ec2-idle", "0", "--ec2-region", "us-west-2")
 }
 
 var listening = regexp.MustCompile(`listens on (?:http://)?(\S+)`)

@@ -16,8 +16,10 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/loads/loads/aws/ec2sim"
+	"github.com/loads/loads/aws/ec2sim/light/engine"
 	"github.com/loads/loads/aws/trust"
 )
 
@@ -38,6 +40,9 @@ type Host struct {
 	claim     net.Listener // of the addresses
 
 	wg sync.WaitGroup // of what machines do by themselves
+
+	spread   engine.Spread
+	received atomic.Int64 // bytes of calls' bodies
 
 	mu       sync.Mutex
 	closed   bool
@@ -99,6 +104,13 @@ func (h *Host) Len() int {
 	defer h.mu.Unlock()
 	return len(h.machines)
 }
+
+// Received is how many bytes all machines have been sent in the bodies of calls:
+// images, for the most part.
+func (h *Host) Received() int64 { return h.received.Load() }
+
+// Spread is how many bytes of images machines have had from each other.
+func (h *Host) Spread() int64 { return h.spread.Bytes() }
 
 // Close implements ec2sim.Host.
 func (h *Host) Close() error {

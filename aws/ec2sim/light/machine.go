@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/loads/loads/aws/boot"
@@ -58,7 +59,7 @@ func newMachine(h *Host, spec ec2sim.MachineSpec) *Machine {
 	m.spec.UserData = nil // it is long, and has been read then
 	m.engine = engine.New(engine.Config{
 		Name: spec.ID, Arch: spec.Arch, VCPUs: spec.VCPUs, Memory: spec.Memory,
-		Metrics: h.opts.Metrics, DiskFull: spec.DiskFull, Now: m.now, OnFile: m.onFile,
+		Metrics: h.opts.Metrics, DiskFull: spec.DiskFull, Spread: &h.spread, Now: m.now, OnFile: m.onFile,
 	})
 	params, err := boot.Parse(spec.UserData)
 	if err != nil {
@@ -113,6 +114,7 @@ func (m *Machine) turnOn() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.on, m.since, m.server = true, time.Now(), server
+	m.host.spread.Join(m.spec.PrivateIP.String(), m.engine)
 	if m.leased {
 		m.watch()
 	}
@@ -162,7 +164,21 @@ func (m *Machine) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer m.calls.Done()
+	r.Body = counted{r.Body, &m.host.received}
 	m.engine.ServeHTTP(w, r)
+}
+
+// counted counts what is read of a body.
+type counted struct {
+	io.ReadCloser
+	n *atomic.Int64
+}
+
+// Read implements io.Reader.
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 // turnOff ends all that runs, and reports whether anything did.
@@ -175,6 +191,7 @@ func (m *Machine) turnOff(orderly bool) bool {
 		return false
 	}
 	m.on, m.age = false, m.ageNow()
+	m.host.spread.Leave(m.spec.PrivateIP.String())
 	server := m.server
 	m.server = nil
 	if m.alarm != nil {

@@ -207,6 +207,7 @@ func small(object json.RawMessage) json.RawMessage {
 }
 
 func (e *Engine) startContainer(w http.ResponseWriter, _ *http.Request, name string) error {
+	e.get(name)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	c, err := e.find(name)

@@ -44,6 +44,8 @@ type Config struct {
 	Metrics int
 	// DiskFull refuses all that takes room on the disk.
 	DiskFull bool
+	// Spread is how images come from other machines; nil is a machine alone.
+	Spread *Spread
 	// OnFile is called when a file of the machine itself has been written
 	// through a container that mounts it: by its path there. It must not call
 	// the engine.
@@ -60,15 +62,20 @@ type Engine struct {
 	images     []*image
 	networks   []*network
 	volumes    []*volume
-	files      map[string]file // of the machine and its volumes, by path on the machine
-	size       int64           // of all files
-	made       uint64          // how many ids were given
+	stored     map[string]*image // for other machines, by the digest of the manifest
+	keys       map[string]string // of such digests, by what orders call images
+	files      map[string]file   // of the machine and its volumes, by path on the machine
+	size       int64             // of all files
+	made       uint64            // how many ids were given
 }
 
 // New returns an engine with nothing on it.
 func New(cfg Config) *Engine {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Spread == nil {
+		cfg.Spread = new(Spread)
 	}
 	e := &Engine{cfg: cfg, files: map[string]file{}}
 	e.networks = e.builtinNetworks()

@@ -25,6 +25,7 @@ type image struct {
 	entrypoint []string
 	command    []string
 	labels     map[string]string
+	layers     []string // digests of their contents
 }
 
 // withLabels are the image's labels and a container's own.
@@ -90,6 +91,9 @@ type imageConfig struct {
 		Entrypoint, Cmd []string
 		Labels          map[string]string
 	} `json:"config"`
+	RootFS struct {
+		DiffIDs []string `json:"diff_ids"`
+	} `json:"rootfs"`
 }
 
 // imageOf makes an image of the bytes of its configuration, whose digest is
@@ -99,11 +103,15 @@ func imageOf(raw []byte, size int64) (*image, error) {
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return nil, fmt.Errorf("read an image's configuration: %w", err)
 	}
-	sum := sha256.Sum256(raw)
 	return &image{
-		id: "sha256:" + hex.EncodeToString(sum[:]), arch: c.Architecture, size: size,
+		id: digestOf(raw), arch: c.Architecture, size: size, layers: c.RootFS.DiffIDs,
 		entrypoint: c.Config.Entrypoint, command: c.Config.Cmd, labels: c.Config.Labels,
 	}, nil
+}
+
+func digestOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // An archive is what is in a file of "docker save", but for the layers.
@@ -182,7 +190,10 @@ func (e *Engine) pullImage(w http.ResponseWriter, r *http.Request, _ string) err
 	q := r.URL.Query()
 	ref, tag := q.Get("fromImage"), q.Get("tag")
 	if ref == "" {
-		return faultf(http.StatusNotImplemented, "a light machine imports no images")
+		return e.importImage(w, r, q.Get("fromSrc"))
+	}
+	if isStored(ref) {
+		return e.pullStored(w, ref, tag)
 	}
 	switch {
 	case strings.Contains(tag, ":"): // a digest
@@ -193,11 +204,7 @@ func (e *Engine) pullImage(w http.ResponseWriter, r *http.Request, _ string) err
 	if err := e.full("image"); err != nil {
 		return err
 	}
-	raw, err := json.Marshal(map[string]any{"architecture": e.goArch(), "os": "linux", "comment": "pulled as " + familiar(ref)})
-	if err != nil {
-		return err
-	}
-	img, err := imageOf(raw, 1<<20)
+	img, err := e.madeUp(ref)
 	if err != nil {
 		return err
 	}
@@ -220,6 +227,7 @@ func (e *Engine) inspectImage(w http.ResponseWriter, _ *http.Request, ref string
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{
 		"Id": img.id, "RepoTags": noNil(img.tags), "RepoDigests": []string{}, "Architecture": img.arch, "Os": "linux", "Size": img.size,
+		"RootFS": map[string]any{"Type": "layers", "Layers": noNil(img.layers)},
 		"Config": map[string]any{"Entrypoint": img.entrypoint, "Cmd": img.command, "Labels": img.labels},
 	})
 }

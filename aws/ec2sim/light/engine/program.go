@@ -52,6 +52,8 @@ func (e *Engine) programOf(img *image, command []string) program {
 		return newGenerating(argv[2:])
 	case "serve":
 		return waiting{lasts: forever}
+	case "images":
+		return imaging(argv[2:])
 	case "version":
 		return waiting{lasts: 0}
 	case "survey":
