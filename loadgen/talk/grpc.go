@@ -140,7 +140,7 @@ type Call struct {
 // Do carries out a call, hands each answer as JSON to answer, and returns the
 // status that the server gave.
 func (g *GRPC) Do(ctx context.Context, call *Call, note *Note, answer func([]byte)) (codes.Code, error) {
-	said := &said{note: note}
+	said, begun := &said{note: note}, time.Now()
 	ctx, end := context.WithCancel(context.WithValue(metadata.AppendToOutgoingContext(ctx, call.Metadata...), noting{}, said))
 	defer end()
 	err := g.exchange(ctx, call, answer)
@@ -148,7 +148,7 @@ func (g *GRPC) Do(ctx context.Context, call *Call, note *Note, answer func([]byt
 	switch code := status.Code(err); {
 	case errors.As(err, &bad):
 		return 0, err
-	case code == codes.DeadlineExceeded && ctx.Err() != nil:
+	case code == codes.DeadlineExceeded && isOver(ctx, begun):
 		return 0, h1.ErrTimeout
 	case said.trailer.Load():
 		return code, nil
@@ -163,6 +163,14 @@ func (g *GRPC) Do(ctx context.Context, call *Call, note *Note, answer func([]byt
 	default:
 		return 0, &h1.Error{Kind: h1.Malformed, Err: fmt.Errorf("call %s: %w", call.Method.path, err)}
 	}
+}
+
+// isOver reports whether the time that a call had is over. The server, which was
+// told of it, may notice a little earlier.
+func isOver(ctx context.Context, begun time.Time) bool {
+	const early = 10 // a tenth
+	end, ok := ctx.Deadline()
+	return ok && time.Until(end) <= end.Sub(begun)/early
 }
 
 // exchange sends the messages and receives the answers.
