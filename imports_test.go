@@ -83,6 +83,9 @@ var onlyIn = map[string][]string{
 	"github.com/axiomhq/hyperloglog":          {"metrics"},
 	"github.com/shirou/gopsutil":              {"relay"},
 	"github.com/chromedp/":                    {"e2e"},
+	"github.com/coder/websocket":              {"loadgen"},
+	"google.golang.org/grpc":                  {"loadgen"},
+	"google.golang.org/protobuf":              {"loadgen"},
 	"oras.land/":                              {"images"},
 }
 

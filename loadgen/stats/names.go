@@ -53,6 +53,10 @@ func eachPoint(m *MetricCell, add func(metrics.Point)) {
 		const bad = 400
 		count(strconv.Itoa(status.Status), status.Count, status.Status >= bad)
 	}
+	if len(m.Statuses) == 0 { // of a protocol that has none
+		count("ok", m.Responses-m.Invalid, false)
+		count("invalid", m.Invalid, true)
+	}
 	count("timeout", m.Timeouts, true)
 	count("error", m.Connections+m.Internal, true)
 	count("cancelled", m.Cancelled, false)
