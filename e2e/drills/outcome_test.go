@@ -56,6 +56,7 @@ func met(m ec2sim.MachineInfo, any []ec2sim.FaultName) bool {
 //	a wrong clock                                INVALID
 //	death, so that a quorum is left              PASS
 //	death, so that none is left                  INVALID or ERROR; PASS if its work was done before
+//	a disk, full just after it was tried         ERROR, or PASS
 //	no machine could be had                      ERROR
 //	an abort that came in time                   ABORTED
 func (o *outcome) right() []broker.Verdict {
@@ -65,17 +66,20 @@ func (o *outcome) right() []broker.Verdict {
 	if o.nowhere {
 		return []broker.Verdict{broker.Errored}
 	}
-	harmed, clock := 0, false
+	harmed, clock, full := 0, false, false
 	for _, machines := range o.byToken {
 		given := machines[len(machines)-1]
 		if met(given, harmful) && !o.short {
 			harmed++
 		}
 		clock = clock || met(given, []ec2sim.FaultName{ec2sim.ClockWrong})
+		full = full || met(given, []ec2sim.FaultName{ec2sim.DiskFull})
 	}
 	switch {
 	case clock:
 		return []broker.Verdict{broker.Invalid}
+	case full: // just after it was found to be of use
+		return []broker.Verdict{broker.Pass, broker.Errored}
 	case harmed > 0 && (o.quorum == 0 || len(o.byToken)-harmed < o.quorum):
 		return []broker.Verdict{broker.Pass, broker.Invalid, broker.Errored}
 	}
