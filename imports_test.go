@@ -48,7 +48,7 @@ var mayImport = map[string][]string{
 
 	"cmd/loads": {
 		"api", "aws", "aws/ec2sim", "aws/ec2sim/light", "db", "dockerctl", "grafana", "hosts", "influx", "report", "web",
-		"broker", "strategies", "metrics",
+		"broker", "strategies", "metrics", "loadgen",
 	},
 	"cmd/loads-node": {"relay", "loadgen", "metrics", "images", "images/order"},
 
@@ -83,6 +83,9 @@ var onlyIn = map[string][]string{
 	"github.com/axiomhq/hyperloglog":          {"metrics"},
 	"github.com/shirou/gopsutil":              {"relay"},
 	"github.com/chromedp/":                    {"e2e"},
+	"github.com/coder/websocket":              {"loadgen"},
+	"google.golang.org/grpc":                  {"loadgen"},
+	"google.golang.org/protobuf":              {"loadgen"},
 	"oras.land/":                              {"images"},
 }
 

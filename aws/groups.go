@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -102,6 +103,25 @@ func (r *region) forgetGroup(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.groups, key)
+}
+
+// forgetDeleted forgets a group that was deleted: otherwise one that was made a
+// moment ago would be taken for one that lists don't have yet.
+func (r *region) forgetDeleted(ctx context.Context, id string) error {
+	r.mu.Lock()
+	groups := maps.Clone(r.groups)
+	r.mu.Unlock()
+	for key, g := range groups {
+		if err := g.turn.take(ctx); err != nil {
+			return err
+		}
+		deleted := g.id == id
+		g.turn.give()
+		if deleted {
+			r.forgetGroup(key)
+		}
+	}
+	return nil
 }
 
 // madeLately are the groups of the run, key by id, that were made so lately that

@@ -150,7 +150,6 @@ func (r *region) groupsLeft(ctx context.Context, run string, of []types.Filter, 
 	}
 	for _, g := range groups.SecurityGroups {
 		id := sdk.ToString(g.GroupId)
-		key, lately := unseen[id]
 		delete(unseen, id)
 		if a.waiting {
 			continue
@@ -161,10 +160,6 @@ func (r *region) groupsLeft(ctx context.Context, run string, of []types.Filter, 
 		}
 		if err := r.deleteGroup(ctx, id); err != nil {
 			a.left(kindGroup, id, codeOf(err))
-			continue
-		}
-		if lately {
-			r.forgetGroup(key)
 		}
 	}
 	for id := range unseen {

@@ -256,7 +256,7 @@ func (p *Pool) Discard(ctx context.Context, o broker.Owned) error {
 func (r *region) deleteGroup(ctx context.Context, id string) error {
 	_, err := r.ec2.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: sdk.String(id)})
 	if err == nil || codeOf(err) == "InvalidGroup.NotFound" {
-		return nil
+		return r.forgetDeleted(ctx, id)
 	}
 	return failed("delete the security group "+id, err)
 }

@@ -29,6 +29,10 @@ type Config struct {
 	// ReceiptWait is how long the end of a run waits for a provider to have
 	// cleared away all that it will; 0 is two minutes.
 	ReceiptWait time.Duration
+	// CheckBenchmarks returns, as strategies.Faults, what is wrong with the
+	// benchmarks of a plan's steps; nil finds no fault. A run of such a plan is
+	// refused.
+	CheckBenchmarks func(strategies.Plan, strategies.Environment) error
 	// Monitor is what monitor steps become.
 	Monitor MonitorConfig
 	// Archiver, when not nil, keeps what came of runs; see ArchiveConfig.
@@ -186,8 +190,8 @@ func (b *Broker) launch(run Run) {
 }
 
 // StartRun starts a run of a plan. It gives ENotFound for an unknown plan,
-// EInvalid when a variable of the plan is not set or one given can't be, and EConflict for a
-// RunUUID in use. Where machines are rented it also gives EInvalid when they
+// EInvalid when a variable of the plan is not set, one given can't be or a benchmark has
+// faults, and EConflict for a RunUUID in use. Where machines are rented it also gives EInvalid when they
 // can't be had, or can cost more than they may.
 func (b *Broker) StartRun(ctx context.Context, req StartRequest) (Run, error) {
 	plan, err := b.cfg.Store.Plan(ctx, req.PlanUUID)
@@ -196,6 +200,11 @@ func (b *Broker) StartRun(ctx context.Context, req StartRequest) (Run, error) {
 	}
 	if err := invalid(strategies.CheckVariables(plan.Plan, req.Environment)); err != nil {
 		return Run{}, err
+	}
+	if b.cfg.CheckBenchmarks != nil {
+		if err := invalid(b.cfg.CheckBenchmarks(plan.Plan, req.Environment)); err != nil {
+			return Run{}, err
+		}
 	}
 	cost, err := b.estimate(ctx, plan.Plan)
 	if err != nil {

@@ -551,6 +551,8 @@ func (x *execution) resolve(m *machine, start time.Time) (strategies.Resolved, e
 		"STATSD_SOCKET":  strategies.StatsdSocket,
 		"CONTAINER_ID":   step.UUID,
 		"LOADS_START_AT": strconv.FormatInt(at, 10),
+		"LOADS_MACHINE":  strconv.Itoa(m.Index),
+		"LOADS_MACHINES": strconv.Itoa(step.InstanceCount),
 	}, x.ref.Environment)
 }
 

@@ -378,6 +378,7 @@ func (x *execution) planSpec(m *machine, r strategies.Resolved, at time.Time) Co
 		Sysctls:     sysctls(r.Ports),
 		Log:         planLog(),
 		Shared:      []SharedVolume{x.socketVolume(m, true)},
+		Files:       r.Files,
 	}
 	spec.Labels[LabelStartAt] = strconv.FormatInt(at.UnixMilli(), 10)
 	for _, v := range r.Env {

@@ -459,7 +459,7 @@ func (s *supervision) misfortune(m *machine, stopped bool) string {
 		return fmt.Sprintf("machine %d: %s", m.Index, m.Reason)
 	case m.ExitCode == nil:
 		return fmt.Sprintf("machine %d: its container vanished", m.Index)
-	case *m.ExitCode != 0 && !(stopped && s.wasStopped(m)):
+	case !endedAsPlanned(s.x.ref.Plan.Steps[s.i], *m.ExitCode) && !(stopped && s.wasStopped(m)):
 		return fmt.Sprintf("machine %d: its container ended with code %d", m.Index, *m.ExitCode)
 	}
 	return ""

@@ -117,6 +117,13 @@ func (x *execution) judge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	machines, err := x.b.cfg.Store.Machines(ctx, x.ref.UUID)
+	if err != nil {
+		return fmt.Errorf("read machines: %w", err)
+	}
+	x.seriesMu.Lock()
+	j.Criteria = append(j.Criteria, benchmarkResults(x.ref.Plan, machines, x.series)...)
+	x.seriesMu.Unlock()
 	j.Instrument = slices.Clone(before.Instrument)
 	for _, fault := range found {
 		if !slices.Contains(j.Instrument, fault) {
@@ -167,7 +174,8 @@ func (x *execution) instrumentFaults(ctx context.Context, records []StepRecord) 
 	}
 	x.seriesMu.Lock()
 	defer x.seriesMu.Unlock()
-	return append(append(faults, busy...), memoryFaults(plan, x.series)...), nil
+	faults = append(append(faults, busy...), memoryFaults(plan, x.series)...)
+	return append(faults, generatorFaults(plan, machines, x.series)...), nil
 }
 
 func relayFault(plan strategies.Plan, m Machine) string {

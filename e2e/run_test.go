@@ -25,7 +25,7 @@ steps:
   - name: users
     instance_count: 2
     container_name: loads/node
-    additional_command_args: gen --url http://web.loads.test:8100/ --rate 50 --duration 3s
+    additional_command_args: gen --url http://web.loads.test:8100/ --rate 100 --duration 3s
     start_after: web
     docker_series: generator
     _capture_output: users.log
@@ -50,7 +50,7 @@ func TestServiceAndGeneratorsOnThreeMachines(t *testing.T) {
 	}
 	for _, name := range []string{"req.count", "req.latency"} {
 		if got[name] != 300 {
-			t.Errorf("%s: counted %v, want 300 (2 machines, 50/s, 3 s); all: %v", name, got[name], got)
+			t.Errorf("%s: counted %v, want 300 (100/s of 2 machines, 3 s); all: %v", name, got[name], got)
 		}
 	}
 	users := r.Run.StepRecords[1]

@@ -87,6 +87,17 @@ const (
 	ticks   = `criteria: ['count("sleep.ticks") == 6']`
 )
 
+// benchmarking is a step whose benchmark asks a server that is not there.
+func benchmarking(flags string) string {
+	const file = `name: nobody
+http: {host: http://127.0.0.1:9}
+usersPerSec: 20
+duration: 1s
+scenario: [{get: [{httpRequest: {GET: /, sla: {errorRatio: 0.5, blockedRatio: 1}}}]}]
+`
+	return fmt.Sprintf("{name: load, container_name: loads/node, additional_command_args: --patient %s, benchmark: {file: a.yaml, files: {a.yaml: %q}}}", flags, file)
+}
+
 func breakages(t *testing.T) []breakage {
 	service := func(more string) string {
 		return "\n  - {name: web, container_name: loads/node, additional_command_args: serve" + more + ", dns_name: web.test, port_mapping: '8000:8000', " +
@@ -111,7 +122,7 @@ func breakages(t *testing.T) []breakage {
 		{name: "during a time without values", terms: `criteria: [{expr: 'p95("sleep.ticks") < 1', during: load}]`, step: ticking, verdict: broker.Fail, reason: "no such figure"},
 		{name: "for longer than the run", terms: `criteria: [{expr: 'count("sleep.ticks") > 5', for: 1h}]`, step: ticking, verdict: broker.Fail, reason: "held in no second"},
 		{name: "start skew above its limit", terms: "max_skew_ms: 1", step: "{name: load, instance_count: 6, container_name: loads/node, additional_command_args: sleep 2s}", verdict: broker.Invalid, reason: "ms apart"},
-		{name: "out of memory", step: "-" + service("")[4:] + "  - {name: load, memory: 8m, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 4000 --connections 4000 --duration 4s'}", verdict: broker.Errored, reason: "load"},
+		{name: "out of memory", step: "-" + service(" --delay 1s")[4:] + "  - {name: load, memory: 8m, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 4000 --connections 4000 --duration 4s'}", verdict: broker.Errored, reason: "load"},
 		{name: "all calls are refused, and the generator is content", terms: `criteria: ['count("req.count") == 50', 'count("req.errors") / count("req.count") < 0.01']`, step: probing(t, "refused 127.0.0.1:9 $STATSD_HOST:$STATSD_PORT 50"), verdict: broker.Fail, reason: "limit < 0.01"},
 		{name: "service answers with errors only", terms: `criteria: ['count("req.errors") == 0']`, step: "-" + service(" --error-rate 0.5")[4:] + "  - {name: load, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 50 --duration 2s'}", verdict: broker.Fail, reason: "limit == 0"},
 		{name: "generator emits nothing", terms: ticks, step: "{name: load, container_name: loads/node, additional_command_args: version}", verdict: broker.Fail, reason: "no such metric"},
@@ -122,6 +133,8 @@ func breakages(t *testing.T) []breakage {
 		{name: "socket can't be removed, which would silence the rest", step: probing(t, "unlink $STATSD_SOCKET"), verdict: broker.Errored, reason: "code 1"},
 		{name: "program for another processor", step: foreign(t), verdict: broker.Errored, reason: "code 1"},
 		{name: "step is skipped, as a criterion ends the run", terms: `criteria: [{expr: 'count("sleep.ticks") < 2', stop: true}]`, step: "- " + ticking + "\n  - {name: late, run_delay: 30, container_name: loads/node, additional_command_args: sleep 1s}", verdict: broker.Fail, reason: "limit < 2"},
+		{name: "benchmark fails", step: benchmarking("--max-lag -1s --max-steal -1"), verdict: broker.Fail, reason: "phase main: "},
+		{name: "generator of a benchmark is late", step: benchmarking("--max-lag 1ns"), verdict: broker.Invalid, reason: "load/0: the generator started users late"},
 		{name: "aborted", terms: ticks, step: ticking, act: abort, verdict: broker.Aborted, reason: "aborted"},
 		{name: "relay is killed", terms: ticks, step: ticking, act: signal(broker.RoleRelay, "KILL"), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
 		{name: "relay is stopped to the end", terms: ticks, step: ticking, act: signal(broker.RoleRelay, "STOP"), verdict: broker.Invalid, reason: "relay of load/0 ended before"},

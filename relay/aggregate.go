@@ -156,6 +156,10 @@ func (a *aggregate) unknown(text []byte) {
 	if len(text) == 0 {
 		return
 	}
+	if metrics.IsPoint(text) {
+		a.point(text)
+		return
+	}
 	l, err := parseLine(text)
 	if err == nil {
 		a.line(l)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,8 +38,22 @@ func (r *running) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// mustRun starts a relay. The port that UDP is given by the kernel may be taken
+// for TCP; then it is tried again.
 func mustRun(t *testing.T, cfg relay.Config) *running {
 	t.Helper()
+	for {
+		r, err := run(t, cfg)
+		if err == nil {
+			return r
+		}
+		if cfg.Listen != "" || !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatalf("relay ended: %v", err)
+		}
+	}
+}
+
+func run(t *testing.T, cfg relay.Config) (*running, error) {
 	r := &running{}
 	if cfg.Out == nil {
 		cfg.Out = r
@@ -51,17 +66,18 @@ func mustRun(t *testing.T, cfg relay.Config) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- relay.Run(ctx, cfg) }()
+	select {
+	case r.address = <-ready:
+	case err := <-ended:
+		cancel()
+		return nil, err
+	}
 	r.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-ended
 	})
 	t.Cleanup(func() { _ = r.stop() })
-	select {
-	case r.address = <-ready:
-	case err := <-ended:
-		t.Fatalf("relay ended: %v", err)
-	}
-	return r
+	return r, nil
 }
 
 // frames decodes what was written so far, checking the numbers.

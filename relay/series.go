@@ -40,6 +40,15 @@ func (s *series) take(value, weight float64, delta bool) {
 	}
 }
 
+// takeSketch takes all values of a sketch in.
+func (s *series) takeSketch(sketch *metrics.Sketch) error {
+	s.set = true
+	if s.sketch == nil {
+		s.sketch = metrics.NewSketch()
+	}
+	return s.sketch.Merge(sketch)
+}
+
 // takeMember takes a value of a set in.
 func (s *series) takeMember(member []byte) {
 	s.set = true

@@ -24,6 +24,7 @@ func (s Step) clone() Step {
 	for i, l := range s.LogMetrics {
 		s.LogMetrics[i] = l.clone()
 	}
+	s.Benchmark = s.Benchmark.clone()
 	if s.Ready != nil {
 		r := *s.Ready
 		s.Ready = &r

@@ -142,6 +142,8 @@ func (d *decoder) special(n *yaml.Node, path string, v reflect.Value) bool {
 		return d.ulimit(n, path, p)
 	case *StartAfter:
 		return d.startAfter(n, path, p)
+	case **Benchmark:
+		return d.benchmark(n, path, p)
 	case *Criterion:
 		return d.criterion(n, path, p)
 	case *Part:

@@ -129,6 +129,11 @@ func (e *editor) below(path, key string, v reflect.Value, value any) {
 		e.ulimit(path, key, p, value)
 	case *[]Criterion:
 		e.criterion(path, key, *p, value)
+	case **Benchmark:
+		if *p == nil {
+			*p = &Benchmark{}
+		}
+		e.field(path, key, reflect.ValueOf(*p).Elem(), value)
 	case **Ready:
 		if *p == nil {
 			r := defaultOf[Ready]().Interface().(Ready)

@@ -159,7 +159,7 @@ func TestEditNamesAllFaults(t *testing.T) {
 			`descripton names no field of a plan; did you mean description?
 steps.7.name names no step of the plan; the steps are web, gen and gen.fast
 steps.wbe.run_delay names no step of the plan; did you mean web?
-steps.web.instances names no field of a step; its fields are name, run_delay, run_max_time, instance_region, instance_type, instance_count, container_name, container_url, environment_data, additional_command_args, dns_name, port_mapping, volume_mapping, docker_series, prune_running, node_delay, _capture_output, monitor, ulimits, cpus, memory, stop_timeout, ready, start_after, log_metrics, quorum, role, instance_types, spot, image_id, volume_size and lead
+steps.web.instances names no field of a step; its fields are name, run_delay, run_max_time, instance_region, instance_type, instance_count, container_name, container_url, environment_data, additional_command_args, dns_name, port_mapping, volume_mapping, docker_series, prune_running, node_delay, _capture_output, monitor, ulimits, cpus, memory, stop_timeout, ready, start_after, log_metrics, benchmark, quorum, role, instance_types, spot, image_id, volume_size and lead
 steps.web.name.first names a part of a field that has none; set the field as a whole
 steps.web.ready.prot names no field of ready; did you mean port?
 uuid names no field of a plan; its fields are name, description, enabled, steps, criteria, on_invalid, max_skew_ms, max_cpu_percent and max_cost`,

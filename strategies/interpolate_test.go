@@ -56,6 +56,7 @@ func builtins() map[string]string {
 	return map[string]string{
 		"RUN_ID": "r1", "HOST_IP": "1.2.3.4", "PRIVATE_IP": "10.0.0.1", "STATSD_HOST": "10.0.0.1",
 		"STATSD_PORT": "8125", "STATSD_SOCKET": "/run/loads/statsd.sock", "CONTAINER_ID": "c1", "LOADS_START_AT": "1790000000000",
+		"LOADS_MACHINE": "2", "LOADS_MACHINES": "3",
 	}
 }
 
@@ -103,6 +104,8 @@ func TestResolveInterpolatesAllFields(t *testing.T) {
 		Env: []strategies.Variable{
 			{Name: "CONTAINER_ID", Value: "c1"},
 			{Name: "HOST_IP", Value: "proxy.test"},
+			{Name: "LOADS_MACHINE", Value: "2"},
+			{Name: "LOADS_MACHINES", Value: "3"},
 			{Name: "LOADS_START_AT", Value: "1790000000000"},
 			{Name: "PRIVATE_IP", Value: "10.0.0.1"},
 			{Name: "RUN_ID", Value: "r1"},

@@ -17,6 +17,7 @@ import (
 func builtins() []string {
 	return []string{
 		"RUN_ID", "HOST_IP", "PRIVATE_IP", "STATSD_HOST", "STATSD_PORT", "STATSD_SOCKET", "CONTAINER_ID", "LOADS_START_AT",
+		"LOADS_MACHINE", "LOADS_MACHINES",
 	}
 }
 
@@ -30,6 +31,7 @@ type Resolved struct {
 	Args    []string   // words after the entrypoint
 	Ports   []Port
 	Volumes []Volume
+	Files   map[string][]byte // to put into the container, by path
 }
 
 // Resolve interpolates the step for one machine. Of a variable's values the
@@ -48,6 +50,7 @@ func (s Step) Resolve(builtin map[string]string, run Environment) (Resolved, err
 		func() error { return x.image(s, &r) },
 		func() error { return x.env(s, builtin, run, &r) },
 		func() error { return x.args(s, &r) },
+		func() error { return x.benchmark(s, &r) },
 		func() error { return x.mappings(s, &r) },
 	} {
 		if err := part(); err != nil {

@@ -49,6 +49,8 @@ func wantOf(t reflect.Type) string {
 		return "give a map, for example status: data.status"
 	case reflect.TypeFor[Part]():
 		return "give text or a number"
+	case reflect.TypeFor[Benchmark](), reflect.TypeFor[*Benchmark]():
+		return "give the name of a benchmark file, or a map with file and params"
 	case reflect.TypeFor[Ready]():
 		return "give a map with port, log or health"
 	case reflect.TypeFor[map[string]Ulimit]():

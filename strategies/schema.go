@@ -15,7 +15,7 @@ import (
 // what a schema can; only Check finds all faults.
 func Schema() ([]byte, error) {
 	defs := jsonschema.Definitions{}
-	for _, v := range []any{Project{}, Plan{}, Step{}, Ready{}} {
+	for _, v := range []any{Project{}, Plan{}, Step{}, Ready{}, Benchmark{}} {
 		reflectInto(defs, v, specialSchema)
 	}
 	reflectInto(defs, StartAfter{}, eventSchema)
@@ -46,7 +46,7 @@ func schemaTypes() []reflect.Type {
 	return []reflect.Type{
 		reflect.TypeFor[Project](), reflect.TypeFor[Plan](), reflect.TypeFor[Step](),
 		reflect.TypeFor[Ready](), reflect.TypeFor[StartAfter](), reflect.TypeFor[Ulimit](),
-		reflect.TypeFor[Criterion](), reflect.TypeFor[LogMetric](),
+		reflect.TypeFor[Criterion](), reflect.TypeFor[LogMetric](), reflect.TypeFor[Benchmark](),
 	}
 }
 
@@ -113,6 +113,8 @@ func specialSchema(t reflect.Type) *jsonschema.Schema {
 			AdditionalProperties: limit,
 			PropertyNames:        &jsonschema.Schema{Enum: anys(ulimitNames())},
 		}
+	case reflect.TypeFor[*Benchmark]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text, refTo("Benchmark")}}
 	case reflect.TypeFor[[]StartAfter]():
 		item := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text, refTo("StartAfter")}}
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "array", Items: item}, text, refTo("StartAfter")}}
@@ -172,6 +174,8 @@ func requiredOf(t reflect.Type) []string {
 		return []string{"name", "steps"}
 	case reflect.TypeFor[StartAfter]():
 		return []string{"step"}
+	case reflect.TypeFor[Benchmark]():
+		return []string{"file"}
 	case reflect.TypeFor[Ulimit]():
 		return []string{"soft", "hard"}
 	case reflect.TypeFor[Criterion]():

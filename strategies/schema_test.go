@@ -47,6 +47,7 @@ var around = map[string]string{
 	"StartAfter": `{"steps": [{"start_after": [{%s}]}]}`,
 	"Criterion":  `{"steps": [], "criteria": [{%s}]}`,
 	"LogMetric":  `{"steps": [{"log_metrics": [{%s}]}]}`,
+	"Benchmark":  `{"steps": [{"benchmark": {%s}}]}`,
 	"Ulimit":     `{"steps": [{"ulimits": {"core": {%s}}}]}`,
 }
 
@@ -130,7 +131,7 @@ func TestSchemaDescribesEveryFieldWithItsDefault(t *testing.T) {
 var documented = map[string]string{
 	"key of a project": "Project", "key of a plan": "Plan", "key of a step": "Step",
 	"key of ready": "Ready", "key of start_after": "StartAfter", "key of a limit": "Ulimit",
-	"key of a criterion": "Criterion", "key of a log metric": "LogMetric",
+	"key of a criterion": "Criterion", "key of a log metric": "LogMetric", "key of a benchmark": "Benchmark",
 }
 
 func TestDocumentSaysOfFieldsWhatTheSchemaSays(t *testing.T) {

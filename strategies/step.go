@@ -34,6 +34,7 @@ func (c *checker) step(at string, s Step) {
 	c.limits(at, s)
 	c.ready(at, s)
 	c.logMetrics(child(at, "log_metrics"), s.LogMetrics)
+	c.benchmark(child(at, "benchmark"), s.Benchmark)
 	c.quorum(at, s)
 	c.role(at, s)
 	c.rented(at, s)

@@ -89,6 +89,7 @@ type Step struct {
 	Ready       *Ready            `json:"ready,omitempty" doc:"When the step counts as ready; later steps wait for it."`
 	StartAfter  []StartAfter      `json:"start_after,omitempty" doc:"Steps whose readiness or end this one waits for."`
 	LogMetrics  []LogMetric       `json:"log_metrics,omitempty" doc:"Metrics made of lines that the containers write; 50 at most."`
+	Benchmark   *Benchmark        `json:"benchmark,omitempty" doc:"Benchmark file that the step's machines run as one, with loads/node: its name, or a map with file and params."`
 	Quorum      int               `json:"quorum,omitempty" doc:"How many of the step's machines must last for the result to count; 0 is all."`
 	Role        Role              `json:"role,omitempty" doc:"What the step is: generator, whose machines must not be out of processor time, or target, which may. When left out, a step that sends timers is a generator."`
 

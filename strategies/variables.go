@@ -74,6 +74,11 @@ func (v variableCheck) step(at string, s Step) {
 	}
 	v.circles(env, s)
 	v.use(child(at, "additional_command_args"), source.Show(s.AdditionalCommandArgs), s.AdditionalCommandArgs)
+	if s.Benchmark != nil {
+		for _, p := range s.Benchmark.Params {
+			v.use(child(child(at, "benchmark.params"), p.Name), showOf(p.Name, p.Value), p.Value)
+		}
+	}
 	for _, entry := range splitList(s.VolumeMapping) {
 		if volume, what := parseVolume(entry); what == "" {
 			v.use(child(at, "volume_mapping"), source.Show(entry), volume.Host)

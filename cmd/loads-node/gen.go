@@ -206,18 +206,13 @@ func readerBeside(file string) func(string) ([]byte, error) {
 
 // generate runs the benchmark, shows how it goes, and prints the summary.
 func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (err error) {
-	statsd, err := p.statsd()
+	sink, receiver, err := p.statistics()
 	if err != nil {
 		return err
 	}
-	if statsd != nil {
-		cfg.Sinks = append(cfg.Sinks, stats.NewStatsd(statsd))
+	if sink != nil {
+		cfg.Sinks = append(cfg.Sinks, sink)
 	}
-	defer func() {
-		if closeErr := statsd.Close(); closeErr != nil {
-			fmt.Fprintf(p.stderr, "loads-node gen: metrics are incomplete: %v\n", closeErr)
-		}
-	}()
 	files, err := f.openSinks(&cfg)
 	if err != nil {
 		return err
@@ -230,6 +225,18 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 	for _, file := range files {
 		err = errors.Join(err, file.Close())
 	}
+	var s *summary
+	if result != nil {
+		s = summarize(cfg, result)
+		if points, ok := sink.(*stats.Points); ok {
+			_ = points.Verdict(s.Invalid, s.whyFailed()) // that it was lost is told by Close
+		}
+	}
+	if receiver != nil {
+		if lost := receiver.Close(); lost != nil && s != nil {
+			s.spoil(fmt.Sprintf("metrics are incomplete: %v", lost))
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -238,7 +245,6 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 			return err
 		}
 	}
-	s := summarize(cfg, result)
 	if f.json {
 		err = writeJSON(p.stdout, s)
 	} else {

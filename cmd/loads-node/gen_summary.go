@@ -90,6 +90,24 @@ func summarize(cfg engine.Config, r *engine.Result) *summary {
 	return s
 }
 
+// spoil notes why the numbers must not be trusted.
+func (s *summary) spoil(why string) {
+	s.Invalid, s.Verdict = append(s.Invalid, why), "INVALID"
+}
+
+// whyFailed lists why phases failed.
+func (s *summary) whyFailed() (reasons []string) {
+	for _, p := range s.Phases {
+		for _, reason := range p.Reasons {
+			reasons = append(reasons, fmt.Sprintf("phase %s: %s", p.Name, reason))
+		}
+	}
+	if s.nothing {
+		reasons = append(reasons, "all requests failed")
+	}
+	return reasons
+}
+
 func warmups(cfg engine.Config) map[string]bool {
 	w := map[string]bool{}
 	for _, p := range cfg.Phases {

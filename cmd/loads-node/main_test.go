@@ -204,10 +204,16 @@ func TestRelayProcessResolvesNames(t *testing.T) {
 	endRelay(t, relay, syscall.SIGTERM)
 }
 
-// TestGeneratorAndServiceReportToTheRelay is the whole way of a request.
+// The whole way of a request: to the relay's own, and as to any receiver.
 func TestGeneratorAndServiceReportToTheRelay(t *testing.T) {
+	for name, more := range map[string][]string{"sketches": {"STATSD_SOCKET=/run/loads/statsd.sock"}, "statsd": nil} {
+		t.Run(name, func(t *testing.T) { reportToTheRelay(t, more) })
+	}
+}
+
+func reportToTheRelay(t *testing.T, more []string) {
 	relay, statsd := startRelay(t)
-	env := environment(statsd)
+	env := append(environment(statsd), more...)
 	web := start(t, env, "serve", "--listen", "127.0.0.1:0", "--delay", "5ms", "--jitter", "1ms", "--error-rate", "0.3")
 	address := await(t, web.stdout, `listening on (\S+)\n`)
 	startAt := time.Now().Add(500 * time.Millisecond)

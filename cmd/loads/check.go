@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +28,8 @@ func (c *checkCommand) command() *cobra.Command {
 		Short: "Find every fault of plan files",
 		Long: `Check reads plan files, JSON or YAML, and prints every fault at once, as
 file:line:column: field: what is wrong and what would be right. A variable that no
-step, -e or --env-file sets is a fault. No broker is needed. FILE may be -, for
+step, -e or --env-file sets is a fault, and so is all that is wrong with a benchmark file
+that a step names. No broker is needed. FILE may be -, for
 standard input. It exits with 1 when there is a fault.
 
 With --provider ec2 it also asks AWS, by the credentials of the environment, what a run of
@@ -109,7 +111,8 @@ func (c *checkCommand) check(ctx context.Context, file string, env strategies.En
 	if err != nil {
 		return result, err
 	}
-	project, err := readPlans(file, data, env)
+	plans, err := readPlans(file, data, env)
+	project := plans.project
 	if errors.As(err, &result.Faults) {
 		return result, nil
 	}
@@ -152,11 +155,31 @@ func (c *checkCommand) show(r checkResult) error {
 }
 
 // readPlans parses the file and finds all its faults, which are its error.
-func readPlans(file string, data []byte, env strategies.Environment) (strategies.Project, error) {
+func readPlans(file string, data []byte, env strategies.Environment) (planFile, error) {
 	if err := strategies.Check(file, data, env); err != nil {
-		return strategies.Project{}, err
+		return planFile{}, err
 	}
-	return strategies.ParseFile(file, data)
+	p, err := readWhole(file, data)
+	if err != nil {
+		return planFile{}, err
+	}
+	var faults strategies.Faults
+	for _, plan := range p.project.Plans {
+		var more strategies.Faults
+		if err := checkBenchmarks(filepath.ToSlash(filepath.Dir(file)), plan, env); errors.As(err, &more) {
+			faults = append(faults, more...)
+		}
+	}
+	return p, faults.Err()
+}
+
+// readWhole parses the file, and puts its benchmarks into it.
+func readWhole(file string, data []byte) (planFile, error) {
+	project, err := strategies.ParseFile(file, data)
+	if err != nil {
+		return planFile{}, err
+	}
+	return embedBenchmarks(file, data, project)
 }
 
 // readFile reads a file named on the command line; - is standard input.

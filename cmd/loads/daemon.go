@@ -208,6 +208,7 @@ func (d *daemon) startBroker(ctx context.Context, o daemonOptions, store *db.DB)
 	cfg := broker.Config{
 		Store: store, Pools: pools, Dial: dial,
 		Dir: o.dir, Log: o.log, Version: o.version, MaxCost: o.maxCost, LostAfter: o.lost,
+		CheckBenchmarks: func(p strategies.Plan, env strategies.Environment) error { return checkBenchmarks("", p, env) },
 	}
 	feed := &feeder{store: store, log: o.log}
 	if err := o.monitors(ctx, &cfg, feed); err != nil {

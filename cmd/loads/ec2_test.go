@@ -18,6 +18,7 @@ func TestEC2Options_SayAllThatIsWrong(t *testing.T) {
 		{"nothing kept", ec2Options{}, nil},
 		{"all of it", ec2Options{idle: time.Hour, standby: []string{"us-east-1/c7i.large=2", "us-east-1/m7g.large=1"}}, nil},
 		{"short times", ec2Options{lease: time.Second, idle: time.Second}, []string{"--ec2-lease is 1s", "--ec2-idle is 1s"}},
+		{"no time to boot", ec2Options{boot: time.Second}, []string{"--ec2-boot-limit is 1s"}},
 		{"less than no time", ec2Options{idle: -time.Hour}, []string{"--ec2-idle is -1h0m0s"}},
 		{"no number", ec2Options{standby: []string{"us-east-1/c7i.large"}}, []string{"--ec2-standby", "us-east-1/c7i.large=2"}},
 		{"none", ec2Options{standby: []string{"us-east-1/c7i.large=0"}}, []string{"--ec2-standby"}},
@@ -30,6 +31,9 @@ func TestEC2Options_SayAllThatIsWrong(t *testing.T) {
 			row.with.on = true
 			if row.with.lease == 0 {
 				row.with.lease = time.Minute
+			}
+			if row.with.boot == 0 {
+				row.with.boot = time.Minute
 			}
 			err := row.with.complete()
 			if (err != nil) != (row.says != nil) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/loads/loads/strategies"
 )
 
 // importCommand brings plan files to the broker.
@@ -18,7 +20,8 @@ func (c *importCommand) command() *cobra.Command {
 		Short: "Bring plan files to the broker",
 		Long: `Import brings projects and their plans to the broker. They are matched by name: a plan
 that differs is replaced, or forked when it has been run. Importing a file twice
-changes nothing. FILE may be -, for standard input.`,
+changes nothing. The benchmark files that steps name are brought with their plan. FILE
+may be -, for standard input.`,
 		Example: `  loads import examples/quickstart.yaml
   loads import --keep projects/*.json`,
 		Args: between(1, -1, "a plan file"),
@@ -38,6 +41,12 @@ func (c *importCommand) run(cmd *cobra.Command, args []string) error {
 		data, err := c.readFile(file)
 		if err != nil {
 			return err
+		}
+		// A file with faults goes as it is: the broker names them.
+		if plans, err := readWhole(file, data); err == nil {
+			data = plans.data
+		} else if _, parseErr := strategies.ParseFile(file, data); parseErr == nil {
+			return err // a benchmark can't be read
 		}
 		project, err := client.Import(ctx, file, data, !c.keep)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -144,30 +145,33 @@ func (c *runCommand) order(args []string) (order, error) {
 	if o.data, err = c.readFile(o.file); err != nil {
 		return o, err
 	}
-	o.name, err = c.check(o)
-	return o, err
+	return o, c.check(&o)
 }
 
-// check finds the plan's name in the file. With edits the plan is checked as it
-// will be after them.
-func (c *runCommand) check(o order) (string, error) {
-	read := func() (strategies.Project, error) { return readPlans(o.file, o.data, o.env) }
+// check finds the plan's name in the file, and completes the file. With edits
+// the plan is checked as it will be after them.
+func (c *runCommand) check(o *order) error {
+	read := func() (planFile, error) { return readPlans(o.file, o.data, o.env) }
 	if len(o.set) > 0 {
-		read = func() (strategies.Project, error) { return strategies.ParseFile(o.file, o.data) }
+		read = func() (planFile, error) { return readWhole(o.file, o.data) }
 	}
-	project, err := read()
+	file, err := read()
 	if err != nil {
-		return "", err
+		return err
 	}
-	plan, err := choosePlan(project, c.plan)
+	plan, err := choosePlan(file.project, c.plan)
+	o.name, o.data = plan.Name, file.data
 	if err != nil || len(o.set) == 0 {
-		return plan.Name, err
+		return err
 	}
 	edited, err := plan.Edit(o.set)
 	if err != nil {
-		return "", err
+		return err
 	}
-	return plan.Name, strategies.CheckVariables(edited, o.env)
+	if err := strategies.CheckVariables(edited, o.env); err != nil {
+		return err
+	}
+	return checkBenchmarks(filepath.ToSlash(filepath.Dir(o.file)), edited, o.env)
 }
 
 // choosePlan returns the plan of that name, or the only one.

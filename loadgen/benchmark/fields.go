@@ -33,7 +33,7 @@ func fieldsOf(t reflect.Type) []field {
 		f := t.Field(i)
 		name := f.Tag.Get("json")
 		switch {
-		case f.Anonymous && f.IsExported():
+		case f.Anonymous && f.IsExported() && f.Type.Kind() == reflect.Struct:
 			for _, inner := range fieldsOf(f.Type) {
 				inner.index = append([]int{i}, inner.index...)
 				fields = append(fields, inner)

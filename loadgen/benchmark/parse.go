@@ -17,6 +17,24 @@ var file = source.Reader{Want: "write a benchmark (name, http, phases)", One: "b
 // faults; it is not opened. The params fill in the file's !param tags. All
 // faults are returned at once, as Faults with positions, and no benchmark.
 func Parse(name string, data []byte, params map[string]string) (*Benchmark, error) {
+	b, err := parse(name, data, params)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// FilesOf returns what the steps of a benchmark file read, as far as that can be
+// told although it has faults.
+func FilesOf(data []byte, params map[string]string) []FileUse {
+	if b, _ := parse("", data, params); b != nil {
+		return b.Files
+	}
+	return nil
+}
+
+// parse returns what it has understood also beside faults.
+func parse(name string, data []byte, params map[string]string) (*Benchmark, error) {
 	d := &decoder{seen: map[Fault]bool{}, bad: map[string]bool{}, told: map[*yaml.Node]bool{}}
 	b := &Benchmark{}
 	root, fault := file.Read(data)
@@ -35,14 +53,14 @@ func Parse(name string, data []byte, params map[string]string) (*Benchmark, erro
 	}
 	b.decode(d, root)
 	b.checkEndpoints(d)
-	if len(d.faults) > 0 {
-		return nil, result(name, data, d.faults)
-	}
 	b.Warnings = named(name, d.warnings)
 	for _, u := range d.uses {
 		if u.kind == useFile && !slices.ContainsFunc(b.Files, func(f FileUse) bool { return f.Name == u.name }) {
 			b.Files = append(b.Files, FileUse{u.name, u.node.Line, u.node.Column})
 		}
+	}
+	if len(d.faults) > 0 {
+		return b, result(name, data, d.faults)
 	}
 	return b, nil
 }

@@ -119,6 +119,12 @@ func (c *compiler) steps(list []step, specs benchmark.Steps) []step {
 		switch s := spec.(type) {
 		case *benchmark.HTTPRequest:
 			list = append(list, c.httpRequest(s)...)
+		case *benchmark.TCP:
+			list = append(list, c.tcp(s)...)
+		case *benchmark.GRPC:
+			list = append(list, c.grpc(s)...)
+		case *benchmark.WebSocket:
+			list = append(list, c.webSocket(s)...)
 		case *benchmark.Loop:
 			list = c.loop(list, s)
 		case *benchmark.Stopwatch:

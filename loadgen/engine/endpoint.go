@@ -2,12 +2,14 @@ package engine
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/loads/loads/loadgen/benchmark"
@@ -19,32 +21,13 @@ import (
 // endpoint is a server, as this machine sees it.
 type endpoint struct {
 	spec      *benchmark.Endpoint
+	tls       *tls.Config // nil is none
 	addresses []netip.AddrPort
 	most      int    // connections of this machine
 	core      int    // of them, those that are made beforehand
 	host      string // for the header Host
 	holds     bool   // sessions keep connections
 	closes    bool   // and close them in the end
-}
-
-// protocol is how requests travel to an endpoint.
-type protocol string
-
-// The protocols by which endpoints may be spoken to.
-const (
-	plainHTTP1 protocol = "HTTP/1.1"
-	plainHTTP2 protocol = "HTTP/2 without TLS"
-	overTLS    protocol = "TLS"
-)
-
-func protocolOf(spec *benchmark.Endpoint) protocol {
-	switch {
-	case spec.Protocol == "https":
-		return overTLS
-	case !spec.HTTP1:
-		return plainHTTP2
-	}
-	return plainHTTP1
 }
 
 // share is a loop's part of an endpoint.
@@ -54,31 +37,38 @@ type share struct {
 	spare    int
 }
 
-// transports make the transport of a protocol for a loop. A protocol without
-// an entry is refused before a run.
-func transports(p protocol) func(*loop.Loop, share) (Transport, error) {
-	switch p {
-	case plainHTTP1:
-		return func(l *loop.Loop, s share) (Transport, error) {
-			spec := s.endpoint.spec
-			return newHTTP1(l, h1.Config{
-				Addresses: s.endpoint.addresses, Min: s.min, Max: s.max, Spare: s.spare,
-				IdleTimeout: time.Duration(spec.Shared.KeepAlive), NoReuse: spec.Strategy == benchmark.AlwaysNew,
-			}), nil
-		}
-	case plainHTTP2, overTLS:
+// newTransport makes the transport of an endpoint for a loop.
+func newTransport(l *loop.Loop, s share) Transport {
+	spec := s.endpoint.spec
+	cfg := h1.Config{
+		Addresses: s.endpoint.addresses, Min: s.min, Max: s.max, Spare: s.spare,
+		IdleTimeout: time.Duration(spec.Shared.KeepAlive), NoReuse: spec.Strategy == benchmark.AlwaysNew,
+		HandshakeTimeout: time.Duration(spec.Handshake),
 	}
-	return nil
+	one := func(http2 bool) Transport {
+		if cfg.TLS = alpn(s.endpoint.tls, "http/1.1"); !http2 {
+			return newHTTP1(l, cfg)
+		}
+		cfg.TLS = alpn(s.endpoint.tls, "h2")
+		return newHTTP2(l, cfg, spec.Streams)
+	}
+	if s.endpoint.tls == nil {
+		return one(spec.Direct || !spec.HTTP1)
+	}
+	if spec.HTTP1 && spec.HTTP2 {
+		cfg.TLS = alpn(s.endpoint.tls, "h2", "http/1.1")
+		return newEither(l, cfg, one)
+	}
+	return one(spec.HTTP2)
 }
 
-// transport makes the transport of a loop.
-func (ep *endpoint) transport(e *engine, w *worker) (Transport, error) {
+// shareOf returns a loop's part.
+func (ep *endpoint) shareOf(e *engine, w *worker) share {
 	part := func(n int) int {
 		even := slices.Repeat([]float64{1}, e.loops)
 		return phases.Split(n, even)[w.index]
 	}
-	s := share{endpoint: ep, max: part(ep.most), min: part(ep.core), spare: part(ep.spec.Shared.Buffer)}
-	return transports(protocolOf(ep.spec))(w.loop, s)
+	return share{endpoint: ep, max: part(ep.most), min: part(ep.core), spare: part(ep.spec.Shared.Buffer)}
 }
 
 // checkEndpoints returns what this engine can't do of endpoints.
@@ -88,9 +78,7 @@ func checkEndpoints(cfg Config) (faults benchmark.Faults) {
 		fault := func(field, what, want string) {
 			faults = append(faults, benchmark.Fault{File: cfg.Name, Line: spec.Line, Column: spec.Column, Field: "http." + field, What: what, Want: want})
 		}
-		if p := protocolOf(spec); transports(p) == nil {
-			fault("protocol", "asks for "+string(p)+", which the generator doesn't speak yet", "use http, and allow HTTP/1.1")
-		}
+		tlsConfig(&cfg, spec, fault)
 		if spec.Cache {
 			fault("useHttpCache", "asks for a cache, which the generator doesn't have", "leave it out")
 		}
@@ -103,7 +91,7 @@ func (e *engine) prepareEndpoints(ctx context.Context) error {
 	var errs []error
 	for i := range e.cfg.Benchmark.HTTP {
 		spec := &e.cfg.Benchmark.HTTP[i]
-		ep := endpoint{spec: spec, host: hostHeader(spec)}
+		ep := endpoint{spec: spec, host: hostHeader(spec), tls: tlsConfig(&e.cfg, spec, func(string, string, string) {})}
 		ep.most, _ = phases.Connections(spec.Shared.Max, e.cfg.Machine, e.cfg.Machines)
 		ep.core = min(ep.most, (spec.Shared.Core+e.cfg.Machines-1)/e.cfg.Machines)
 		switch spec.Strategy {
@@ -207,6 +195,14 @@ func lookup(ctx context.Context, spec *benchmark.Endpoint) (all []netip.AddrPort
 		}
 	}
 	return all, nil
+}
+
+// withPort returns an address with a port, the endpoint's if it has none.
+func withPort(address string, port int) string {
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), strconv.Itoa(port))
 }
 
 // usable returns the addresses of version 4, if there are any, as a machine need

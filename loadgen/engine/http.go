@@ -46,6 +46,8 @@ type requestStep struct {
 	sync        bool
 	closes      bool // its connection may be closed behind it
 
+	talk talkStep // nil is a request of HTTP
+
 	compensated     int // metric that counts from the phase's rhythm, or -1
 	compensatedName []byte
 }

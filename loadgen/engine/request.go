@@ -23,6 +23,7 @@ type request struct {
 	metric   int
 	method   string
 	exchange []Exchange // by endpoint
+	dialog   *dialog    // of steps that aren't HTTP; nil if it had none
 	own      []Message  // by endpoint: messages that differ between requests
 	drawn    *requestStep
 	version  int // of the cookies that own has
@@ -389,7 +390,7 @@ func (q *request) OnEnd(end h1.End) {
 	s, r := q.s, q.step
 	c := &q.counts
 	c.End, c.BytesIn, c.BytesOut = int64(end.At), end.BytesIn, end.BytesOut
-	c.Blocked = int64(q.exchange[q.endpoint].Blocked())
+	c.Blocked = int64(q.carrier().Blocked())
 	var to hop
 	switch {
 	case end.Err != nil:
@@ -440,7 +441,7 @@ func (q *request) failed(err error) {
 	case h1.Exhausted:
 		c.Failure = stats.Connection
 		q.s.w.ports++
-	case h1.None, h1.Refused, h1.Unreachable, h1.Reset, h1.Stale, h1.Malformed:
+	case h1.None, h1.Refused, h1.Unreachable, h1.Handshake, h1.Reset, h1.Stale, h1.Malformed:
 		c.Failure = stats.Connection
 	}
 }
@@ -451,11 +452,12 @@ func (q *request) complete() {
 	if q.tooLarge {
 		q.invalidate(fmt.Sprintf("its body has more than %d bytes, which handlers don't get", maxBody))
 	}
-	if len(r.processors) == 0 && len(r.completion) == 0 {
+	processors := len(r.processors) > 0 && r.talk == nil // answers of others were handed over one by one
+	if !processors && len(r.completion) == 0 {
 		return
 	}
 	q.handle(func() {
-		if len(r.processors) > 0 && !q.tooLarge {
+		if processors && !q.tooLarge {
 			q.process()
 		}
 		for _, do := range r.completion {
@@ -556,6 +558,6 @@ func (q *request) drop() {
 // cancel ends the request if it is under way.
 func (q *request) cancel() {
 	if q.busy {
-		q.exchange[q.endpoint].Cancel()
+		q.carrier().Cancel()
 	}
 }

@@ -252,7 +252,6 @@ func TestMachinesShareTheLoad(t *testing.T) {
 
 func TestWhatCannotBeRunIsRefused(t *testing.T) {
 	for _, c := range []struct{ steps, want string }{
-		{"{tcp: {connect: a.test:1, send: x}}", "has tcp, which the generator can't run yet"},
 		{"{httpRequest: {GET: /, handler: {body: {parseHtml: {onTagAttribute: {tag: a, attribute: href, toVar: x}}}}}}", "has parseHtml"},
 		{"{httpRequest: {GET: /, handler: {followRedirect: ALWAYS}}}", "use LOCATION_ONLY"},
 		{"{randomItem: {toVar: x, file: gone.txt}}", "gone.txt"},
@@ -263,10 +262,6 @@ func TestWhatCannotBeRunIsRefused(t *testing.T) {
 		if len(faults) != 1 || !strings.Contains(faults.Error(), c.want) || faults[0].Line != 5 {
 			t.Errorf("%s: got %v, want one fault with %q", c.steps, faults, c.want)
 		}
-	}
-	cfg := config(t, "https://a.test", phase("atOnce", "users: 1"))
-	if faults := engine.Check(cfg); len(faults) != 1 || !strings.Contains(faults.Error(), "TLS") {
-		t.Errorf("got %v, want a fault about TLS", faults)
 	}
 }
 

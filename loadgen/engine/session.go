@@ -51,6 +51,7 @@ type Session struct {
 	delays    []loop.Instant
 	cookies   jar
 	holds     []Hold // by endpoint
+	lines     []*line
 
 	current *request // whose answer is being handled
 	running bool     // run is at work
@@ -253,6 +254,7 @@ func (s *Session) end() {
 	clear(s.delays)
 	clear(s.queues)
 	s.cookies.reset()
+	s.hangUp()
 	for i, h := range s.holds {
 		if h != nil {
 			h.Release(s.w.e.endpoints[i].closes)

@@ -55,7 +55,7 @@ type Transport interface {
 	Close() // ends all exchanges
 }
 
-// http1 is HTTP/1.1 without TLS.
+// http1 is HTTP/1.1, with or without TLS.
 type http1 struct{ pool *h1.Pool }
 
 // newHTTP1 returns the transport over a pool of its own.

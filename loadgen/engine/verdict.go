@@ -158,6 +158,10 @@ func (l *leader) finish() {
 	r.Breaches = l.judge.Breaches
 	r.Self = l.watch.total(l.totals)
 	r.Invalid, r.Notes = l.watch.verdict(l.totals)
+	if names := phases.Unagreed(l.list); l.cfg.Machines > 1 && len(names) > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%s began when users of other phases had ended on this machine, which others of the %d machines may have seen at another time",
+			strings.Join(names, ", "), l.cfg.Machines))
+	}
 	if errs := l.out.close(); len(errs) > 0 {
 		r.Notes = append(r.Notes, "statistics are incomplete elsewhere: "+strings.Join(errs, "; "))
 	}

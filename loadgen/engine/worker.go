@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,10 @@ type worker struct {
 	cpuAt   loop.Instant
 	ports   int64 // that were lacking since then
 
+	talks sync.WaitGroup // conversations
+	turn  int            // of addresses
+	grpc  []grpcConns    // by endpoint
+
 	failures map[string]int64 // of requests, by what was wrong
 
 	scratch value  // of pseudo-variables
@@ -60,11 +65,7 @@ func newWorker(e *engine, index int) (*worker, error) {
 		}
 	}
 	for i := range e.endpoints {
-		t, err := e.endpoints[i].transport(e, w)
-		if err != nil {
-			return nil, err
-		}
-		w.transports = append(w.transports, t)
+		w.transports = append(w.transports, newTransport(l, e.endpoints[i].shareOf(e, w)))
 	}
 	return w, nil
 }
@@ -174,6 +175,8 @@ func (w *worker) close() {
 	for _, t := range w.transports {
 		t.Close()
 	}
+	w.closeGRPC()
+	w.talks.Wait() // they were given up when their sessions ended, and don't wait for the loop
 	w.e.tell(message{kind: failuresSeen, loop: w.index, failures: w.failures})
 }
 

@@ -3,6 +3,7 @@
 package h1
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -24,6 +25,8 @@ type conn struct {
 	to    netip.AddrPort
 	fd    int
 	place int // in pool.conns
+
+	secure *secure // its TLS, nil for none
 
 	connecting bool
 	closed     bool
@@ -49,6 +52,14 @@ type conn struct {
 // OnReady goes on with what the kernel says is possible.
 func (c *conn) OnReady(e loop.Events) (again bool) {
 	c.hungUp = c.hungUp || e&loop.HangUp != 0
+	if s := c.secure; s != nil {
+		if !s.done {
+			return false // a goroutine has it
+		}
+		if e&loop.Writable != 0 && len(s.out) > 0 {
+			_ = s.flush() // what is wrong is told to who reads, or writes
+		}
+	}
 	if c.connecting {
 		if e&(loop.Writable|loop.HangUp) == 0 || !c.pool.connected(c) {
 			return false
@@ -88,7 +99,7 @@ func (c *conn) write() bool {
 		} else {
 			part = part[c.out-len(r.head):]
 		}
-		n, errno := send(c.fd, part, more)
+		n, errno := c.send(part, more)
 		c.pool.loop.Tick()
 		switch errno {
 		case 0:
@@ -115,7 +126,7 @@ func (c *conn) read() (again bool) {
 	for range readMost {
 		kept := copy(c.pool.buffer, c.rest)
 		space := c.pool.buffer[kept:]
-		n, errno := receive(c.fd, space)
+		n, errno := c.receive(space)
 		c.pool.loop.Tick()
 		switch {
 		case errno == unix.EAGAIN:
@@ -133,12 +144,27 @@ func (c *conn) read() (again bool) {
 			return false
 		}
 		// A short read has emptied the socket, and what comes later is a new event.
-		// The end of the connection is none if it is in this one.
-		if n < len(space) && !c.hungUp {
+		// The end of the connection is none if it is in this one. Of TLS a read brings
+		// one record at most, and says nothing of the socket.
+		if n < len(space) && !c.hungUp && c.secure == nil {
 			return false
 		}
 	}
 	return true
+}
+
+func (c *conn) receive(b []byte) (int, unix.Errno) {
+	if c.secure != nil {
+		return c.secure.receive(b)
+	}
+	return receive(c.fd, b)
+}
+
+func (c *conn) send(b []byte, more bool) (int, unix.Errno) {
+	if c.secure != nil {
+		return c.secure.send(b)
+	}
+	return send(c.fd, b, more)
 }
 
 // take goes on with an answer by data, of which the last n bytes are new.
@@ -166,7 +192,7 @@ func (c *conn) take(data []byte, n int) {
 func (c *conn) finish(clean bool) {
 	x, p := c.x, c.pool
 	end := End{At: p.loop.Now(), BytesIn: c.in, BytesOut: int64(c.out)}
-	keep := clean && c.keep && !c.last && !p.cfg.NoReuse && c.out == x.Request.Size()
+	keep := clean && c.keep && !c.last && !p.cfg.NoReuse && c.out == x.Request.Size() && (c.secure == nil || len(c.secure.out) == 0)
 	c.x, x.conn, c.deadline, c.used = nil, nil, 0, true
 	p.busy--
 	if keep {
@@ -218,6 +244,8 @@ func (c *conn) broken(errno unix.Errno) {
 	case c.used && c.in == 0:
 		p.stats.Stale++
 		c.fail(errStale)
+	case errno == unix.EPROTO && c.secure != nil:
+		c.fail(&Error{Malformed, fmt.Errorf("read the answer of %s: %w", c.to, c.secure.fault)})
 	case errno != 0:
 		c.fail(p.failure("read the answer of", c.to, errno))
 	case c.in == 0:
@@ -243,6 +271,8 @@ func (c *conn) onTimer() {
 	case c.deadline == 0:
 	case c.deadline > now:
 		c.pool.loop.Set(&c.timer, c.deadline)
+	case c.connecting && c.secure != nil:
+		c.pool.attemptFailed(c, errNoHandshake)
 	case c.connecting:
 		c.pool.attemptFailed(c, errNoConnect)
 	case c.x != nil:
@@ -255,6 +285,9 @@ func (c *conn) close() {
 	c.closed = true
 	c.pool.loop.Stop(&c.timer)
 	c.pool.loop.Remove(c.fd)
+	if c.secure != nil {
+		c.secure.end()
+	}
 	_ = unix.Close(c.fd)
 	if h := c.hold; h != nil {
 		c.hold = nil

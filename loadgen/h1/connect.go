@@ -70,13 +70,24 @@ func (p *Pool) connected(c *conn) bool {
 		p.attemptFailed(c, p.connectError(c, err))
 		return false
 	}
+	if p.cfg.TLS != nil {
+		if err := p.handshake(c); err != nil {
+			p.attemptFailed(c, err)
+		}
+		return false
+	}
+	p.established(c)
+	return !c.closed
+}
+
+// established lets a connection carry exchanges.
+func (p *Pool) established(c *conn) {
 	c.connecting, c.deadline = false, 0
 	p.connecting--
 	p.stats.Opened++
 	p.free(c)
 	p.grow()
 	p.tellReady(nil)
-	return !c.closed
 }
 
 // attemptFailed gives an attempt to connect up. If it is missed by an exchange,

@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package h1 is HTTP/1.1 without TLS for a load generator: requests over pools
+// Package h1 is HTTP/1.1, with or without TLS, for a load generator: requests over pools
 // of connections, in an event loop, on sockets of its own. In a steady state it
 // allocates nothing, and it tells of each answer when it comes, piece by piece,
 // so that memory does not grow with the size of answers.
@@ -94,6 +94,7 @@ const (
 	None        Kind = iota
 	Refused          // nobody listens at the address
 	Unreachable      // no way to the address, or no answer to the attempt to connect
+	Handshake        // TLS could not be set up
 	Reset            // the connection broke, or was closed within the answer or before it
 	Stale            // a connection that had been used before was closed before a byte of this answer came
 	Timeout          // the exchange took longer than its Timeout
@@ -105,7 +106,7 @@ const (
 
 func (k Kind) String() string {
 	return [...]string{
-		"none", "refused", "unreachable", "reset", "stale", "timeout", "malformed", "exhausted", "cancelled", "internal",
+		"none", "refused", "unreachable", "handshake", "reset", "stale", "timeout", "malformed", "exhausted", "cancelled", "internal",
 	}[k]
 }
 

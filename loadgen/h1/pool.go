@@ -3,8 +3,10 @@
 package h1
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/loads/loads/loadgen/loop"
@@ -13,13 +15,16 @@ import (
 
 // Config says how a pool is to connect.
 type Config struct {
-	Addresses      []netip.AddrPort // connections are divided among them; at least one
-	Min            int              // connections to make by Open, and to keep
-	Max            int              // most connections at once, those of holds included
-	Spare          int              // how many more than in use are to be kept open, up to Max
-	IdleTimeout    time.Duration    // after which a connection above Min that was not used is closed; 0 is never
-	ConnectTimeout time.Duration    // of one attempt; 0 is ten seconds
-	NoReuse        bool             // a connection carries one exchange only
+	Addresses        []netip.AddrPort // connections are divided among them; at least one
+	Min              int              // connections to make by Open, and to keep
+	Max              int              // most connections at once, those of holds included
+	Spare            int              // how many more than in use are to be kept open, up to Max
+	IdleTimeout      time.Duration    // after which a connection above Min that was not used is closed; 0 is never
+	ConnectTimeout   time.Duration    // of one attempt; 0 is ten seconds
+	TLS              *tls.Config      // nil is none; it must name HTTP/1.1, or no protocol
+	HandshakeTimeout time.Duration    // of setting up TLS; 0 is none
+
+	NoReuse bool // a connection carries one exchange only
 }
 
 // Stats are counters of a pool, since its beginning, and gauges.
@@ -59,6 +64,8 @@ type Pool struct {
 	fillTimer loop.Timer // armed while filling pauses
 	filling   bool       // Open was called: Min and Spare are kept
 	ready     func(error)
+
+	handshakes sync.WaitGroup
 
 	stats    Stats
 	failures map[failure]*Error
@@ -186,6 +193,7 @@ func (p *Pool) Close() {
 	for p.waiting.len > 0 {
 		p.end(p.waiting.first, errClosed)
 	}
+	p.handshakes.Wait() // those that were under way are given up
 }
 
 // carry starts an exchange on a connection that is free.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
@@ -106,6 +107,58 @@ func TestSketchesTravelAsStatsd(t *testing.T) {
 		if a, b := got.Quantile(q), want.Quantile(q); a != b {
 			t.Errorf("p%g: got %v, want %v", 100*q, a, b)
 		}
+	}
+}
+
+// What the relay gets is the sketch itself, with all that it knows.
+func TestSketchesTravelAsPoints(t *testing.T) {
+	r := filled(3, 5000)
+	want := &r.Find(key).Latency
+	var lines bytes.Buffer
+	if err := stats.NewPoints(&lines).Report(r); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]metrics.Point{}
+	for line := range bytes.Lines(lines.Bytes()) {
+		line = bytes.TrimSpace(line)
+		p, err := metrics.DecodePoint(line)
+		if err != nil || !metrics.IsPoint(line) {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if len(p.Tags) == 3 || p.Kind == metrics.Timer {
+			seen[p.Name] = p
+		}
+	}
+	got := seen["req.latency"].Sketch
+	if got == nil || got.Count() != want.Count() || got.Max() != want.Max() || got.Min() != want.Min() || got.Sum() != want.Sum() {
+		t.Fatalf("got %+v, want %+v", got, want)
+	}
+	for _, q := range []float64{0, 0.1, 0.5, 0.9, 0.999, 1} {
+		if a, b := got.Quantile(q), want.Quantile(q); a != b {
+			t.Errorf("p%g: got %v, want %v", 100*q, a, b)
+		}
+	}
+	if n := seen["req.count"].Value; n != 5000 {
+		t.Errorf("got %v requests, want 5000", n)
+	}
+}
+
+func TestVerdictsTravelAsTags(t *testing.T) {
+	var lines bytes.Buffer
+	reason := "late: by 5 ms, where 1 may be|\n" + strings.Repeat("ö", 400)
+	if err := stats.NewPoints(&lines).Verdict([]string{reason}, nil); err != nil {
+		t.Fatal(err)
+	}
+	p, err := metrics.DecodePoint(bytes.TrimSpace(lines.Bytes()))
+	if err != nil || p.Name != "gen.invalid" || p.Value != 1 || len(p.Tags) != 1 {
+		t.Fatalf("got %+v, %v", p, err)
+	}
+	if got := p.Tags[0].Value; !strings.HasPrefix(got, "late: by 5 ms; where 1 may be  ö") || utf8.RuneCountInString(got) != 300 {
+		t.Errorf("got the reason %q", got)
+	}
+	lines.Reset()
+	if err := stats.NewPoints(&lines).Verdict(nil, nil); err != nil || lines.Len() > 0 {
+		t.Errorf("got %q, %v of a run without reasons", lines.String(), err)
 	}
 }
 

@@ -177,7 +177,7 @@ func TestFault_CutOffFromTheNetwork(t *testing.T) {
 func TestFault_NoDocker(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	spec := l.spec("systemctl restart docker; echo \"restarted: $?\"; systemctl is-active docker; echo \"active: $?\"")
+	spec := l.spec("systemctl restart docker; echo \"restarted: $?\"; systemctl is-active docker; echo \"active: $?\"; dockerd --version; echo \"found: $?\"")
 	spec.NoDocker = true
 	m := l.boot(spec)
 	if got := said(t, m, "restarted: "); got != "1" {
@@ -185,6 +185,9 @@ func TestFault_NoDocker(t *testing.T) {
 	}
 	if got := said(t, m, "active: "); got != "3" {
 		t.Errorf("systemctl is-active docker: got exit code %s, want 3", got)
+	}
+	if got := said(t, m, "found: "); got != "1" {
+		t.Errorf("dockerd, as a shell finds it: got exit code %s, want 1", got)
 	}
 }
 

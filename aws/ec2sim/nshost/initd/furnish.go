@@ -81,10 +81,19 @@ func installDocker(root string, broken bool) error {
 	}
 	if broken {
 		const text = "#!/bin/sh\necho 'dockerd: this machine has a broken engine' >&2\nexit 1\n"
-		if err := os.RemoveAll(at(dockerd)); err != nil {
-			return err
+		// Wherever this computer has its own: user data may look for it.
+		for _, path := range []string{dockerd, "/usr/sbin/dockerd", "/usr/local/bin/dockerd", "/usr/local/sbin/dockerd"} {
+			if path != dockerd && !exists(at(path)) {
+				continue
+			}
+			if err := os.RemoveAll(at(path)); err != nil {
+				return err
+			}
+			if err := writeFile(at(path), []byte(text), 0o755); err != nil {
+				return err
+			}
 		}
-		return writeFile(at(dockerd), []byte(text), 0o755)
+		return nil
 	}
 	for _, path := range []string{dockerd, "/usr/bin/containerd"} {
 		found, err := exec.LookPath(filepath.Base(path))

@@ -1,0 +1,102 @@
+package stats
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/loads/loads/metrics"
+)
+
+// Names of the metrics under which a generator's statistics are sent on. Their
+// tags are phase, metric and, of counters, status: the status of HTTP, timeout,
+// error, cancelled, or unsent for users who could not start.
+const (
+	nameLatency = "req.latency" // timer from the intended start, ms
+	nameService = "req.service" // timer from when the request left, ms
+	nameBlocked = "req.blocked" // timer of waiting for a connection, where there was any, ms
+	nameCount   = "req.count"   // counter of requests
+	nameErrors  = "req.errors"  // counter of those without a status below 400
+	nameInvalid = "req.invalid" // counter of answers that were not as they should be
+	nameBytesIn = "req.bytes.in"
+	nameBytes   = "req.bytes.out"
+	nameUsers   = "gen.users"   // gauge of busy users
+	nameStarted = "gen.started" // counter of users
+	nameDelayed = "gen.delayed" // counter of users who started late, as too many were busy
+	nameLongest = "gen.longest" // gauge of the longest such delay, ms
+	// Counters with the tag reason, at the end of a run.
+	nameWhyInvalid = "gen.invalid" // why the numbers must not be trusted
+	nameWhyFailed  = "gen.failed"  // why a phase failed
+	nameLag        = "gen.lag"     // timer of how late the generator itself started users, ms
+)
+
+// eachPoint calls add for what is told of a metric.
+func eachPoint(m *MetricCell, add func(metrics.Point)) {
+	base := []metrics.Tag{{Name: "metric", Value: plain(m.Metric)}, {Name: "phase", Value: plain(m.Phase)}}
+	counter := func(name string, n int64, status string) {
+		p := metrics.Point{Kind: metrics.Counter, Name: name, Tags: base, Value: float64(n)}
+		if status != "" {
+			p.Tags = append(slices.Clone(base), metrics.Tag{Name: "status", Value: status})
+		}
+		add(p)
+	}
+	count := func(status string, n int64, bad bool) {
+		if n <= 0 {
+			return
+		}
+		counter(nameCount, n, status)
+		if bad {
+			counter(nameErrors, n, status)
+		}
+	}
+	for _, status := range m.Statuses {
+		const bad = 400
+		count(strconv.Itoa(status.Status), status.Count, status.Status >= bad)
+	}
+	if len(m.Statuses) == 0 { // of a protocol that has none
+		count("ok", m.Responses-m.Invalid, false)
+		count("invalid", m.Invalid, true)
+	}
+	count("timeout", m.Timeouts, true)
+	count("error", m.Connections+m.Internal, true)
+	count("cancelled", m.Cancelled, false)
+	// So that the metrics are there when no request fails: no errors, or no
+	// measuring of them, would look the same.
+	counter(nameErrors, 0, "")
+	counter(nameInvalid, m.Invalid, "")
+	counter(nameBytesIn, m.BytesIn, "")
+	counter(nameBytes, m.BytesOut, "")
+	timer(nameLatency, &m.Latency, base, add)
+	timer(nameService, &m.Service, base, add)
+	if m.Blocked.Max() > 0 {
+		timer(nameBlocked, &m.Blocked, base, add)
+	}
+}
+
+// eachUserPoint calls add for what is told of a phase's users.
+func eachUserPoint(p *PhaseUsers, add func(metrics.Point)) {
+	base := []metrics.Tag{{Name: "phase", Value: plain(p.Phase)}}
+	add(metrics.Point{Kind: metrics.Gauge, Name: nameUsers, Tags: base, Value: float64(p.Busy)})
+	add(metrics.Point{Kind: metrics.Counter, Name: nameStarted, Tags: base, Value: float64(p.Started)})
+	if p.Delayed > 0 {
+		add(metrics.Point{Kind: metrics.Counter, Name: nameDelayed, Tags: base, Value: float64(p.Delayed)})
+		add(metrics.Point{Kind: metrics.Gauge, Name: nameLongest, Tags: base, Value: p.Longest})
+	}
+	if p.Unstarted > 0 {
+		tags := append(slices.Clone(base), metrics.Tag{Name: "status", Value: "unsent"})
+		add(metrics.Point{Kind: metrics.Counter, Name: nameCount, Tags: tags, Value: float64(p.Unstarted)})
+		add(metrics.Point{Kind: metrics.Counter, Name: nameErrors, Tags: tags, Value: float64(p.Unstarted)})
+	}
+	timer(nameLag, &p.Lag, base, add)
+}
+
+func timer(name string, sketch *metrics.Sketch, tags []metrics.Tag, add func(metrics.Point)) {
+	if sketch.Count() > 0 {
+		add(metrics.Point{Kind: metrics.Timer, Name: name, Tags: tags, Sketch: sketch})
+	}
+}
+
+var separators = strings.NewReplacer(",", "_", ":", "_", "|", "_", "#", "_", "\n", "_", "\r", "_", "@", "_")
+
+// plain replaces what separates fields in a line of statsd.
+func plain(s string) string { return separators.Replace(s) }
