@@ -231,8 +231,8 @@ func isEnding(in types.Instance) bool {
 }
 
 // greet asks the machine's engine, no more than so many at once, and renews
-// the lease, which has run since the machine's birth. The renewal goes by the
-// node image, which may take long to get there: as long as a machine may take.
+// the lease, which has run since the machine's birth. The renewal needs an
+// image, which may take long to get there: as long as a machine may take.
 func (p *Pool) greet(ctx context.Context, e *entry, engine broker.Engine, until time.Time) error {
 	select {
 	case p.dials <- struct{}{}:

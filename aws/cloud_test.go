@@ -45,14 +45,14 @@ type cloud struct {
 	sim  *ec2sim.Sim
 	host *ec2sim.NoMachines
 	via  http.RoundTripper
-	// stuck are how many machines the node image never gets to.
+	// stuck are how many machines the image of leases never gets to.
 	stuck int
 
 	mu       sync.Mutex
 	renewals map[string][]string // lines of leases, by private address
 	docks    map[string]*dock    // likewise
 	dialled  *process            // that is killed at a call of an engine, if not nil
-	loaded   map[string]bool     // whether machines have the node image, likewise
+	loaded   map[string]bool     // whether machines have the image of leases, likewise
 }
 
 // quick is a drill without delays but what lets machines be seen pending.
@@ -193,19 +193,24 @@ func (e *engine) Info(context.Context) (broker.EngineInfo, error) {
 	return broker.EngineInfo{Version: "20.10", Offset: e.offset(private)}, nil
 }
 
-func (e *engine) EnsureNodeImage(ctx context.Context) (string, error) {
+func (e *engine) EnsureNodeImage(context.Context) (string, error) {
+	_, _, err := e.machine()
+	return "sha256:node", err
+}
+
+func (e *engine) EnsureEmptyImage(ctx context.Context) error {
 	_, private, err := e.machine()
 	if err != nil {
-		return "", err
+		return err
 	}
 	if !e.cloud.load(private) {
 		<-ctx.Done()
-		return "", broker.Errorf(broker.EUnavailable, "the image did not get there: %v", ctx.Err())
+		return broker.Errorf(broker.EUnavailable, "the image did not get there: %v", ctx.Err())
 	}
-	return "sha256:node", nil
+	return nil
 }
 
-// load brings the node image to the machine, unless it is one of those that it
+// load brings the image of leases to the machine, unless it is one of those that it
 // never gets to: the first ones.
 func (c *cloud) load(private string) bool {
 	c.mu.Lock()
@@ -218,11 +223,6 @@ func (c *cloud) load(private string) bool {
 	return c.loaded[private]
 }
 
-func (e *engine) EnsureEmptyImage(context.Context) error {
-	_, _, err := e.machine()
-	return err
-}
-
 func (e *engine) Create(_ context.Context, spec broker.ContainerSpec) (string, error) {
 	_, private, err := e.machine()
 	if err != nil {
@@ -232,7 +232,7 @@ func (e *engine) Create(_ context.Context, spec broker.ContainerSpec) (string, e
 	e.cloud.mu.Lock()
 	defer e.cloud.mu.Unlock()
 	if !e.cloud.loaded[private] {
-		return "", broker.Errorf(broker.ENotFound, "there is no node image")
+		return "", broker.Errorf(broker.ENotFound, "there is no image")
 	}
 	if line := spec.Files[boot.LeaseFile]; line != nil {
 		e.cloud.renewals[private] = append(e.cloud.renewals[private], string(line))
