@@ -461,11 +461,13 @@ func TestLargeBodiesAreSentInFull(t *testing.T) {
 }
 
 func TestAnswerBeforeTheRequestIsSentInFull(t *testing.T) {
+	over := make(chan struct{})
 	b := mustPool(t, to(mustServe(t, func(_ int, c *net.TCPConn) {
 		readHead(c)
 		_, _ = io.WriteString(c, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
-		_, _ = io.Copy(io.Discard, c)
+		<-over // what is not read can't be sent in full
 	}), 1))
+	defer close(over)
 	r := b.exchange(func(r *record) { r.Request = mustRequest(t, "POST", make([]byte, 20<<20)) }).begin().wait()
 	if r.end.Err != nil || r.status != 413 {
 		t.Errorf("got %d, %v", r.status, r.end.Err)
