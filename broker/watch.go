@@ -106,7 +106,10 @@ func (b *Broker) Criteria(ctx context.Context, runUUID string) ([]CriterionResul
 	for i, c := range run.Plan.Criteria {
 		results[i] = CriterionResult{Name: c.Title(), Expr: c.Expr, State: CriterionPending}
 	}
-	copy(results, run.Judgement.Criteria)
+	judged := run.Judgement.Criteria
+	// Those beyond the plan's own are of its benchmarks.
+	results = append(results, judged[min(len(results), len(judged)):]...)
+	copy(results, judged)
 	x := b.execution(runUUID)
 	if x == nil || run.Judgement.Done {
 		return results, nil
