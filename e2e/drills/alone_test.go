@@ -131,16 +131,15 @@ func eachAlone(t *testing.T, c course, real bool) {
 func TestFaults_EachAloneOnLightMachines(t *testing.T) {
 	t.Parallel()
 	eachAlone(t, course{
-		host: lightHost, node: emptyNode(t), cloud: calmCloud(),
+		host: lightHost, node: emptyNode(t), cloud: calmCloud(), boots: lightBoots,
 	}, false)
 }
 
 // TestFaults_EachAloneOnRealMachines does so of those that mean most on machines
-// with a kernel, a disk and a network.
+// with a kernel, a disk and a network. It isn't parallel to others, as above.
 func TestFaults_EachAloneOnRealMachines(t *testing.T) {
-	t.Parallel()
 	eachAlone(t, course{
-		host: realHost, node: binDir, cloud: calmCloud(),
+		host: realHost, node: binDir, cloud: calmCloud(), boots: realBoots,
 	}, true)
 }
 

@@ -18,10 +18,11 @@ type outcome struct {
 	made    []ec2sim.MachineInfo // for the run, the oldest first
 	left    []ec2sim.Thing       // of the run
 	byToken map[string][]ec2sim.MachineInfo
+	boots   time.Duration // how long a machine is given to boot
 }
 
-func newOutcome(d *drill, report api.Report, made []ec2sim.MachineInfo, left []ec2sim.Thing) *outcome {
-	o := &outcome{drill: d, report: report, made: made, left: left, byToken: map[string][]ec2sim.MachineInfo{}}
+func newOutcome(d *drill, report api.Report, made []ec2sim.MachineInfo, left []ec2sim.Thing, boots time.Duration) *outcome {
+	o := &outcome{drill: d, report: report, made: made, left: left, byToken: map[string][]ec2sim.MachineInfo{}, boots: boots}
 	for _, m := range made {
 		token := m.Tags["loads:token"]
 		o.byToken[token] = append(o.byToken[token], m)
@@ -107,7 +108,7 @@ func (o *outcome) verdictFaults() (faults []string) {
 func (o *outcome) launchFaults() (faults []string) {
 	for token, machines := range o.byToken {
 		for i, m := range machines[:len(machines)-1] {
-			if lived := m.Ended.Sub(m.Launched); !met(m, useless) && lived < bootLimit-time.Second {
+			if lived := m.Ended.Sub(m.Launched); !met(m, useless) && lived < o.boots-time.Second {
 				faults = append(faults, fmt.Sprintf("%s was launched for %s and given up after %v, though nothing was wrong with it", m.ID, token, lived))
 			}
 			// EC2 tells when machines were launched by the second.
