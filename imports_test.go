@@ -53,6 +53,7 @@ var mayImport = map[string][]string{
 	"cmd/loads-node": {"relay", "loadgen", "metrics", "images", "images/order"},
 
 	"e2e":                 {"api", "broker"},
+	"internal/brokertest": {},
 	"internal/influxtest": {},
 	"internal/source":     {},
 	"internal/unpack":     {},

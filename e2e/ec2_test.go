@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/internal/brokertest"
 )
 
 // An ec2 is a simulated EC2 as a process.
@@ -135,7 +136,7 @@ func (c *ec2) broker(args ...string) *daemon {
 	d.start()
 	c.t.Cleanup(func() {
 		d.kill()
-		if out, err := os.ReadFile(filepath.Join(d.dir, "broker.log")); c.t.Failed() && err == nil {
+		if out, err := os.ReadFile(brokertest.Log(d.dir)); c.t.Failed() && err == nil {
 			c.t.Logf("the broker's log:\n%s", out)
 		}
 	})

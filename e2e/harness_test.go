@@ -3,19 +3,14 @@
 package e2e_test
 
 import (
-	"bufio"
 	"context"
 	"flag"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +18,7 @@ import (
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/dockerctl"
 	"github.com/loads/loads/dockerctl/dockertest"
+	"github.com/loads/loads/internal/brokertest"
 	"github.com/loads/loads/internal/waittest"
 )
 
@@ -41,16 +37,9 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binDir = dir
-	for _, build := range [][]string{
-		{"CGO_ENABLED=1", "build", "-race", "-o", filepath.Join(dir, "loads"), "../cmd/loads"},
-		{"CGO_ENABLED=0", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "loads-node-linux-"+runtime.GOARCH), "../cmd/loads-node"},
-	} {
-		cmd := exec.Command("go", build[1:]...)
-		cmd.Env = append(os.Environ(), build[0])
-		if out, err := cmd.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-			return 1
-		}
+	if err := brokertest.Build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	if _, err := dockertest.BuildProbe(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -72,8 +61,7 @@ type daemon struct {
 	args  []string
 	env   []string // besides that of the test
 	token string   // that calls bring, if any
-	cmd   *exec.Cmd
-	done  chan struct{} // closed when the process has ended
+	life  *brokertest.Process
 	*api.Client
 }
 
@@ -108,7 +96,7 @@ func startDaemon(d *daemon) *daemon {
 		d.kill()
 		sweep(t, info.BrokerID)
 		if t.Failed() {
-			if out, err := os.ReadFile(filepath.Join(d.dir, "broker.log")); err == nil {
+			if out, err := os.ReadFile(brokertest.Log(d.dir)); err == nil {
 				t.Logf("the broker's log:\n%s", out)
 			}
 		}
@@ -116,65 +104,24 @@ func startDaemon(d *daemon) *daemon {
 	return d
 }
 
-var listening = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
-
 func (d *daemon) start() {
 	d.t.Helper()
-	args := append([]string{
-		"broker", "--listen", "127.0.0.1:0", "--db", filepath.Join(d.dir, "loads.db"), "--node-dir", binDir,
-	}, d.args...)
-	d.cmd = exec.Command(filepath.Join(binDir, "loads"), args...)
-	d.cmd.Env = append(os.Environ(), d.env...)
-	log, err := os.OpenFile(filepath.Join(d.dir, "broker.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	p, err := brokertest.Start(binDir, d.dir, d.env, append([]string{"--node-dir", binDir}, d.args...)...)
 	if err != nil {
-		d.t.Fatal(err)
+		text, _ := os.ReadFile(brokertest.Log(d.dir))
+		d.t.Fatalf("%v:\n%s", err, text)
 	}
-	d.cmd.Stderr = log
-	out, err := d.cmd.StdoutPipe()
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	if err := d.cmd.Start(); err != nil {
-		d.t.Fatal(err)
-	}
-	d.done = make(chan struct{})
-	url := make(chan string, 1)
-	go func() {
-		defer log.Close()
-		lines := bufio.NewScanner(out)
-		for lines.Scan() {
-			if u := listening.FindString(lines.Text()); u != "" {
-				url <- u
-			}
-		}
-		d.cmd.Wait()
-		close(d.done)
-	}()
-	select {
-	case u := <-url:
-		d.Client = &api.Client{BaseURL: u, HTTP: &http.Client{}, Token: d.token}
-	case <-d.done:
-		text, _ := os.ReadFile(log.Name())
-		d.t.Fatalf("the broker ended at its start:\n%s", text)
-	case <-time.After(30 * time.Second):
-		d.t.Fatal("the broker did not listen within 30 s")
-	}
+	d.life, d.Client = p, &api.Client{BaseURL: p.URL, HTTP: &http.Client{}, Token: d.token}
 }
 
 // kill ends the process as kill -9 does.
-func (d *daemon) kill() {
-	d.cmd.Process.Kill()
-	<-d.done
-}
+func (d *daemon) kill() { d.life.Kill() }
 
 // stop ends the process in order.
 func (d *daemon) stop() {
 	d.t.Helper()
-	d.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-d.done:
-	case <-time.After(30 * time.Second):
-		d.t.Fatal("the broker did not end within 30 s of SIGTERM")
+	if err := d.life.Stop(); err != nil {
+		d.t.Fatal(err)
 	}
 }
 

@@ -5,26 +5,21 @@
 package drills_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/loads/loads/api"
 	"github.com/loads/loads/aws/ec2sim/nshost/initd"
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/internal/brokertest"
 )
 
 // patience is how long anything that has to come may take on a busy computer.
@@ -46,16 +41,9 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binDir = dir
-	for _, build := range [][]string{
-		{"CGO_ENABLED=1", "build", "-race", "-o", filepath.Join(dir, "loads"), "../../cmd/loads"},
-		{"CGO_ENABLED=0", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "loads-node-linux-"+runtime.GOARCH), "../../cmd/loads-node"},
-	} {
-		cmd := exec.Command("go", build[1:]...)
-		cmd.Env = append(os.Environ(), build[0])
-		if out, err := cmd.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-			return 1
-		}
+	if err := brokertest.Build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	return m.Run()
 }
@@ -70,8 +58,7 @@ type process struct {
 	mu     sync.Mutex
 	client *api.Client
 	starts int
-	cmd    *exec.Cmd
-	done   chan struct{} // closed when cmd has ended
+	life   *brokertest.Process
 }
 
 // startBroker starts a broker that ends with the test.
@@ -85,83 +72,35 @@ func startBroker(t *testing.T, env []string, args ...string) *process {
 	return p
 }
 
-var listening = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
-
 // start starts the process, and returns when it listens.
 func (p *process) start() error {
-	args := append([]string{
-		"broker", "--listen", "127.0.0.1:0", "--db", filepath.Join(p.dir, "loads.db"),
-		"--docker", "unix://" + filepath.Join(p.dir, "no-local-engine"),
-	}, p.args...)
-	cmd := exec.Command(filepath.Join(binDir, "loads"), args...)
-	cmd.Env = append(os.Environ(), p.env...)
-	log, err := os.OpenFile(p.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	args := append([]string{"--docker", "unix://" + filepath.Join(p.dir, "no-local-engine")}, p.args...)
+	life, err := brokertest.Start(binDir, p.dir, p.env, args...)
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	cmd.Stderr = log
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	done, url := make(chan struct{}), make(chan string, 1)
-	go func() {
-		defer close(done)
-		lines := bufio.NewScanner(out)
-		for lines.Scan() {
-			if u := listening.FindString(lines.Text()); u != "" {
-				url <- u
-			}
-		}
-		_ = cmd.Wait()
-	}()
-	select {
-	case u := <-url:
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.client, p.cmd, p.done = &api.Client{BaseURL: u, HTTP: &http.Client{Transport: &http.Transport{}}}, cmd, done
-		p.starts++
-		return nil
-	case <-done:
-		return errors.New("the broker ended at its start")
-	case <-time.After(patience):
-		_ = cmd.Process.Kill()
-		<-done
-		return fmt.Errorf("the broker did not listen within %v", patience)
-	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.client, p.life = &api.Client{BaseURL: life.URL, HTTP: &http.Client{Transport: &http.Transport{}}}, life
+	p.starts++
+	return nil
 }
-
-func (p *process) log() string { return filepath.Join(p.dir, "broker.log") }
 
 // kill ends the process as kill -9 does.
 func (p *process) kill() {
 	p.mu.Lock()
-	cmd, done, client := p.cmd, p.done, p.client
+	life, client := p.life, p.client
 	p.mu.Unlock()
-	_ = cmd.Process.Kill()
-	<-done
+	life.Kill()
 	client.HTTP.CloseIdleConnections()
 }
 
 // stop ends the process in order.
 func (p *process) stop() error {
 	p.mu.Lock()
-	cmd, done := p.cmd, p.done
+	life := p.life
 	p.mu.Unlock()
-	_ = cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-done:
-	case <-time.After(patience):
-		return fmt.Errorf("the broker did not end within %v of SIGTERM", patience)
-	}
-	if code := cmd.ProcessState.ExitCode(); code != 0 {
-		return fmt.Errorf("the broker ended with code %d", code)
-	}
-	return nil
+	return life.Stop()
 }
 
 // ask calls the broker until it answers, also when it is killed meanwhile and
@@ -195,7 +134,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // logged are the last lines of the broker's log with the words in them.
 func (p *process) logged(words string) string {
-	text, err := os.ReadFile(p.log())
+	text, err := os.ReadFile(brokertest.Log(p.dir))
 	if err != nil {
 		return err.Error()
 	}
