@@ -20,7 +20,7 @@ const benchmarkPlan = `name: benchmark on %d
 criteria: ['count("req.errors") == 0']
 steps:
   - {name: web, container_name: loads/node, additional_command_args: serve --delay 2ms --jitter 20ms, dns_name: web.test,
-     port_mapping: '8000:8000', ready: {port: 8000, timeout: 20}, run_max_time: 14, stop_timeout: 2}
+     port_mapping: '8000:8000', ready: {port: 8000, timeout: 60}, run_max_time: 120, stop_timeout: 2}
   - name: load
     container_name: loads/node
     benchmark:
@@ -66,6 +66,7 @@ func TestBenchmarkIsOneOnAnyNumberOfMachines(t *testing.T) {
 			d := *d
 			d.t = t
 			run := d.trigger(fmt.Sprintf(benchmarkPlan, machines, evenBenchmark, machines))
+			d.closeService(t, run)
 			r := d.await(run)
 			d.pass(r)
 			all, ends := outputs(t, &d, run)

@@ -15,6 +15,7 @@ func TestThirtyMachinesOfOneStep(t *testing.T) {
 	d := startBroker(t)
 	r := d.await(d.trigger(`
 name: thirty
+max_skew_ms: 60000 # this computer is all of the machines
 steps:
   - {name: all, instance_count: 30, container_name: loads/node, additional_command_args: sleep 3s}
 `))
@@ -39,7 +40,7 @@ func TestBrokerCloses(t *testing.T) {
 			run := l.start(`
 name: close
 steps:
-  - {name: one, run_max_time: 3, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 60s --print up, ready: {log: up, timeout: 20}}
+  - {name: one, run_max_time: 3, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 60s --print up, ready: {log: up, timeout: 60}}
 `)
 			until(t, "the step is "+string(state)+" or over", time.Minute, func() bool {
 				r, err := l.broker.Run(t.Context(), run)

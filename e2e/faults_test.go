@@ -32,7 +32,12 @@ type lab struct {
 	broker *broker.Broker
 	store  *db.DB
 	faults *faults
+	lost   time.Duration // how long a machine may be silent; 0 is as brokers have it
 }
+
+// impatience is how long a machine may be silent where one falls silent: less
+// than what a run takes, and more than a busy engine needs to answer.
+const impatience = 10 * time.Second
 
 // faults says what fails. Every machine has an endpoint of its own, so that
 // one can fail alone.
@@ -73,7 +78,16 @@ func newLab(t *testing.T) *lab {
 
 // newLabWith has containers that alter has changed.
 func newLabWith(t *testing.T, alter func(*broker.ContainerSpec)) *lab {
-	l := &lab{t: t, dir: t.TempDir(), faults: &faults{silent: map[string]bool{}, alter: alter}}
+	return openLab(t, &lab{faults: &faults{alter: alter}})
+}
+
+// newImpatientLab soon gives up a machine that is silent.
+func newImpatientLab(t *testing.T, alter func(*broker.ContainerSpec)) *lab {
+	return openLab(t, &lab{faults: &faults{alter: alter}, lost: impatience})
+}
+
+func openLab(t *testing.T, l *lab) *lab {
+	l.t, l.dir, l.faults.silent = t, t.TempDir(), map[string]bool{}
 	l.open()
 	t.Cleanup(func() {
 		l.close()
@@ -105,7 +119,7 @@ func (l *lab) serve(store broker.Store) {
 	pool := ownEndpoints{hosts.NewLocal(localEngine(l.t), broker.Endpoint{Host: "unix:///var/run/docker.sock"}, slog.New(slog.DiscardHandler))}
 	l.broker = broker.New(broker.Config{
 		Store: &shakyStore{Store: store, faults: l.faults}, Pools: []broker.Pool{pool}, Dial: l.dial, Dir: filepath.Join(l.dir, "data"),
-		Log: slog.New(slog.DiscardHandler), Version: "test", LostAfter: 3 * time.Second,
+		Log: slog.New(slog.DiscardHandler), Version: "test", LostAfter: l.lost,
 	})
 	if err := l.broker.Start(l.t.Context()); err != nil {
 		l.t.Fatal(err)
@@ -393,11 +407,11 @@ func TestMachineThatFallsSilent(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			l := newLab(t)
+			l := newImpatientLab(t, nil)
 			run := l.start(fmt.Sprintf(`
 name: silent
 steps:
-  - {name: pair, instance_count: 2, %s, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 12s}
+  - {name: pair, instance_count: 2, %s, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 25s}
 `, tt.terms))
 			l.untilStarted(run)
 			l.faults.silence("s0-m1", true)
@@ -433,15 +447,15 @@ steps:
 // step waits for it: the step is ready when the other one is.
 func TestMachineThatFallsSilentBeforeItIsReady(t *testing.T) {
 	t.Parallel()
-	l := newLabWith(t, func(spec *broker.ContainerSpec) {
+	l := newImpatientLab(t, func(spec *broker.ContainerSpec) {
 		if strings.HasSuffix(spec.Name, "-s0-m1-plan") {
-			spec.Command = []string{"sleep", "20s"} // and says nothing
+			spec.Command = []string{"sleep", "30s"} // and says nothing
 		}
 	})
 	run := l.start(`
 name: unready
 steps:
-  - {name: pair, instance_count: 2, quorum: 1, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 20s --print awake,
+  - {name: pair, instance_count: 2, quorum: 1, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 30s --print awake,
      ready: {log: awake, timeout: 120}}
 `)
 	l.untilStarted(run)

@@ -124,7 +124,7 @@ steps:
     memory: 64m
     stop_timeout: 7
     docker_series: front
-    ready: {health: true, timeout: 20}
+    ready: {health: true, timeout: 60}
     _capture_output: /out/all.log
 `, ref, files.URL, data, data)
 	p, err := d.Import(t.Context(), "plan.yaml", []byte(plan), true)

@@ -17,7 +17,7 @@ name: NAME
 max_cpu_percent: 1
 steps:
   - {name: web, container_name: loads/node, additional_command_args: serve, role: target, dns_name: web.test,
-     port_mapping: '8000:8000', ready: {port: 8000}, run_max_time: 22, stop_timeout: 2}
+     port_mapping: '8000:8000', ready: {port: 8000}, run_max_time: 120, stop_timeout: 2}
   - {name: load, container_name: loads/node, start_after: web, ROLE
      additional_command_args: 'gen --url http://web.test:8000/ --rate 2000 --duration 14s'}
 `
@@ -31,7 +31,9 @@ steps:
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			r := d.await(d.trigger(strings.NewReplacer("NAME", tt.name, "ROLE", tt.role).Replace(plan)))
+			run := d.trigger(strings.NewReplacer("NAME", tt.name, "ROLE", tt.role).Replace(plan))
+			d.closeService(t, run)
+			r := d.await(run)
 			if r.Run.Verdict != tt.verdict || len(r.Run.Instrument) != min(len(tt.fault), 1) {
 				t.Fatalf("got %s, %q, instrument %q; want %s", r.Run.Verdict, r.Run.Reason, r.Run.Instrument, tt.verdict)
 			}

@@ -4,11 +4,13 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -45,9 +47,10 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	// The tests wait for most of their time.
+	// The tests wait for most of their time: for seconds to pass, and for what
+	// comes once a second.
 	flag.Parse()
-	if err := flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))); err != nil {
+	if err := flag.Set("test.parallel", strconv.Itoa(max(6, 2*runtime.GOMAXPROCS(0)))); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -151,6 +154,29 @@ func (d *daemon) await(run string) api.Report {
 		d.t.Fatal(err)
 	}
 	return r
+}
+
+// closeService ends a run's first step, a service, in order once all others are
+// over, on the local engine or those given. So a plan can give the service the
+// time that others may take on a busy computer, and the run does not take as long.
+func (d *daemon) closeService(t *testing.T, run string, engines ...*dockerctl.Engine) {
+	t.Helper()
+	until(t, "all steps but the service are over", 3*time.Minute, func() bool {
+		r, err := d.Run(t.Context(), run)
+		return err == nil && !slices.ContainsFunc(r.StepRecords[1:], func(s api.StepRecord) bool { return !s.State.Over() })
+	})
+	if len(engines) == 0 {
+		engines = append(engines, localEngine(t))
+	}
+	for _, eng := range engines {
+		found, err := eng.List(t.Context(), map[string]string{broker.LabelRun: run, broker.LabelRole: broker.RolePlan, broker.LabelStep: "0"})
+		for _, c := range found {
+			err = errors.Join(err, eng.Stop(t.Context(), c.ID, 10*time.Second))
+		}
+		if r, runErr := d.Run(t.Context(), run); err != nil && (runErr != nil || r.State < broker.Terminating) {
+			t.Errorf("end the service: %v, %v", err, runErr)
+		}
+	}
 }
 
 // pass fails the test unless the run passed, is clean, and lost no frame.

@@ -14,6 +14,7 @@ func TestMachinesTellOfThemselves(t *testing.T) {
 	t.Parallel()
 	d := startBroker(t)
 	run := d.trigger(strings.ReplaceAll(servicePlan, "8100", "8170"))
+	d.closeService(t, run)
 	r := d.await(run)
 	d.pass(r)
 	if len(r.Summary.Metrics) == 0 {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/loads/loads/api"
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/dockerctl"
 	"github.com/loads/loads/hosts/hoststest"
@@ -22,8 +23,8 @@ steps:
     additional_command_args: serve --listen :8000
     dns_name: web.hosts.test
     port_mapping: 8000:8000
-    ready: {port: 8000, timeout: 20}
-    run_max_time: 6
+    ready: {port: 8000, timeout: 60}
+    run_max_time: 120
     stop_timeout: 3
     log_metrics: [{name: web.starts, type: counter, match: ^listening}]
   - name: users
@@ -39,8 +40,7 @@ func TestRunOverAListOfHostsWithMutualTLS(t *testing.T) {
 	run := d.trigger(overHosts)
 	second := d.trigger(overHosts) // while the first has both hosts
 
-	r := d.await(run)
-	d.pass(r)
+	r := d.overHosts(t, run, engines)
 	where := map[string]bool{}
 	for _, m := range r.Machines {
 		where[m.ProviderID] = true
@@ -64,10 +64,33 @@ func TestRunOverAListOfHostsWithMutualTLS(t *testing.T) {
 	if refused.Run.Verdict != broker.Errored || !strings.Contains(refused.Run.Reason, "taken by run "+run) {
 		t.Errorf("second run: %s (%s), want ERROR: the hosts were taken by the first", refused.Run.Verdict, refused.Run.Reason)
 	}
-	d.pass(d.await(d.trigger(overHosts))) // they are free again
+	d.overHosts(t, d.trigger(overHosts), engines) // they are free again
 	for _, h := range engines {
 		empty(t, h)
 	}
+}
+
+// overHosts waits until the run has passed.
+func (d *daemon) overHosts(t *testing.T, run string, hosts []hoststest.Host) api.Report {
+	t.Helper()
+	var engines []*dockerctl.Engine
+	for _, h := range hosts {
+		engines = append(engines, engineOf(t, h))
+	}
+	d.closeService(t, run, engines...)
+	r := d.await(run)
+	d.pass(r)
+	return r
+}
+
+func engineOf(t *testing.T, h hoststest.Host) *dockerctl.Engine {
+	t.Helper()
+	eng, err := dockerctl.Open(h.Endpoint, dockerctl.Options{NodeDir: binDir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { eng.Close() })
+	return eng
 }
 
 // hostsFile writes the list of the hosts.
@@ -88,11 +111,7 @@ func hostsFile(t *testing.T, engines []hoststest.Host) string {
 // empty fails the test if anything of any run is on the host.
 func empty(t *testing.T, h hoststest.Host) {
 	t.Helper()
-	eng, err := dockerctl.Open(h.Endpoint, dockerctl.Options{NodeDir: binDir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer eng.Close()
+	eng := engineOf(t, h)
 	left, err := eng.List(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ plans:
         additional_command_args: serve --listen :8000
         dns_name: web.pages.test
         port_mapping: 8000:8100
-        ready: {port: 8100, timeout: 20}
+        ready: {port: 8100, timeout: 60}
         run_max_time: 600
         stop_timeout: 1
       - name: users

@@ -19,8 +19,8 @@ steps:
     additional_command_args: serve --listen :8000
     dns_name: web.loads.test
     port_mapping: 8000:8100
-    ready: {port: 8100, timeout: 20}
-    run_max_time: 7
+    ready: {port: 8100, timeout: 60}
+    run_max_time: 120
     stop_timeout: 3
   - name: users
     instance_count: 2
@@ -35,6 +35,7 @@ func TestServiceAndGeneratorsOnThreeMachines(t *testing.T) {
 	t.Parallel()
 	d := startBroker(t)
 	run := d.trigger(servicePlan)
+	d.closeService(t, run)
 	r := d.await(run)
 	d.pass(r)
 
@@ -88,8 +89,8 @@ steps:
     additional_command_args: serve --listen :8000
     dns_name: both.loads.test
     port_mapping: 8000:8000
-    ready: {log: listening, timeout: 20}
-    run_max_time: 6
+    ready: {log: listening, timeout: 60}
+    run_max_time: 120
     stop_timeout: 3
   - name: users
     container_name: loads/node
@@ -102,6 +103,7 @@ func TestTwoRunsAtOnceOfMachinesThatPublishOnePort(t *testing.T) {
 	d := startBroker(t)
 	runs := []string{d.trigger(twoPorts), d.trigger(twoPorts)}
 	for _, run := range runs {
+		d.closeService(t, run)
 		r := d.await(run)
 		d.pass(r)
 		for _, m := range r.Summary.Metrics {
@@ -147,6 +149,9 @@ func TestAbortEndsARunAtAnyMoment(t *testing.T) {
 		{"while it runs", func(r api.Run) bool { return r.StepRecords[0].StartedAt != nil }},
 	} {
 		t.Run(at.name, func(t *testing.T) {
+			t.Parallel()
+			d := *d
+			d.t = t
 			run := d.trigger(longPlan)
 			until(t, at.name, time.Minute, func() bool { return at.when(d.mustRun(run)) })
 			if was, err := d.Abort(t.Context(), run); err != nil || !was {
@@ -181,7 +186,7 @@ func TestRunThatCannotBeRunAsPlannedIsAnError(t *testing.T) {
 			"not ready within 2 s",
 		},
 		{
-			"ended before ready", "{name: bad, container_name: loads/node, additional_command_args: sleep 0s, ready: {log: never, timeout: 20}}",
+			"ended before ready", "{name: bad, container_name: loads/node, additional_command_args: sleep 0s, ready: {log: never, timeout: 60}}",
 			"ended before it was ready",
 		},
 		{
@@ -190,6 +195,8 @@ func TestRunThatCannotBeRunAsPlannedIsAnError(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d := *d
 			d.t = t
 			r := d.await(d.trigger("name: " + tt.name + "\nsteps:\n  - " + tt.step + "\n"))
 			if r.Run.Verdict != broker.Errored || !strings.Contains(r.Run.Reason, tt.reason) {

@@ -75,7 +75,7 @@ func TestRunWaitsForAStoreThatFails(t *testing.T) {
 			r := l.await(l.start(`
 name: store that fails
 steps:
-  - {name: one, container_name: loads/node, additional_command_args: sleep 1s --print up, ready: {log: up, timeout: 20}}
+  - {name: one, container_name: loads/node, additional_command_args: sleep 1s --print up, ready: {log: up, timeout: 60}}
 `))
 			if r.Run.Verdict != broker.Pass || r.Run.Cleanup != broker.CleanupDone || !r.Ledger.Balance {
 				t.Errorf("verdict %s (%s), cleanup %s (%s), ledger %+v; want PASS, done and a balance",

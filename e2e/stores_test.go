@@ -33,7 +33,7 @@ steps:
     run_max_time: %d
     port_mapping: "8000:8000"
     dns_name: service.stores
-    ready: {port: 8000, timeout: 40}
+    ready: {port: 8000, timeout: 60}
   - name: generator
     container_name: loads/node
     additional_command_args: gen --url http://service.stores:8000/ --rate 50 --duration %ds
@@ -41,7 +41,7 @@ steps:
     run_max_time: %d
     start_after: [service]
     docker_series: load
-`, 15+more, 10+more, 40+more)
+`, 120+more, 10+more, 60+more)
 }
 
 // awayVariable has how long InfluxDB is away in the middle of a run, such as
@@ -51,12 +51,12 @@ const awayVariable = "LOADS_TEST_INFLUX_AWAY"
 // A real run: InfluxDB is away for a part of it, and the broker is killed while
 // InfluxDB is away. What InfluxDB holds at the end is what the broker counted.
 func TestMetricsReachInfluxDBWhateverDies(t *testing.T) {
+	t.Parallel()
 	server := influxtest.Start(t)
 	bucket := server.CreateDatabase(t, "runs")
 	dashboards := grafanatest.Start(t)
-	t.Setenv("LOADS_INFLUX_TOKEN", server.Token)
-	t.Setenv("LOADS_GRAFANA_TOKEN", grafanatest.Token)
-	d := startBroker(t, "--influx-url", server.URL, "--influx-bucket", bucket, "--grafana-url", dashboards.URL)
+	tokens := []string{"LOADS_INFLUX_TOKEN=" + server.Token, "LOADS_GRAFANA_TOKEN=" + grafanatest.Token}
+	d := startBrokerWith(t, tokens, "--influx-url", server.URL, "--influx-bucket", bucket, "--grafana-url", dashboards.URL)
 	away, err := time.ParseDuration(cmp.Or(os.Getenv(awayVariable), "0s"))
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +76,7 @@ func TestMetricsReachInfluxDBWhateverDies(t *testing.T) {
 	d.start()
 	<-time.After(away)
 	server.Restart(t)
+	d.closeService(t, run)
 	r := d.await(run)
 	d.pass(r)
 	until(t, "all is written", time.Minute, func() bool { return written().Waiting == 0 })

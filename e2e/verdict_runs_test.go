@@ -176,7 +176,7 @@ func TestFramesGarbledOnTheirWayMakeTheRunInvalid(t *testing.T) {
 
 func TestMachineThatNeverAnswersIsNoPass(t *testing.T) {
 	t.Parallel()
-	l := newLab(t)
+	l := newImpatientLab(t, nil)
 	l.faults.silence("s0-m0", true)
 	r := l.await(l.start("name: deaf\nsteps:\n  - " + ticking + "\n"))
 	if r.Run.Verdict != broker.Errored {

@@ -26,18 +26,22 @@ steps:
 
 func TestContainerThatFailedBeforeTheStopIsNotForgotten(t *testing.T) {
 	t.Parallel()
-	l := newLab(t)
-	// The first machine ends after 2 s, the second is stopped after 1.
+	l := newLabWith(t, func(spec *broker.ContainerSpec) {
+		if strings.HasSuffix(spec.Name, "-s0-m1-plan") {
+			spec.Command = []string{"sleep", "60s"}
+		}
+	})
+	// The first machine ends at once, the second is stopped a second after its start.
 	r := l.await(l.start(`
 name: failed early
 steps:
   - name: pair
     instance_count: 2
-    node_delay: 4
-    run_max_time: 5
+    node_delay: 9
+    run_max_time: 10
     stop_timeout: 1
     container_name: loads/node
-    additional_command_args: sleep 2s --exit 3
+    additional_command_args: sleep 0s --exit 3
 `))
 	if r.Run.Verdict != broker.Errored || !strings.Contains(r.Run.Reason, "machine 0: its container ended with code 3") {
 		t.Errorf("verdict %s (%s), want ERROR for the code of machine 0", r.Run.Verdict, r.Run.Reason)
