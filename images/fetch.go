@@ -3,6 +3,7 @@ package images
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -90,21 +91,51 @@ func (f *Fetcher) fromPeers(ctx context.Context, digest string, peers []order.Pe
 			sources = append(sources, &peer{address: p.Address, client: &http.Client{Transport: transport}})
 		}
 	}
-	var raw bytes.Buffer
-	n, err := f.blob(ctx, &raw, descriptor{Digest: digest, Size: -1}, sources)
+	raw, err := f.manifest(ctx, digest, sources)
 	if err != nil {
 		return err
 	}
-	f.result.Bytes += n
-	m, err := parseManifest(raw.Bytes())
+	m, err := parseManifest(raw)
 	if err != nil {
 		return err
 	}
 	if err := f.parts(ctx, m, sources); err != nil {
 		return err
 	}
-	_, _, err = f.Store.Put(digest, &raw)
+	_, _, err = f.Store.Put(digest, bytes.NewReader(raw))
 	return err
+}
+
+// manifest gets the bytes of one, from whichever source has them right.
+func (f *Fetcher) manifest(ctx context.Context, digest string, sources []source) (raw []byte, err error) {
+	err = f.right(sources, func(sources []source) error {
+		var buf bytes.Buffer
+		n, err := f.blob(ctx, &buf, descriptor{Digest: digest, Size: -1}, sources)
+		f.result.Bytes += n
+		if err != nil {
+			return err
+		}
+		raw = buf.Bytes()
+		sum := sha256.Sum256(raw)
+		return checkDigest(digest, sum[:])
+	})
+	return raw, err
+}
+
+// right calls get, and again without the first source as long as the bytes that
+// came were wrong, which is known at the end.
+func (f *Fetcher) right(sources []source, get func([]source) error) error {
+	for {
+		err := get(sources)
+		var wrong *digestError
+		if !errors.As(err, &wrong) {
+			return err
+		}
+		f.fault(sources[0], err)
+		if sources = sources[1:]; len(sources) == 0 {
+			return err
+		}
+	}
 }
 
 func (f *Fetcher) hasAll(m manifest) bool {
@@ -127,30 +158,25 @@ func (f *Fetcher) parts(ctx context.Context, m manifest, sources []source) error
 	return nil
 }
 
-func (f *Fetcher) part(ctx context.Context, d descriptor, sources []source) (err error) {
-	for { // with other sources when bytes were wrong, which is known at the end
+func (f *Fetcher) part(ctx context.Context, d descriptor, sources []source) error {
+	return f.right(sources, func(sources []source) (err error) {
 		w, err := f.Store.create()
 		if err != nil {
 			return &localError{err}
 		}
-		used := len(sources)
+		defer func() { err = errors.Join(err, w.close()) }()
 		n, err := f.blob(ctx, w, d, sources)
 		f.result.Bytes += n
-		if err == nil {
-			_, err = w.keep(d.Digest)
-			if err == nil {
-				return w.close()
-			}
-			f.fault(sources[0], err)
-			sources = sources[1:]
-		}
-		if closing := w.close(); closing != nil {
-			return errors.Join(err, closing)
-		}
-		if len(sources) == 0 || len(sources) == used {
+		if err != nil {
 			return err
 		}
-	}
+		_, err = w.keep(d.Digest)
+		var wrong *digestError
+		if err != nil && !errors.As(err, &wrong) {
+			return &localError{err}
+		}
+		return err
+	})
 }
 
 // blob copies a blob from the first source that has it, and goes on with the

@@ -163,6 +163,14 @@ func (s *spoiler) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
+// withoutLength leaves open how much is to come.
+type withoutLength struct{ http.ResponseWriter }
+
+func (w withoutLength) WriteHeader(status int) {
+	w.Header().Del("Content-Length")
+	w.ResponseWriter.WriteHeader(status)
+}
+
 func TestGet_FromPeers(t *testing.T) {
 	t.Parallel()
 	ours, theirs := mustAuthority(t), mustAuthority(t)
@@ -189,6 +197,15 @@ func TestGet_FromPeers(t *testing.T) {
 		}
 		return nil
 	})
+	lying := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // of what the image has
+		good.ServeHTTP(w, r)
+		if strings.HasSuffix(r.URL.Path, manifest) {
+			_, _ = io.WriteString(w, " ")
+		}
+	})
+	lengthless := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(withoutLength{w}, r) })
+	}
 	for _, row := range []struct {
 		name  string
 		peers []order.Peer
@@ -203,6 +220,8 @@ func TestGet_FromPeers(t *testing.T) {
 		{"one that is gone", []order.Peer{{Address: "127.0.0.1:1", Name: "a"}, ours.serve(t, "b", good)}, large + 4096, "refused"},
 		{"one that has nothing", []order.Peer{ours.serve(t, "a", http.NotFoundHandler()), ours.serve(t, "b", good)}, large + 4096, "404"},
 		{"corrupt bytes only", []order.Peer{ours.serve(t, "a", corrupt)}, 0, "what came has the digest"},
+		{"a wrong manifest, then the right one", []order.Peer{ours.serve(t, "a", lengthless(lying)), ours.serve(t, "b", good)}, large + 4096, "what came has the digest"},
+		{"a wrong manifest only", []order.Peer{ours.serve(t, "a", lengthless(lying))}, 0, "what came has the digest"},
 		{"a stranger", []order.Peer{theirs.serve(t, "a", good)}, 0, "certificate"},
 		{"a machine in the place of another", []order.Peer{func() order.Peer {
 			p := ours.serve(t, "a", good)

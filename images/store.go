@@ -142,10 +142,11 @@ func (w *writer) keep(wanted string) (digest string, err error) {
 	if _, err := io.Copy(sum, w.file); err != nil {
 		return "", err
 	}
-	digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
-	if wanted != "" && digest != wanted {
-		return "", fmt.Errorf("what came has the digest %s, not %s", digest, wanted)
+	whole := sum.Sum(nil)
+	if err := checkDigest(wanted, whole); wanted != "" && err != nil {
+		return "", err
 	}
+	digest = digestOf(whole)
 	path, err := w.store.path(digest)
 	if err != nil {
 		return "", err
@@ -154,6 +155,24 @@ func (w *writer) keep(wanted string) (digest string, err error) {
 		return "", fmt.Errorf("keep a part of an image: %w", err)
 	}
 	return digest, nil
+}
+
+func digestOf(sum []byte) string { return "sha256:" + hex.EncodeToString(sum) }
+
+// A digestError says that bytes are not those that were wanted.
+type digestError struct{ got, wanted string }
+
+// Error says which came.
+func (e *digestError) Error() string {
+	return fmt.Sprintf("what came has the digest %s, not %s", e.got, e.wanted)
+}
+
+// checkDigest returns a digestError unless the SHA-256 is that of the digest.
+func checkDigest(wanted string, sum []byte) error {
+	if got := digestOf(sum); got != wanted {
+		return &digestError{got, wanted}
+	}
+	return nil
 }
 
 // Put stores what r has, which must have the digest unless that is empty, and
