@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"fmt"
-	"math"
 	"time"
 )
 
@@ -98,14 +97,17 @@ type purse struct {
 	spent, rate float64 // USD, and USD an hour
 }
 
+// forever is longer than can be told, in ns.
+const forever = 1 << 62
+
 // lasts is how long machines may go on until it is empty; enough says that this
 // is longer than can be told.
 func (p purse) lasts() (left time.Duration, enough bool) {
 	if p.max == 0 || p.rate == 0 {
 		return 0, true
 	}
-	hours := (p.max - p.spent) / p.rate
-	return time.Duration(min(hours*float64(time.Hour), math.MaxInt64/2)) - overrun, false
+	ns := (p.max - p.spent) / p.rate * float64(time.Hour)
+	return time.Duration(max(-forever, min(ns, forever))) - overrun, false
 }
 
 // purses are those that the run is paid from: its own, and its project's.
@@ -131,7 +133,8 @@ func (x *execution) purses(ctx context.Context, now time.Time) ([]purse, error) 
 // watchBudget shortens the life of the machines to what may be paid for, and
 // ends the run when that is used up. It can only come to this when something
 // costs more than the run was told at its start, such as machines in the place
-// of others, or when a limit was lowered.
+// of others, or when a limit was lowered. What was taken of a life no higher
+// limit gives back, since the end of a machine's term can only come nearer.
 func (x *execution) watchBudget(ctx context.Context) {
 	if x.ref.Cost == nil {
 		return
@@ -141,25 +144,30 @@ func (x *execution) watchBudget(ctx context.Context) {
 	if err != nil {
 		return // the next look will tell
 	}
+	end := x.plannedEnd()
+	x.leases.mu.Lock()
+	first := x.leases.until.IsZero()
 	for _, p := range purses {
 		left, enough := p.lasts()
 		until := now.Add(left)
-		if enough || until.After(x.plannedEnd()) {
+		if enough || until.After(end) {
 			continue
 		}
-		x.leases.mu.Lock()
-		first := x.leases.until.IsZero()
-		if first || until.Before(x.leases.until) {
-			x.leases.until = until
+		if x.leases.until.IsZero() || until.Before(x.leases.until) {
+			x.leases.until, x.leases.paidBy = until, p
 		}
-		x.leases.mu.Unlock()
-		if first {
-			x.log.Warn("the machines may live less long than the plan: they cost more than was expected",
-				"until", until, "spent_usd", p.spent, "usd_per_hour", p.rate)
-		}
-		if left < budgetReserve+x.leases.every()/2 {
-			x.requestStop(fmt.Sprintf("The run was ended, since %s would cost more than the %s that they may: %s are spent, and an hour costs %s.",
-				p.whose, usd(p.max), usd(p.spent), usd(p.rate)))
-		}
+	}
+	until, p := x.leases.until, x.leases.paidBy
+	x.leases.mu.Unlock()
+	if until.IsZero() {
+		return
+	}
+	if first {
+		x.log.Warn("the machines may live less long than the plan: they cost more than was expected",
+			"until", until, "spent_usd", p.spent, "usd_per_hour", p.rate)
+	}
+	if until.Sub(now) < budgetReserve+x.leases.every()/2 {
+		x.requestStop(fmt.Sprintf("The run was ended, since %s would cost more than the %s that they may: %s are spent, and an hour costs %s.",
+			p.whose, usd(p.max), usd(p.spent), usd(p.rate)))
 	}
 }

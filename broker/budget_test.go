@@ -58,6 +58,31 @@ func TestRunsOfAProjectCostNoMoreThanItMay(t *testing.T) {
 	}
 }
 
+// TestARunThatALowLimitHasShortenedEndsInTime raises the limit again, which gives
+// machines back nothing of their lives: so the run has to end before they do.
+func TestARunThatALowLimitHasShortenedEndsInTime(t *testing.T) {
+	t.Parallel()
+	d := openDesk(t, nil)
+	run, err := d.startPlan(projectPlan)
+	ok(t, err)
+	waittest.Until(t, "the run has machines", time.Minute, func() bool { return d.renewed() > 0 })
+	_, err = d.SetMaxCost(t.Context(), run.ProjectUUID, 0.115) // some seconds, and what is kept for an end in order
+	ok(t, err)
+	waittest.Until(t, "the machines may live less long", time.Minute, func() (shorter bool) {
+		d.set(func() {
+			for _, lives := range d.renewals {
+				shorter = shorter || lives[len(lives)-1] < 5*time.Minute
+			}
+		})
+		return shorter
+	})
+	_, err = d.SetMaxCost(t.Context(), run.ProjectUUID, 2)
+	ok(t, err)
+	if run = d.await(run); run.Verdict != broker.Errored || !strings.Contains(run.Reason, "would cost more than the 0.1150 USD") {
+		t.Errorf("verdict %s (%s), want ERROR for want of money", run.Verdict, run.Reason)
+	}
+}
+
 // TestLateMachinesComeInTheTimeThatEarlierOnesTook has a plan of one step at
 // once, from which the broker learns, and one much later.
 func TestLateMachinesComeInTheTimeThatEarlierOnesTook(t *testing.T) {

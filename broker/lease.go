@@ -21,8 +21,10 @@ type leases struct {
 	held  map[int64]*lease
 	added chan struct{} // of capacity 1; says that there is a new one
 
-	// until, when not zero, is when the money for all machines is used up.
-	until time.Time
+	// until, when not zero, is when the money for all machines is used up, which
+	// is paidBy's.
+	until  time.Time
+	paidBy purse
 }
 
 // A lease is that of one machine.
