@@ -2,6 +2,8 @@ package aws
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -37,19 +39,25 @@ func (p *Pool) Notices(ctx context.Context, machines []broker.Machine) ([]broker
 			places[where{m.Region, e.read().Request.BrokerID}] = true
 		}
 	}
+	var mu sync.Mutex
 	var out []broker.Notice
+	var faults error
+	var asking sync.WaitGroup
 	for at := range places {
-		found, err := p.in(at.region).taken(ctx, at.broker)
-		if err != nil {
-			return nil, err
-		}
-		for _, n := range found {
-			if wanted[n.ProviderID] {
-				out = append(out, n)
+		asking.Go(func() { // a region that does not answer keeps no other's from being told
+			found, err := p.in(at.region).taken(ctx, at.broker)
+			mu.Lock()
+			defer mu.Unlock()
+			faults = errors.Join(faults, err)
+			for _, n := range found {
+				if wanted[n.ProviderID] {
+					out = append(out, n)
+				}
 			}
-		}
+		})
 	}
-	return out, nil
+	asking.Wait()
+	return out, faults
 }
 
 // taken lists a broker's machines in the region that are taken back, or have been.
@@ -61,7 +69,7 @@ func (r *region) taken(ctx context.Context, brokerID string) ([]broker.Notice, e
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, failed("list spot machines in "+r.name, err)
+			return out, failed("list spot machines in "+r.name, err)
 		}
 		for _, req := range page.SpotInstanceRequests {
 			if req.Status == nil || req.InstanceId == nil {

@@ -1,6 +1,7 @@
 package aws_test
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -288,6 +289,33 @@ func TestNotices_AreOfSpotMachinesThatAreTaken(t *testing.T) {
 	if n := list[0]; len(list) != 1 || n.ProviderID != spot[1].ProviderID || n.At.Before(before.Add(2*time.Minute-time.Second)) {
 		t.Errorf("notices %+v, want one of %s, two minutes ahead of %v", list, spot[1].ProviderID, before)
 	}
+	c.release(p, spot...)
+	c.clean(p, 2)
+}
+
+// TestNotices_OfOtherRegionsComeThoughOneDoesNotAnswer loses none for want of another.
+func TestNotices_OfOtherRegionsComeThoughOneDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	drill := quick()
+	drill.Delays.Notice = ec2sim.Fixed(time.Hour)
+	c := startCloud(t, drill)
+	p := c.open(t.TempDir(), nil)
+	spot := c.acquire(p, requests(2, func(r *broker.MachineRequest) {
+		r.Spot = strategies.SpotOnly
+		if r.Index == 1 {
+			r.Region = "eu-central-1"
+		}
+	}))
+	c.sim.Arm(ec2sim.Fault{Name: ec2sim.ErrorAfter, Action: "DescribeSpotInstanceRequests", Region: virginia})
+	if err := c.sim.Strike(filepath.Base(spot[1].ProviderID), ec2sim.Fault{Name: ec2sim.SpotTaken}); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "there is a notice of the other region's machine, and an error", time.Minute, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		list, err := p.Notices(ctx, spot)
+		return err != nil && len(list) == 1 && list[0].ProviderID == spot[1].ProviderID
+	})
 	c.release(p, spot...)
 	c.clean(p, 2)
 }

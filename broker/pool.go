@@ -121,7 +121,8 @@ type Renter interface {
 	// restart, and when a machine does not answer: then the broker may have another
 	// address than before, and is to be admitted, too.
 	Admit(ctx context.Context, machines []Machine) error
-	// Notices says which of the machines the provider takes back, or has taken.
+	// Notices says which of the machines the provider takes back, or has taken;
+	// with an error, those that it knows of nevertheless.
 	Notices(ctx context.Context, machines []Machine) ([]Notice, error)
 	// Quote says what machines for the requests, which are of all steps of one
 	// run, would cost, and whether they can be had. It makes nothing. What is

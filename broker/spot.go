@@ -49,12 +49,12 @@ func (x *execution) askNotices(ctx context.Context, since time.Time) {
 	}
 	for r, machines := range spots {
 		found, err := r.Notices(ctx, machines)
+		for _, n := range found {
+			x.noteNotice(ctx, n, machines)
+		}
 		if err != nil {
 			x.log.Warn("ask which spot machines are taken back", "error", err)
 			return
-		}
-		for _, n := range found {
-			x.noteNotice(ctx, n, machines)
 		}
 	}
 	x.notices.asked = asked
