@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
+
+	"github.com/loads/loads/broker"
 )
 
 // budgetCommand shows or sets what the runs of a project may cost together.
@@ -30,6 +32,13 @@ used up. PROJECT is a uuid, the beginning of one, or a name.`,
 
 func (c *budgetCommand) run(cmd *cobra.Command, args []string) error {
 	ctx := cmd.Context()
+	var usd float64
+	if len(args) > 1 {
+		var err error
+		if usd, err = strconv.ParseFloat(args[1], 64); err != nil {
+			return usagef(cmd, "the sum is %q; give USD, such as 50 or 12.5, or 0 for no limit", args[1])
+		}
+	}
 	client, err := c.connect(ctx)
 	if err != nil {
 		return err
@@ -38,13 +47,11 @@ func (c *budgetCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	budget, err := client.ProjectBudget(ctx, project)
+	var budget *broker.Budget
 	if len(args) > 1 {
-		usd, wrong := strconv.ParseFloat(args[1], 64)
-		if wrong != nil {
-			return usagef(cmd, "the sum is %q; give USD, such as 50 or 12.5, or 0 for no limit", args[1])
-		}
 		budget, err = client.SetMaxCost(ctx, project, usd)
+	} else {
+		budget, err = client.ProjectBudget(ctx, project)
 	}
 	if err != nil {
 		return err

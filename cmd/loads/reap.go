@@ -65,8 +65,7 @@ func (c *reapCommand) run(cmd *cobra.Command, _ []string) error {
 	if c.all == (c.brokerID != "") {
 		return usagef(cmd, "give either --broker-id ID or --all")
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), reapLimit)
-	defer cancel()
+	ctx := cmd.Context()
 	pool, closePool, err := c.openEC2(ctx, c.region)
 	if err != nil {
 		return err
@@ -85,6 +84,8 @@ func (c *reapCommand) run(cmd *cobra.Command, _ []string) error {
 	if agreed, err := c.agreed(len(found)); err != nil || !agreed {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, reapLimit) // not for the answer
+	defer cancel()
 	result, err := reap(ctx, pool, c.brokerID, found)
 	if err := errors.Join(err, c.show(result)); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -253,14 +254,26 @@ func (c *runCommand) bring(ctx context.Context, client *api.Client, o order) (st
 	if err != nil || len(o.set) == 0 {
 		return plan.UUID, err
 	}
-	// The changes are in the name, so that the copy is told from its parent.
-	var changes []string
-	for _, path := range slices.Sorted(maps.Keys(o.set)) {
-		changes = append(changes, fmt.Sprintf("%s=%v", path, o.set[path]))
-	}
-	name := shorten(fmt.Sprintf("%s (%s)", plan.Name, strings.Join(changes, ", ")), 100)
-	fork, err := client.ForkPlan(ctx, plan.UUID, api.ForkRequest{Name: name, Set: o.set})
+	fork, err := client.ForkPlan(ctx, plan.UUID, api.ForkRequest{Name: changedName(plan.Name, o.set), Set: o.set})
 	return fork.UUID, err
+}
+
+// changedName is the name of a changed copy: the changes are in it, so that it is
+// told from its parent, but no secrets, as names are shown everywhere.
+func changedName(name string, set map[string]any) string {
+	var env strategies.Environment
+	for _, path := range slices.Sorted(maps.Keys(set)) {
+		value, ok := set[path].(string)
+		if !ok && set[path] != nil {
+			value = "…" // a list or a map, which may have anything in it
+		}
+		env = append(env, strategies.Variable{Name: path, Value: value})
+	}
+	var changes []string
+	for _, v := range env.Masked() {
+		changes = append(changes, v.Name+"="+cmp.Or(v.Value, "null"))
+	}
+	return shorten(fmt.Sprintf("%s (%s)", name, strings.Join(changes, ", ")), 100)
 }
 
 func (c *runCommand) bringUnchanged(ctx context.Context, client *api.Client, o order) (api.Plan, error) {

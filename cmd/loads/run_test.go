@@ -188,6 +188,29 @@ func TestRunWithoutABrokerStartsOneInside(t *testing.T) {
 	})
 }
 
+func TestNamesOfChangedPlansHaveNoSecrets(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		set  []string
+		want string
+	}{
+		{[]string{"steps.a.run_max_time=4", "description=null"}, "plan (description=null, steps.a.run_max_time=4)"},
+		{[]string{"steps.a.environment_data.API_TOKEN=t0psecret", "steps.a.additional_command_args=--key t0psecret"}, "plan (steps.a.additional_command_args=--key ***, steps.a.environment_data.API_TOKEN=***)"},
+		{[]string{`steps.a.environment_data={"API_TOKEN": "t0psecret"}`}, "plan (steps.a.environment_data=…)"},
+	} {
+		t.Run(tt.want, func(t *testing.T) {
+			t.Parallel()
+			set, err := edits(tt.set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := changedName("plan", set); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestARunThatCannotRunIsAnError(t *testing.T) {
 	t.Parallel()
 	w := openWorkshop(t)
