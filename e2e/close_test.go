@@ -40,7 +40,7 @@ func TestBrokerCloses(t *testing.T) {
 			run := l.start(`
 name: close
 steps:
-  - {name: one, run_max_time: 3, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 60s --print up, ready: {log: up, timeout: 60}}
+  - {name: one, run_max_time: 10, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 60s --print up, ready: {log: up, timeout: 60}}
 `)
 			until(t, "the step is "+string(state)+" or over", time.Minute, func() bool {
 				r, err := l.broker.Run(t.Context(), run)

@@ -9,8 +9,13 @@ import (
 	"time"
 )
 
-// every is the pause between two looks at a condition.
-const every = 10 * time.Millisecond
+// The pause between two looks at a condition grows with the time that was waited,
+// since a look may cost more than what is waited for, many of which go on at once.
+const (
+	leastPause = 10 * time.Millisecond
+	mostPause  = 50 * time.Millisecond
+	ofWaited   = 50 // a pause is this part of the time that was waited
+)
 
 // Until looks at the condition until it holds, and fails the test when that
 // takes longer than the limit.
@@ -24,13 +29,15 @@ func Until(t testing.TB, what string, limit time.Duration, holds func() bool) {
 // Holds looks at the condition until it holds, and reports whether it did
 // within the limit.
 func Holds(limit time.Duration, holds func() bool) bool {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	deadline := time.After(limit)
+	began := time.Now()
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
 	for !holds() {
+		pause := time.NewTimer(min(max(time.Since(began)/ofWaited, leastPause), mostPause))
 		select {
-		case <-tick.C:
-		case <-deadline:
+		case <-pause.C:
+		case <-deadline.C:
+			pause.Stop()
 			return false
 		}
 	}
