@@ -3,6 +3,7 @@ package aws
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -51,17 +52,11 @@ func (p *Pool) isWorthKeeping(rec record, m broker.Machine) bool {
 // listens any more, and keeps its tags.
 func (p *Pool) keep(ctx context.Context, e *entry) error {
 	rec := e.read()
-	engine, err := p.dial(rec)
+	engine, err := p.cleaned(ctx, rec)
 	if err != nil {
 		return err
 	}
 	defer engine.Close()
-	if err := p.wipe(ctx, rec, engine); err != nil {
-		return err
-	}
-	if err := p.journal.noteHad(rec); err != nil {
-		return err
-	}
 	life := p.cfg.Idle + idleGrace
 	err = p.ledger.rest(e, func(rec *record) {
 		rec.Term++
@@ -75,6 +70,23 @@ func (p *Pool) keep(ctx context.Context, e *entry) error {
 	}
 	p.log.Info("keep a machine for the next run", "machine", rec.Instance, "at", rec.At, "region", rec.Region, "for", p.cfg.Idle)
 	return nil
+}
+
+// cleaned opens the engine of a machine that changes hands, on which nothing of
+// the run before is left, and notes on disk what the run has had.
+func (p *Pool) cleaned(ctx context.Context, rec record) (broker.Engine, error) {
+	engine, err := p.dial(rec)
+	if err != nil {
+		return nil, err
+	}
+	err = p.wipe(ctx, rec, engine)
+	if err == nil {
+		err = p.journal.noteHad(rec)
+	}
+	if err != nil {
+		return nil, errors.Join(err, engine.Close())
+	}
+	return engine, nil
 }
 
 // wipe is the function of that name, for no more machines at once than are asked
@@ -192,17 +204,11 @@ func (p *Pool) fitOut(ctx context.Context, r *region, e *entry) error {
 	if !found || in.State.Name != types.InstanceStateNameRunning {
 		return fmt.Errorf("EC2 does not have it running")
 	}
-	engine, err := p.dial(rec)
+	engine, err := p.cleaned(ctx, rec)
 	if err != nil {
 		return err
 	}
 	defer engine.Close()
-	if err := p.wipe(ctx, rec, engine); err != nil {
-		return err
-	}
-	if err := p.journal.noteHad(rec); err != nil {
-		return err
-	}
 	if err := p.regroup(ctx, r, rec); err != nil {
 		return err
 	}

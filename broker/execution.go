@@ -372,6 +372,25 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// untilClosed is a context that ends when the channel is closed, too. cancel ends
+// it, and waits for what it has started.
+func untilClosed(ctx context.Context, ch <-chan struct{}) (_ context.Context, cancel func()) {
+	inner, stop := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		select {
+		case <-ch:
+			stop()
+		case <-inner.Done():
+		}
+	}()
+	return inner, func() {
+		stop()
+		<-over
+	}
+}
+
 // engines opens each engine once.
 type engines struct {
 	dial Dialer

@@ -146,19 +146,8 @@ func (x *execution) renewDue(ctx context.Context, under *renewals) {
 // renew renews one lease, and tells when that begins to fail and when it works
 // again. The caller holds the lease's lock.
 func (x *execution) renew(ctx context.Context, le *lease) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := untilClosed(ctx, le.given)
 	defer cancel()
-	var watcher sync.WaitGroup
-	defer watcher.Wait()
-	over := make(chan struct{})
-	defer close(over)
-	watcher.Go(func() {
-		select {
-		case <-le.given:
-			cancel()
-		case <-over:
-		}
-	})
 	life := time.Until(x.lifeEnd())
 	err := x.renewOnce(ctx, le, life)
 	if ctx.Err() != nil || isClosed(le.given) {

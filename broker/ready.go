@@ -66,19 +66,8 @@ func (s *supervision) awaitReady(ctx context.Context) {
 // readyOrLost waits until the machine is ready, or lost: then it isn't waited
 // for any more.
 func (s *supervision) readyOrLost(ctx context.Context, m *machine, r *strategies.Ready) error {
-	waiting, cancel := context.WithCancel(ctx)
+	waiting, cancel := untilClosed(ctx, s.lost[m])
 	defer cancel()
-	var watcher sync.WaitGroup
-	defer watcher.Wait()
-	over := make(chan struct{})
-	defer close(over)
-	watcher.Go(func() {
-		select {
-		case <-s.lost[m]:
-			cancel()
-		case <-over:
-		}
-	})
 	err := machineReady(waiting, m, r)
 	if isClosed(s.lost[m]) {
 		return nil

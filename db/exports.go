@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"fmt"
 	"math"
 
 	"github.com/loads/loads/broker"
@@ -177,22 +176,11 @@ func (d *DB) exportedFrames(ctx context.Context, x exportTable, runUUID string, 
 }
 
 func (d *DB) selectFrames(ctx context.Context, t *tx, query string, args ...any) (list []broker.StoredFrame, err error) {
-	rows, err := t.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var f broker.StoredFrame
-		if err := rows.Scan(&f.MachineID, &f.Seq, &f.At, &f.Final, &f.Body); err != nil {
-			return nil, err
-		}
-		if f.Body, err = d.bodies.unpack(f.Body); err != nil {
-			return nil, fmt.Errorf("frame %d of machine %d: %w", f.Seq, f.MachineID, err)
-		}
+	_, err = d.scanFrames(ctx, t, func(f broker.StoredFrame) error {
 		list = append(list, f)
-	}
-	return list, rows.Err()
+		return nil
+	}, query, args...)
+	return list, err
 }
 
 // SaveExport stores how far the run's metrics have come, the numbers of the

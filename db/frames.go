@@ -129,7 +129,13 @@ func (d *DB) eachFrame(ctx context.Context, t *tx, runUUID string, yield func(br
 	if err != nil {
 		return nil, err
 	}
-	rows, err := t.QueryContext(ctx, framesOfRun, key.ID)
+	return d.scanFrames(ctx, t, yield, framesOfRun, key.ID)
+}
+
+// scanFrames yields the frames that the query selects, and returns yield's error
+// apart from the database's.
+func (d *DB) scanFrames(ctx context.Context, t *tx, yield func(broker.StoredFrame) error, query string, args ...any) (stop, err error) {
+	rows, err := t.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

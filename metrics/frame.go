@@ -25,6 +25,21 @@ const (
 	Set     Kind = "s"  // number of distinct values
 )
 
+// Word is the kind's name in words for people.
+func (k Kind) Word() string {
+	switch k {
+	case Counter:
+		return "counter"
+	case Gauge:
+		return "gauge"
+	case Timer:
+		return "timer"
+	case Set:
+		return "set"
+	}
+	return string(k)
+}
+
 // A Tag is one name and value on a metric.
 type Tag struct {
 	Name  string `json:"k"`
@@ -107,6 +122,20 @@ const (
 type Notes struct {
 	Malformed []string `json:"mf,omitempty"` // lines, each with what is wrong with it
 	Dropped   []string `json:"dr,omitempty"` // names of metrics beyond the series limit
+}
+
+// Examples are the notes as lines for people.
+func (n *Notes) Examples() (lines []string) {
+	if n == nil {
+		return nil
+	}
+	for _, line := range n.Malformed {
+		lines = append(lines, "malformed: "+line)
+	}
+	for _, name := range n.Dropped {
+		lines = append(lines, "dropped, as there were too many series: "+name)
+	}
+	return lines
 }
 
 // Add sums the counts of another machine up, and takes its notes over as long

@@ -40,21 +40,6 @@ func ledgerLines(l metrics.Ledger) []count {
 	)
 }
 
-// notes are the first examples of what relays could not take in.
-func notes(l metrics.Ledger) []string {
-	var list []string
-	if l.Notes == nil {
-		return nil
-	}
-	for _, line := range l.Notes.Malformed {
-		list = append(list, "malformed: "+line)
-	}
-	for _, name := range l.Notes.Dropped {
-		list = append(list, "dropped, as there were too many series: "+name)
-	}
-	return list
-}
-
 // balance says whether the ledger balances, and by how much it does not.
 func balance(l metrics.Ledger) string {
 	if l.Balance {

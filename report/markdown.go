@@ -65,7 +65,7 @@ func metricHead() []string {
 
 // metricCells are the figures of a metric, as metricHead names them.
 func metricCells(m metrics.MetricSummary) []string {
-	cells := []string{m.Name, kindName(m.Kind), figure(m.Count), dash, dash, dash, dash, dash, dash, dash, dash}
+	cells := []string{m.Name, m.Kind.Word(), figure(m.Count), dash, dash, dash, dash, dash, dash, dash, dash}
 	switch m.Kind {
 	case metrics.Gauge:
 		cells[4] = figure(m.Value)
@@ -78,20 +78,6 @@ func metricCells(m metrics.MetricSummary) []string {
 		}
 	}
 	return cells
-}
-
-func kindName(k metrics.Kind) string {
-	switch k {
-	case metrics.Counter:
-		return "counter"
-	case metrics.Gauge:
-		return "gauge"
-	case metrics.Timer:
-		return "timer"
-	case metrics.Set:
-		return "set"
-	}
-	return string(k)
 }
 
 func markdownMetrics(out *errWriter, s metrics.Summary) {
@@ -148,7 +134,7 @@ func markdownLedger(out *errWriter, l metrics.Ledger) {
 		rows = append(rows, []string{line.Name, line.Value})
 	}
 	out.table("Ledger: "+balance(l), rows, 1)
-	if list := notes(l); len(list) > 0 {
+	if list := l.Notes.Examples(); len(list) > 0 {
 		out.printf("\n")
 		for _, note := range list {
 			out.printf("* %s\n", plain(note))

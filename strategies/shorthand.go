@@ -99,17 +99,26 @@ func (d *decoder) assignment(n *yaml.Node, path string) (string, bool) {
 	return text, true
 }
 
+// isQuantity reports whether the node is text, such as a number with a unit, that
+// is to be read; a number without one it decodes itself.
+func isQuantity[T ~int | ~int64](d *decoder, n *yaml.Node, path, want string, v *T) bool {
+	if source.IsText(n) {
+		d.written[path] = source.ShowNode(n)
+		return true
+	}
+	if n.Kind != yaml.ScalarNode {
+		d.wrongType(n, path, want)
+	} else if i, ok := d.integer(n, path); ok {
+		*v = T(i)
+	}
+	return false
+}
+
 func (d *decoder) bytes(n *yaml.Node, path string, b *Bytes) {
 	const want = "give bytes, or a size such as 512m or 2g"
-	if !source.IsText(n) {
-		if n.Kind != yaml.ScalarNode {
-			d.wrongType(n, path, want)
-		} else if i, ok := d.integer(n, path); ok {
-			*b = Bytes(i)
-		}
+	if !isQuantity(d, n, path, want, b) {
 		return
 	}
-	d.written[path] = source.ShowNode(n)
 	size, err := units.RAMInBytes(n.Value)
 	if err != nil {
 		d.fault(n, Fault{Field: path, Value: source.ShowNode(n), What: "is not a size", Want: want})
@@ -189,15 +198,9 @@ func (d *decoder) criterion(n *yaml.Node, path string, c *Criterion) bool {
 // seconds decodes a number of seconds, or a time with a unit.
 func (d *decoder) seconds(n *yaml.Node, path string, s *Seconds) {
 	const want = "give whole seconds, or a time such as 30s or 2m"
-	if !source.IsText(n) {
-		if n.Kind != yaml.ScalarNode {
-			d.wrongType(n, path, want)
-		} else if i, ok := d.integer(n, path); ok {
-			*s = Seconds(i)
-		}
+	if !isQuantity(d, n, path, want, s) {
 		return
 	}
-	d.written[path] = source.ShowNode(n)
 	length, err := time.ParseDuration(n.Value)
 	if err != nil || length%time.Second != 0 {
 		d.fault(n, Fault{Field: path, Value: source.ShowNode(n), What: "is not a time in whole seconds", Want: want})

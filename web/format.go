@@ -22,7 +22,7 @@ func functions() template.FuncMap {
 		"instant": instant, "moment": moment, "iso": iso, "clock": clock, "length": length,
 		"orDash": orDash, "figure": figure, "ms": milliseconds,
 		"standing": standing, "mark": mark, "lower": strings.ToLower, "isLink": isLink, "short": short, "join": strings.Join,
-		"when": when, "kind": kind,
+		"when": when, "kind": metrics.Kind.Word,
 		"usd": usd, "hourly": hourly, "worst": worst, "aboutSeconds": aboutSeconds, "budgetLines": budgetLines,
 	}
 }
@@ -133,21 +133,6 @@ func isLink(text string) bool {
 func short(digest string) string {
 	digest = strings.TrimPrefix(digest, "sha256:")
 	return digest[:min(12, len(digest))]
-}
-
-// kind is the word for a kind of metrics.
-func kind(k metrics.Kind) string {
-	switch k {
-	case metrics.Counter:
-		return "counter"
-	case metrics.Gauge:
-		return "gauge"
-	case metrics.Timer:
-		return "timer"
-	case metrics.Set:
-		return "set"
-	}
-	return string(k)
 }
 
 // when says when a step starts, and when it ends at the latest.

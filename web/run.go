@@ -58,7 +58,7 @@ func (p *Pages) run(w http.ResponseWriter, r *http.Request) error {
 	run := report.Run
 	page := runPage{
 		Report: report, Over: run.State == broker.Completed, Metric: q.Get("metric"), By: by(q.Get("by")),
-		Rows: machineRows(report), Counts: counts(report.Ledger), Notes: notes(report.Ledger), Balance: balance(report.Ledger),
+		Rows: machineRows(report), Counts: counts(report.Ledger), Notes: report.Ledger.Notes.Examples(), Balance: balance(report.Ledger),
 		Cost: costLines(report),
 	}
 	page.Stoppable = run.State < broker.Terminating && !run.Aborted
@@ -172,20 +172,6 @@ func counts(l metrics.Ledger) []count {
 		count{"Bytes of output lost unread", n(l.LogLost)},
 		count{"Losses of output of unknown length", n(l.LogGaps)},
 	)
-}
-
-// notes are the first examples of what relays could not take in.
-func notes(l metrics.Ledger) (list []string) {
-	if l.Notes == nil {
-		return nil
-	}
-	for _, line := range l.Notes.Malformed {
-		list = append(list, "malformed: "+line)
-	}
-	for _, name := range l.Notes.Dropped {
-		list = append(list, "dropped, as there were too many series: "+name)
-	}
-	return list
 }
 
 // balance says whether all frames that were sent are stored.
