@@ -98,7 +98,7 @@ func script[T any](b *browser, expression string) T {
 // open shows a page of the server.
 func (b *browser) open(path string) {
 	b.Helper()
-	until(b.T, "Chromium opens "+path, time.Minute, func() bool {
+	until(b.T, "Chromium opens "+path, 2*time.Minute, func() bool {
 		ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
 		defer cancel()
 		err := chromedp.Do(ctx, chromedp.Navigate(b.url+path))
@@ -114,7 +114,7 @@ func (b *browser) open(path string) {
 func (b *browser) at(prefix string) string {
 	b.Helper()
 	var path string
-	until(b.T, "the page "+prefix+"… is shown", time.Minute, func() bool {
+	until(b.T, "the page "+prefix+"… is shown", 2*time.Minute, func() bool {
 		path = script[string](b, "document.readyState === 'complete' ? location.pathname : ''")
 		return strings.HasPrefix(path, prefix)
 	})
@@ -130,7 +130,7 @@ func (b *browser) text(selector string) string {
 // sees waits until the page shows the text within the selected element.
 func (b *browser) sees(selector, text string) {
 	b.Helper()
-	until(b.T, fmt.Sprintf("%s shows %q", selector, text), time.Minute, func() bool {
+	until(b.T, fmt.Sprintf("%s shows %q", selector, text), 2*time.Minute, func() bool {
 		return strings.Contains(b.text(selector), text)
 	})
 }

@@ -42,7 +42,7 @@ name: close
 steps:
   - {name: one, run_max_time: 10, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 60s --print up, ready: {log: up, timeout: 60}}
 `)
-			until(t, "the step is "+string(state)+" or over", time.Minute, func() bool {
+			until(t, "the step is "+string(state)+" or over", 2*time.Minute, func() bool {
 				r, err := l.broker.Run(t.Context(), run)
 				return err != nil || r.StepRecords[0].State == state || r.StepRecords[0].State.Over()
 			})

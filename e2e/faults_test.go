@@ -339,7 +339,7 @@ func goroutines() []byte {
 
 func (l *lab) await(run string) broker.Report {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Minute)
 	defer cancel()
 	if _, err := l.broker.Wait(ctx, run); err != nil {
 		events, _ := l.broker.Events(l.t.Context(), run, 0)
@@ -358,7 +358,7 @@ func (l *lab) await(run string) broker.Report {
 
 func (l *lab) untilStarted(run string) {
 	l.t.Helper()
-	until(l.t, "all steps are started", time.Minute, func() bool {
+	until(l.t, "all steps are started", 2*time.Minute, func() bool {
 		r, err := l.broker.Run(l.t.Context(), run)
 		if err != nil {
 			l.t.Fatal(err)
@@ -429,7 +429,7 @@ steps:
 			l.faults.silence("s0-m1", false)
 			l.close()
 			l.open() // looks for leftovers at once
-			until(t, "the cleanup is done", time.Minute, func() bool {
+			until(t, "the cleanup is done", 2*time.Minute, func() bool {
 				r, err := l.broker.Run(t.Context(), run)
 				return err == nil && r.Cleanup == broker.CleanupDone
 			})
@@ -470,7 +470,7 @@ steps:
 	}
 	l.close()
 	l.open() // looks for leftovers at once
-	until(t, "the cleanup is done", time.Minute, func() bool {
+	until(t, "the cleanup is done", 2*time.Minute, func() bool {
 		r, err := l.broker.Run(t.Context(), run)
 		return err == nil && r.Cleanup == broker.CleanupDone
 	})
@@ -537,7 +537,7 @@ func TestStrayOfThisBrokerIsEndedAndOthersAreLeftAlone(t *testing.T) {
 	mine, other := stray(l.broker.ID()), stray("somebody-else")
 	l.close()
 	l.open()
-	until(t, "the stray is gone", time.Minute, func() bool {
+	until(t, "the stray is gone", 2*time.Minute, func() bool {
 		_, err := eng.Inspect(t.Context(), mine)
 		return broker.CodeOf(err) == broker.ENotFound
 	})

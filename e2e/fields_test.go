@@ -137,7 +137,7 @@ steps:
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the container runs", time.Minute, func() bool {
+	until(t, "the container runs", 2*time.Minute, func() bool {
 		r := d.mustRun(run)
 		if r.State == broker.Completed {
 			t.Fatalf("the run ended: %s (%s)", r.Verdict, r.Reason)
@@ -203,7 +203,7 @@ func TestBrokerStoppedInOrderLeavesItsRunsToTheNext(t *testing.T) {
 	t.Parallel()
 	d := startBroker(t)
 	run := d.trigger(crashPlan)
-	until(t, "it runs", time.Minute, func() bool { return d.mustRun(run).State == broker.Running })
+	until(t, "it runs", 2*time.Minute, func() bool { return d.mustRun(run).State == broker.Running })
 	d.stop()
 	if left := leftovers(t, map[string]string{broker.LabelRun: run}); len(left) == 0 {
 		t.Error("the run's containers were removed with the broker")

@@ -145,7 +145,7 @@ func (d *daemon) trigger(plan string) string {
 // await waits for the end of the run, and returns its report.
 func (d *daemon) await(run string) api.Report {
 	d.t.Helper()
-	_, over, err := d.Wait(d.t.Context(), run, 3*time.Minute)
+	_, over, err := d.Wait(d.t.Context(), run, 5*time.Minute)
 	if err != nil || !over {
 		d.t.Fatalf("wait: over %v, %v", over, err)
 	}

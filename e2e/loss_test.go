@@ -94,10 +94,10 @@ func TestLossWhileTheRelayStandsStillIsCounted(t *testing.T) {
 		}
 		return broker.Machine{}
 	}
-	until(t, "the relay is there", time.Minute, func() bool { return machine().State == broker.MachinePrepared })
+	until(t, "the relay is there", 2*time.Minute, func() bool { return machine().State == broker.MachinePrepared })
 	relay := machine().RelayID
 	askEngine(t, "/containers/"+relay+"/kill?signal=STOP", "")
-	until(t, "all is sent", time.Minute, func() bool { return machine().FinishedAt != nil })
+	until(t, "all is sent", 2*time.Minute, func() bool { return machine().FinishedAt != nil })
 	askEngine(t, "/containers/"+relay+"/kill?signal=CONT", "")
 	kernelLoss(t, l.await(run), packets, packets/2)
 }
@@ -145,7 +145,7 @@ func frameLines(t *testing.T, file string) (found []frameLine) {
 func (l *lab) oneRelay(length string) (run string, stored uint64) {
 	l.t.Helper()
 	run = l.start("name: lossy\nsteps:\n  - {name: load, container_name: loads/node, additional_command_args: sleep " + length + ", stop_timeout: 1}\n")
-	until(l.t, "a tick is stored", time.Minute, func() bool {
+	until(l.t, "a tick is stored", 2*time.Minute, func() bool {
 		r, err := l.broker.Report(l.t.Context(), run)
 		return err == nil && counted(r, "sleep.ticks") > 0
 	})
@@ -174,7 +174,7 @@ func TestLossOfAFrameCutOffIsCounted(t *testing.T) {
 	run, stored := l.oneRelay("8s")
 	file := relayLog(t, run)
 	var torn frameLine
-	until(t, "a frame that is not stored has a tick", time.Minute, func() bool {
+	until(t, "a frame that is not stored has a tick", 2*time.Minute, func() bool {
 		for _, f := range frameLines(t, file) {
 			if f.frame.Seq > stored && ticksIn(f.frame) > 0 {
 				torn = f
@@ -232,7 +232,7 @@ func TestLossByALogRotatedAwayIsCounted(t *testing.T) {
 	})
 	run, stored := l.oneRelay(fmt.Sprint(ticks, "s"))
 	file := relayLog(t, run)
-	until(t, "frames that are not stored are gone", time.Minute, func() bool {
+	until(t, "frames that are not stored are gone", 2*time.Minute, func() bool {
 		old := file
 		if _, err := os.Stat(file + ".1"); err == nil {
 			old += ".1"

@@ -312,8 +312,8 @@ func TestARunHasAnInfluxDBOfItsOwnAndIsArchived(t *testing.T) {
 		t.Errorf("the monitor is at %s and %s, want it on loopback", m.at.InfluxURL, m.at.GrafanaURL)
 	}
 	var answer any
-	until(t, "metrics come while the run goes on", time.Minute, func() bool { return m.ticks(run) >= 2 })
-	until(t, "the run's dashboard is in its Grafana", time.Minute, func() bool {
+	until(t, "metrics come while the run goes on", 2*time.Minute, func() bool { return m.ticks(run) >= 2 })
+	until(t, "the run's dashboard is in its Grafana", 2*time.Minute, func() bool {
 		return m.ask(m.at.GrafanaURL+"/api/dashboards/uid/"+run, m.at.Password, &answer) == http.StatusOK
 	})
 	for name, address := range map[string]string{"InfluxDB": m.at.InfluxURL + "/query?q=SHOW+DATABASES", "Grafana": m.at.GrafanaURL + "/api/dashboards/uid/" + run} {
@@ -326,7 +326,7 @@ func TestARunHasAnInfluxDBOfItsOwnAndIsArchived(t *testing.T) {
 	d.kill()
 	d.start()
 	before := m.ticks(run)
-	until(t, "metrics come after the broker was killed", time.Minute, func() bool { return m.ticks(run) > before+1 })
+	until(t, "metrics come after the broker was killed", 2*time.Minute, func() bool { return m.ticks(run) > before+1 })
 
 	begun, release := store.hold()
 	defer release()
@@ -341,7 +341,7 @@ func TestARunHasAnInfluxDBOfItsOwnAndIsArchived(t *testing.T) {
 	d.kill()
 	release()
 	d.start()
-	until(t, "the run is archived", time.Minute, func() bool {
+	until(t, "the run is archived", 2*time.Minute, func() bool {
 		var err error
 		if r, err = d.Report(t.Context(), run); err != nil {
 			t.Fatal(err)
@@ -519,7 +519,7 @@ func TestEC2_ARunHasAnInfluxDBOfItsOwn(t *testing.T) {
 	if strings.Contains(m.at.InfluxURL, "127.0.0.1") || !strings.HasSuffix(m.at.InfluxURL, ":8086") || !strings.HasSuffix(m.at.GrafanaURL, ":3000") {
 		t.Errorf("the monitor is at %s and %s", m.at.InfluxURL, m.at.GrafanaURL)
 	}
-	until(t, "metrics come", time.Minute, func() bool { return m.ticks(run) >= 2 })
+	until(t, "metrics come", 2*time.Minute, func() bool { return m.ticks(run) >= 2 })
 	if _, err := d.Abort(t.Context(), run); err != nil {
 		t.Fatal(err)
 	}

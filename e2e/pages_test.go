@@ -100,15 +100,15 @@ func (b *browser) watch(d *daemon, run string) {
 	b.do("mark the page", chromedp.Evaluate[chromedp.Void]("window.same = 1"))
 	b.sees("#news", "Live.")
 	b.sees("h1", "RUNNING")
-	until(b.T, "the charts have their curves", time.Minute, func() bool { return script[float64](b, charts) >= 2 })
+	until(b.T, "the charts have their curves", 2*time.Minute, func() bool { return script[float64](b, charts) >= 2 })
 	before, toldBefore := script[float64](b, drawn), script[float64](b, told)
-	until(b.T, "the charts get more points", time.Minute, func() bool { return script[float64](b, drawn) > before })
-	until(b.T, "so do those of machines", time.Minute, func() bool { return script[float64](b, told) > toldBefore })
+	until(b.T, "the charts get more points", 2*time.Minute, func() bool { return script[float64](b, drawn) > before })
+	until(b.T, "so do those of machines", 2*time.Minute, func() bool { return script[float64](b, told) > toldBefore })
 	b.sees("#hostplots", "users/1")
 	b.sees("[data-live=machines]", "MB") // of memory
 	ends := `Number(document.querySelector("[data-live=metrics] td.number")?.textContent ?? 0)`
 	first := script[float64](b, ends)
-	until(b.T, "more is counted", time.Minute, func() bool { return script[float64](b, ends) > first })
+	until(b.T, "more is counted", 2*time.Minute, func() bool { return script[float64](b, ends) > first })
 	b.sees("[data-live=criteria]", "holds")
 	b.sees("[data-live=criteria]", "failed")
 	b.picture("run-live")
@@ -132,7 +132,7 @@ func (b *browser) watch(d *daemon, run string) {
 func (b *browser) lookBack(d *daemon, run string) {
 	b.open("/run/" + run)
 	b.accessible("the page of a run")
-	until(b.T, "the charts are drawn", time.Minute, func() bool { return script[float64](b, charts) >= 3 })
+	until(b.T, "the charts are drawn", 2*time.Minute, func() bool { return script[float64](b, charts) >= 3 })
 	b.picture("run-over")
 	b.do("choose", chromedp.Evaluate[chromedp.Void](`{
 		const by = document.querySelector("#by"); by.value = "machine"; by.dispatchEvent(new Event("change")) }`))
@@ -206,7 +206,7 @@ func (b *browser) phone(run, plan string) {
 	} {
 		b.open(path)
 		if name == "run" {
-			until(b.T, "the charts are drawn", time.Minute, func() bool { return script[float64](b, charts) >= 3 })
+			until(b.T, "the charts are drawn", 2*time.Minute, func() bool { return script[float64](b, charts) >= 3 })
 		}
 		if over := script[float64](b, "document.documentElement.scrollWidth - window.innerWidth"); over > 0 {
 			b.Errorf("%s is %v pixels wider than a phone", path, over)
@@ -220,7 +220,7 @@ func (b *browser) dark(run, plan string) {
 	for name, path := range map[string]string{"home": "/", "plan": "/plan/" + plan, "run": "/run/" + run} {
 		b.open(path)
 		if name == "run" {
-			until(b.T, "the charts are drawn", time.Minute, func() bool { return script[float64](b, charts) >= 3 })
+			until(b.T, "the charts are drawn", 2*time.Minute, func() bool { return script[float64](b, charts) >= 3 })
 		}
 		b.accessible("dark " + path)
 		b.picture("dark-" + name)
@@ -262,7 +262,7 @@ func (b *browser) signIn() {
 // give types a token, for which the page has put the focus where it belongs.
 func (b *browser) give(token string) {
 	b.Helper()
-	until(b.T, "the field has the focus", time.Minute, func() bool {
+	until(b.T, "the field has the focus", 2*time.Minute, func() bool {
 		return script[bool](b, `document.hasFocus() && document.activeElement.name === "token"`)
 	})
 	b.press(token + kb.Enter)

@@ -153,7 +153,7 @@ func TestAbortEndsARunAtAnyMoment(t *testing.T) {
 			d := *d
 			d.t = t
 			run := d.trigger(longPlan)
-			until(t, at.name, time.Minute, func() bool { return at.when(d.mustRun(run)) })
+			until(t, at.name, 2*time.Minute, func() bool { return at.when(d.mustRun(run)) })
 			if was, err := d.Abort(t.Context(), run); err != nil || !was {
 				t.Fatalf("abort: was running %v, %v", was, err)
 			}

@@ -112,7 +112,7 @@ func TestWhatOneBrokerLeftIsCondensedByTheNext(t *testing.T) {
 	}
 	l.close()
 	l.open()
-	until(t, "it is condensed", time.Minute, func() bool {
+	until(t, "it is condensed", 2*time.Minute, func() bool {
 		left, err := l.store.Uncondensed(t.Context())
 		return err == nil && len(left) == 0
 	})

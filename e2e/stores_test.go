@@ -69,9 +69,9 @@ func TestMetricsReachInfluxDBWhateverDies(t *testing.T) {
 		}
 		return *r.Influx
 	}
-	until(t, "points are written while the run goes on", time.Minute, func() bool { return written().Written > 20 })
+	until(t, "points are written while the run goes on", 2*time.Minute, func() bool { return written().Written > 20 })
 	server.Stop(t)
-	until(t, "the trouble is told", time.Minute, func() bool { return written().Trouble != "" })
+	until(t, "the trouble is told", 2*time.Minute, func() bool { return written().Trouble != "" })
 	d.kill()
 	d.start()
 	<-time.After(away)
@@ -79,7 +79,7 @@ func TestMetricsReachInfluxDBWhateverDies(t *testing.T) {
 	d.closeService(t, run)
 	r := d.await(run)
 	d.pass(r)
-	until(t, "all is written", time.Minute, func() bool { return written().Waiting == 0 })
+	until(t, "all is written", 2*time.Minute, func() bool { return written().Waiting == 0 })
 
 	if e := written(); e.Refused != 0 || e.Trouble != "" || e.Written != points(t, server) {
 		t.Errorf("ledger %+v, %d points read back; want as many", e, points(t, server))
@@ -118,7 +118,7 @@ func TestMetricsReachInfluxDBWhateverDies(t *testing.T) {
 // mark for the run and each step, and the broker to send people there.
 func checkDashboard(t *testing.T, d *daemon, dashboards *grafanatest.Server, run string) {
 	t.Helper()
-	until(t, "the final dashboard is published", time.Minute, func() (final bool) {
+	until(t, "the final dashboard is published", 2*time.Minute, func() (final bool) {
 		dashboards.Look(func(s grafanatest.State) {
 			if b := s.Dashboards[run]; b != nil {
 				span, _ := b.Model["time"].(map[string]any)
@@ -191,7 +191,7 @@ func TestRunsAreUnharmedByAnInfluxDBThatTakesNothing(t *testing.T) {
 			d := startBroker(t, "--influx-url", url, "--influx-bucket", bucket, "--influx-token", token)
 			run := d.trigger("name: unharmed\n" + ticks + "\nsteps:\n  - " + ticking + "\n")
 			d.pass(d.await(run))
-			until(t, "the run's history says so", time.Minute, func() bool { return strings.Contains(d.events(run), tt.says) })
+			until(t, "the run's history says so", 2*time.Minute, func() bool { return strings.Contains(d.events(run), tt.says) })
 			if r, err := d.Report(t.Context(), run); err != nil || r.Influx == nil || r.Influx.Refused != 0 || r.Run.Verdict != broker.Pass {
 				t.Errorf("report: %+v, %v; want a pass still, and nothing given up", r.Influx, err)
 			}

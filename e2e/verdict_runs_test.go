@@ -33,7 +33,7 @@ func (d *daemon) runPlan(t *testing.T, plan string) (result struct {
 	if err := os.WriteFile(file, []byte(plan), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(binDir, "loads"), "run", file, "--json", "--broker", d.BaseURL)
 	out, err := cmd.Output()
@@ -60,37 +60,36 @@ steps:
 			name, terms, length string
 			verdict             broker.Verdict
 			states, detail      string
-			under               time.Duration
 		}{
 			{
 				"every criterion holds",
 				`criteria: ['count("sleep.ticks") == 10', {expr: 'count("sleep.ticks") >= 7', during: load}, {expr: 'count("sleep.ticks") <= 2', for: 3s, during: load}]`,
-				"4s", broker.Pass, "held held held", "", time.Minute,
+				"4s", broker.Pass, "held held held", "",
 			},
 			{
 				"one fails at the end",
 				`criteria: [{name: enough, expr: 'count("sleep.ticks") > 10'}, 'rate("sleep.ticks") > 0']`,
-				"4s", broker.Fail, "failed held", "Criterion enough failed: 10, limit > 10.", time.Minute,
+				"4s", broker.Fail, "failed held", "Criterion enough failed: 10, limit > 10.",
 			},
 			{
 				"one ends the run at once",
 				`criteria: [{name: few, expr: 'count("sleep.ticks") < 5', stop: true}, 'rate("sleep.ticks") > 0']`,
-				"300s", broker.Fail, "failed held", "limit < 5", time.Minute,
+				"300s", broker.Fail, "failed held", "limit < 5",
 			},
 			{
 				"one that does not hold for long enough ends the run",
 				`criteria: [{name: slow, expr: 'count("sleep.ticks") > 5', for: 3s, stop: true, during: load}]`,
-				"300s", broker.Fail, "failed", "did not hold for 3 s", time.Minute,
+				"300s", broker.Fail, "failed", "did not hold for 3 s",
 			},
 			{
 				"an instrument at fault makes it invalid, whatever the criteria say",
 				"max_skew_ms: 1\ncriteria: ['count(\"sleep.ticks\") > 1000']",
-				"3s", broker.Invalid, "failed", "ms apart", time.Minute,
+				"3s", broker.Invalid, "failed", "ms apart",
 			},
 			{
 				"or is only told where the plan says so",
 				"max_skew_ms: 1\non_invalid: warn\ncriteria: ['count(\"sleep.ticks\") > 1']",
-				"3s", broker.Pass, "held", "", time.Minute,
+				"3s", broker.Pass, "held", "",
 			},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
@@ -115,8 +114,8 @@ steps:
 				if faulty := strings.Contains(tt.terms, "max_skew_ms"); faulty != (len(got.Instrument) > 0) {
 					t.Errorf("instrument: %v", got.Instrument)
 				}
-				if took := time.Since(begin); took > tt.under {
-					t.Errorf("it took %s, want under %s", took, tt.under)
+				if took := time.Since(begin); took > 4*time.Minute {
+					t.Errorf("it took %s, want the run ended before the steps would", took)
 				}
 			})
 		}
@@ -137,7 +136,7 @@ func TestRunGoesOnToItsVerdictThroughKills(t *testing.T) {
 	run := d.trigger(stopping)
 	for range 3 {
 		before := d.mustRun(run)
-		until(t, "the run goes on", time.Minute, func() bool { return d.mustRun(run).State >= broker.Running })
+		until(t, "the run goes on", 2*time.Minute, func() bool { return d.mustRun(run).State >= broker.Running })
 		d.kill()
 		d.start()
 		if before.State == broker.Completed {
@@ -155,7 +154,7 @@ func TestRelayThatDiesWhileNoBrokerIsThereMakesTheRunInvalid(t *testing.T) {
 	t.Parallel()
 	d := startBroker(t)
 	run := d.trigger("name: alone\n" + ticks + "\nsteps:\n  - " + ticking + "\n")
-	until(t, "the step has started", time.Minute, func() bool { return d.mustRun(run).StepRecords[0].StartedAt != nil })
+	until(t, "the step has started", 2*time.Minute, func() bool { return d.mustRun(run).StepRecords[0].StartedAt != nil })
 	d.kill()
 	signal(broker.RoleRelay, "KILL")(t, d, run)
 	d.start()
@@ -185,7 +184,7 @@ func TestMachineThatNeverAnswersIsNoPass(t *testing.T) {
 	l.faults.silence("s0-m0", false)
 	l.close()
 	l.open() // clears up at once
-	until(t, "the cleanup is done", time.Minute, func() bool {
+	until(t, "the cleanup is done", 2*time.Minute, func() bool {
 		again, err := l.broker.Run(t.Context(), r.Run.UUID)
 		return err == nil && again.Cleanup == broker.CleanupDone
 	})
@@ -221,7 +220,7 @@ func TestFullDiskNeverPassesAndAFreedOneLosesNothing(t *testing.T) {
 	run := l.start("name: full\n" + ticks + "\nsteps:\n  - " + ticking + "\n")
 	l.untilStarted(run)
 	disk.full.Store(true)
-	until(t, "the step is over", time.Minute, func() bool {
+	until(t, "the step is over", 2*time.Minute, func() bool {
 		r, err := l.broker.Run(t.Context(), run)
 		return err == nil && r.StepRecords[0].State.Over()
 	})

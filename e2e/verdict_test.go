@@ -37,7 +37,7 @@ type junitCounts struct {
 func (d *daemon) outcome(t *testing.T, run string) api.Report {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "junit.xml")
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(binDir, "loads"), "wait", run, "--broker", d.BaseURL, "--junit", file)
 	out, err := cmd.CombinedOutput()
@@ -186,7 +186,7 @@ func (d *daemon) broken(t *testing.T, b breakage) api.Report {
 		t.Fatalf("start: %v", err)
 	}
 	if b.act != nil {
-		until(t, "all steps have started", time.Minute, func() bool {
+		until(t, "all steps have started", 2*time.Minute, func() bool {
 			r, err := d.Run(t.Context(), run)
 			return err == nil && r.StepRecords[len(r.StepRecords)-1].StartedAt != nil
 		})
@@ -201,7 +201,7 @@ func (d *daemon) broken(t *testing.T, b breakage) api.Report {
 // afterTick waits until a tick has come home before it breaks the run.
 func afterTick(act func(*testing.T, *daemon, string)) func(*testing.T, *daemon, string) {
 	return func(t *testing.T, d *daemon, run string) {
-		until(t, "a tick is counted", time.Minute, func() bool {
+		until(t, "a tick is counted", 2*time.Minute, func() bool {
 			r, err := d.Report(t.Context(), run)
 			return err == nil && len(r.Summary.Metrics) > 0
 		})

@@ -41,6 +41,7 @@ type mix struct {
 // where two cores have much else to do.
 const (
 	lightBoots = 30 * time.Second
+	aloneBoots = time.Minute // of light ones of which none may be given up for nothing
 	realBoots  = 2 * time.Minute
 	lostAfter  = 30 * time.Second
 )

@@ -31,7 +31,7 @@ const (
 	password = "a-password-for-tests"
 
 	// startTime is how long a loaded machine may take to bring a server up.
-	startTime = 30 * time.Second
+	startTime = 2 * time.Minute
 )
 
 // A Server is a running InfluxDB that asks for a user and a password.
