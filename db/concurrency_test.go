@@ -21,25 +21,29 @@ const (
 // TestManyAtOnce lets 20 goroutines write events, frames, steps and machines of
 // four runs, while others read all of it.
 func TestManyAtOnce(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	d, path := mustOpen(t)
 	var writers, readers errgroup.Group
 	var runs []broker.Run
+	var news []chan struct{} // of runs; readers wait for it, or there would be no time to write
 	machines := make(map[string][]broker.Machine)
 	for range 4 {
+		wrote := make(chan struct{}, 1)
+		news = append(news, wrote)
 		run := mustRun(t, d)
 		runs = append(runs, run)
 		for w := range writersPerRun {
 			m := mustMachine(t, d, &run, 1, w)
 			machines[run.UUID] = append(machines[run.UUID], m)
-			writers.Go(func() error { return writeRounds(context.Background(), d, run, m) })
+			writers.Go(func() error { return writeRounds(d, run, m, wrote) })
 		}
-		readers.Go(func() error { return readUntil(ctx, d, run.UUID) })
-		readers.Go(func() error { return readUntil(ctx, d, run.UUID) })
+		for range 2 {
+			readers.Go(func() error { return readNews(d, run.UUID, wrote) })
+		}
 	}
 	ok(t, writers.Wait())
-	cancel()
+	for _, wrote := range news {
+		close(wrote)
+	}
 	ok(t, readers.Wait())
 	for _, run := range runs {
 		list, err := d.Events(context.Background(), run.UUID, 0)
@@ -58,7 +62,8 @@ func TestManyAtOnce(t *testing.T) {
 
 // writeRounds writes all kinds of records. The run and its step record are the
 // goroutine's own copies.
-func writeRounds(ctx context.Context, d *db.DB, run broker.Run, m broker.Machine) error {
+func writeRounds(d *db.DB, run broker.Run, m broker.Machine, wrote chan<- struct{}) error {
+	ctx := context.Background()
 	step := run.StepRecords[1]
 	for i := range roundsPerWrite {
 		note := func() broker.Event {
@@ -78,13 +83,18 @@ func writeRounds(ctx context.Context, d *db.DB, run broker.Run, m broker.Machine
 		if err := d.AddFrames(ctx, frames, nil); err != nil {
 			return err
 		}
+		select {
+		case wrote <- struct{}{}:
+		default: // there is something to read already
+		}
 	}
 	return nil
 }
 
-// readUntil reads until ctx is over, and checks that each read sees one state.
-func readUntil(ctx context.Context, d *db.DB, uuid string) error {
-	for ctx.Err() == nil {
+// readNews reads whenever something was written, and checks that each read sees
+// one state.
+func readNews(d *db.DB, uuid string, wrote <-chan struct{}) error {
+	for range wrote {
 		if err := readOnce(context.Background(), d, uuid); err != nil {
 			return err
 		}

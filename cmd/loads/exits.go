@@ -24,7 +24,7 @@ const (
 
 const exitHelp = `Exit codes:
   0  PASS, or the run goes on (--detach, or left running)
-  1  wrong usage, a plan with faults, or no broker could be reached
+  1  wrong usage, a plan with faults, no broker could be reached, or wait's --timeout is over
   2  FAIL: a criterion failed
   3  INVALID: the instrument was at fault
   4  ERROR: the plan could not be run as planned

@@ -25,7 +25,7 @@ func (c *instancesCommand) command() *cobra.Command {
 memory. With --delete it ends the one of that ID, with --delete --all every one; a run
 that uses a machine loses it.`,
 		Example: `  loads instances
-  loads instances local/loads-1f0c-s0-m1 --delete
+  loads instances local/loads-40b27e91-1f0c22d0-s0-m1-e903 --delete
   loads instances --delete --all`,
 		Args: between(0, 1, "one id"),
 		RunE: c.run,

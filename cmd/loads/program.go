@@ -47,8 +47,8 @@ const rootLong = `Loads runs load tests on machines that it takes for the purpos
 
 A plan says which containers run on how many machines, when each starts and for
 how long. The broker carries plans out; every other command asks a broker, except
-check, schema, reap, token and version, which need none. loads run FILE starts a broker
-inside itself when there is none.`
+check, schema, reap, token, ec2sim and version, which need none. loads run FILE starts a
+broker inside itself when there is none.`
 
 const rootExample = `  loads check examples/quickstart.yaml
   loads run examples/quickstart.yaml
