@@ -21,6 +21,7 @@ const (
 // TestManyAtOnce lets 20 goroutines write events, frames, steps and machines of
 // four runs, while others read all of it.
 func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
 	d, path := mustOpen(t)
 	var writers, readers errgroup.Group
 	var runs []broker.Run
@@ -161,6 +162,7 @@ func checkIntegrity(t *testing.T, path string) {
 // else keeps the database busy, so that they come to share transactions. Some
 // are refused, some given up before; the others must not notice.
 func TestChangesAtOnce_StandOrFallAlone(t *testing.T) {
+	t.Parallel()
 	d, path := mustOpen(t)
 	run := mustRun(t, d)
 	taken := broker.Machine{RunID: run.ID, State: broker.MachineRequested, Token: "taken"}

@@ -46,6 +46,7 @@ func mustLedger(tb testing.TB, d *db.DB, runUUID string) metrics.Ledger {
 
 // TestCondense stores minutes of machines that send 50 metrics.
 func TestCondense(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, path := mustOpen(t)
 	whole := t
@@ -133,6 +134,7 @@ func TestCondense(t *testing.T) {
 // TestCondenseTakesLateFrames has a machine fall behind the others, and lose a
 // frame for good.
 func TestCondenseTakesLateFrames(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	run := mustRun(t, d)
@@ -159,6 +161,7 @@ func TestCondenseTakesLateFrames(t *testing.T) {
 
 // TestCondenseWhileFramesCome has a writer, a reader and two condensers at once.
 func TestCondenseWhileFramesCome(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	run := mustRun(t, d)
@@ -232,6 +235,7 @@ func condenseForever(path string) error {
 // TestKillWhileCondensing kills a process that condenses, again and again: each
 // frame is counted once, be it condensed or not.
 func TestKillWhileCondensing(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "loads.db")
 	d := mustOpenFile(t, path)
 	run := mustRun(t, d)
@@ -260,6 +264,7 @@ func TestKillWhileCondensing(t *testing.T) {
 
 // TestCondenseWaitsForAnExport keeps the frames until all of them are exported.
 func TestCondenseWaitsForAnExport(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, path := mustOpen(t)
 	run := mustRun(t, d)

@@ -73,6 +73,7 @@ func writeForever(path string) error {
 // TestKill kills a writer again and again, each time at another moment: what
 // it acknowledged is there, and nothing is there by half.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "loads.db")
 	d := mustOpenFile(t, path)
 	run := mustRun(t, d)

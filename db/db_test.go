@@ -15,6 +15,7 @@ import (
 )
 
 func TestOpen(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 
 	t.Run("a new file and its folder are the owner's alone", func(t *testing.T) {
@@ -86,6 +87,7 @@ func TestOpen(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	refuse := func(t *testing.T, path string, code broker.Code, words ...string) {
 		t.Helper()
@@ -164,6 +166,7 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestContextEndsCalls(t *testing.T) {
+	t.Parallel()
 	d, _ := mustOpen(t)
 	run := mustRun(t, d)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -26,6 +26,7 @@ func numbers(list []broker.StoredFrame) (seqs []uint64) {
 }
 
 func TestExportsBeginWithTheRunsUnderWay(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	over := mustRun(t, d)
@@ -53,6 +54,7 @@ func TestExportsBeginWithTheRunsUnderWay(t *testing.T) {
 }
 
 func TestExportsBeginWithTheFirstRunOfAnEmptyDatabase(t *testing.T) {
+	t.Parallel()
 	d, _ := mustOpen(t)
 	ok(t, d.BeginExports(context.Background()))
 	run := mustRun(t, d)
@@ -62,6 +64,7 @@ func TestExportsBeginWithTheFirstRunOfAnEmptyDatabase(t *testing.T) {
 }
 
 func TestAnExportGoesOnFromItsCursors(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	ok(t, d.BeginExports(ctx))
@@ -99,6 +102,7 @@ func TestAnExportGoesOnFromItsCursors(t *testing.T) {
 }
 
 func TestADeletedRunTakesItsExportAlong(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	ok(t, d.BeginExports(ctx))
@@ -117,6 +121,7 @@ func TestADeletedRunTakesItsExportAlong(t *testing.T) {
 }
 
 func TestADashboardIsThereUntilItIsFinal(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	ok(t, d.BeginDashboards(ctx))

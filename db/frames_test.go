@@ -42,6 +42,7 @@ func collect(tb testing.TB, d *db.DB, runUUID string) (list []broker.StoredFrame
 }
 
 func TestAddFrames(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	setup := func(t *testing.T) (*db.DB, broker.Run, broker.Machine) {
 		d, _ := mustOpen(t)
@@ -105,6 +106,7 @@ func TestAddFrames(t *testing.T) {
 }
 
 func TestFrames(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, path := mustOpen(t)
 	run, other := mustRun(t, d), mustRun(t, d)
@@ -159,6 +161,7 @@ func TestFrames(t *testing.T) {
 }
 
 func TestLedger(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	type relay struct {
 		frames []uint64 // numbers

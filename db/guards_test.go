@@ -14,6 +14,7 @@ import (
 // plan 3 has not been run. Steps 1 and 2 are of plan 1, 3 and 4 of plan 2, 5
 // and 6 of plan 3.
 func TestGuards(t *testing.T) {
+	t.Parallel()
 	const (
 		frozen  = "never change"
 		stays   = "stays frozen"

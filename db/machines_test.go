@@ -10,6 +10,7 @@ import (
 )
 
 func TestSaveMachine(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 
 	t.Run("inserts once, then stores what changes", func(t *testing.T) {
@@ -66,6 +67,7 @@ func TestSaveMachine(t *testing.T) {
 }
 
 func TestMachines(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	one, two := mustRun(t, d), mustRun(t, d)
@@ -108,6 +110,7 @@ func TestMachines(t *testing.T) {
 }
 
 func TestPreparedIn_IsTheSlowestOfTheLastMachines(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	run := mustRun(t, d)
@@ -144,6 +147,7 @@ func TestPreparedIn_IsTheSlowestOfTheLastMachines(t *testing.T) {
 }
 
 func TestProjectMachines_AreThoseThatCostSomethingSince(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	run, other := mustRun(t, d), mustRun(t, d)
@@ -169,6 +173,7 @@ func TestProjectMachines_AreThoseThatCostSomethingSince(t *testing.T) {
 }
 
 func TestSetMaxCost(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	p := mustProject(t, d, "shop")

@@ -13,6 +13,7 @@ import (
 
 // TestMigrate opens a database of every earlier version, with records in it.
 func TestMigrate(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	fresh, freshPath := mustOpen(t)
 	ok(t, fresh.Close())

@@ -10,6 +10,7 @@ import (
 )
 
 func TestAMonitorsSecretsEndWithItsRun(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	run := mustRun(t, d)
@@ -34,6 +35,7 @@ func TestAMonitorsSecretsEndWithItsRun(t *testing.T) {
 // A run goes to its own InfluxDB and to that of all runs, each in its time; its
 // frames are condensed when both have them.
 func TestAMonitorHasAnExportOfItsOwn(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	ok(t, d.BeginExports(ctx))
@@ -85,6 +87,7 @@ func TestAMonitorHasAnExportOfItsOwn(t *testing.T) {
 }
 
 func TestArchivesAreKeptUntilTheyAreDone(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, path := mustOpen(t)
 	run := mustRun(t, d)

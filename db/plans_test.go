@@ -10,6 +10,7 @@ import (
 )
 
 func TestProjects(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 
 	t.Run("come back as they were stored, with uuids everywhere", func(t *testing.T) {
@@ -103,6 +104,7 @@ func TestProjects(t *testing.T) {
 }
 
 func TestPlans(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 
 	t.Run("are listed the newest first, of one project or all", func(t *testing.T) {

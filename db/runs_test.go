@@ -14,6 +14,7 @@ import (
 )
 
 func TestCreateRun(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 
 	t.Run("keeps the plan as it is run, and has a record for each step", func(t *testing.T) {
@@ -64,6 +65,7 @@ func withoutTimes(run broker.Run) broker.Run {
 }
 
 func TestSaveRun(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 
 	t.Run("stores the changeable columns to the microsecond, and the events", func(t *testing.T) {
@@ -168,6 +170,7 @@ func TestSaveRun(t *testing.T) {
 }
 
 func TestSecretsAreMaskedForGood(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, path := mustOpen(t)
 	p := mustProject(t, d, "project", samplePlan("plan"))
@@ -208,6 +211,7 @@ func TestSecretsAreMaskedForGood(t *testing.T) {
 }
 
 func TestSaveStep(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	run := mustRun(t, d)
@@ -235,6 +239,7 @@ func TestSaveStep(t *testing.T) {
 }
 
 func TestRuns(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	one := mustProject(t, d, "one", samplePlan("a"), samplePlan("b"))
@@ -283,6 +288,7 @@ func TestRuns(t *testing.T) {
 }
 
 func TestRequestAbort(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, row := range []struct {
 		state broker.RunState
@@ -312,6 +318,7 @@ func TestRequestAbort(t *testing.T) {
 }
 
 func TestDeleteRun(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, path := mustOpen(t)
 	run := mustRun(t, d)
@@ -336,6 +343,7 @@ func TestDeleteRun(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d, _ := mustOpen(t)
 	one, two := mustRun(t, d), mustRun(t, d)

@@ -9,6 +9,7 @@ import (
 )
 
 func TestUncondensedAreCompletedRunsThatWaitForNobody(t *testing.T) {
+	t.Parallel()
 	d, _ := mustOpen(t)
 	fill := func(state broker.RunState) broker.Run {
 		run, fleet := mustFleet(t, d, 2, 3)
