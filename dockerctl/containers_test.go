@@ -16,6 +16,7 @@ import (
 )
 
 func TestContainer_LivesFromCreateToRemove(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	ctx := t.Context()
 	id := b.create(b.spec("life", "exit", "7"))
@@ -51,6 +52,7 @@ func TestContainer_LivesFromCreateToRemove(t *testing.T) {
 }
 
 func TestCreate_SetsTheKernelOfTheContainersNetwork(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	for name, value := range map[string]string{
 		"net.ipv4.ip_local_port_range": "1024\t65535", "net.core.somaxconn": "65535", "net.ipv4.ip_local_reserved_ports": "8000,9000",
@@ -64,6 +66,7 @@ func TestCreate_SetsTheKernelOfTheContainersNetwork(t *testing.T) {
 }
 
 func TestStart_LeavesAloneWhatHasEnded(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	id := b.start(b.spec("once", "exit", "0"))
 	if err := b.Wait(t.Context(), id); err != nil {
@@ -79,6 +82,7 @@ func TestStart_LeavesAloneWhatHasEnded(t *testing.T) {
 }
 
 func TestCreate_FindsTheFirstByName(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	spec := b.spec("twin", "cat", "/etc/some/file")
 	first := b.create(spec)
@@ -106,6 +110,7 @@ func TestCreate_FindsTheFirstByName(t *testing.T) {
 }
 
 func TestCreate_OneOfManyAtOnce(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	ids := make(chan string)
 	for range 8 {
@@ -128,6 +133,7 @@ func TestCreate_OneOfManyAtOnce(t *testing.T) {
 }
 
 func TestCreate_PassesTheSpecOn(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	spec := b.spec("spec", "env")
 	spec.Env = []string{"A=1", "B=two words"}
@@ -180,6 +186,7 @@ func TestCreate_PassesTheSpecOn(t *testing.T) {
 }
 
 func TestCreate_PublishesOnAFreePort(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	spec := b.spec("port", "sleep")
 	spec.Ports = []broker.PortBinding{{Container: 80, Protocol: "tcp", Address: "127.0.0.1"}}
@@ -193,6 +200,7 @@ func TestCreate_PublishesOnAFreePort(t *testing.T) {
 }
 
 func TestCreate_FilesKeepTheFoldersTheyGoInto(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	spec := b.spec("mode", "mode", "/tmp")
 	spec.Files = map[string][]byte{"/tmp/a/b.txt": []byte("x")}
@@ -207,6 +215,7 @@ func TestCreate_FilesKeepTheFoldersTheyGoInto(t *testing.T) {
 }
 
 func TestPutFiles_ReplacesThoseOfARunningContainer(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	spec := b.spec("put", "until", "/etc/some/file", "second")
 	spec.Volumes = []broker.VolumeBinding{{Container: "/host/proc", Host: "/proc", ReadOnly: true}}
@@ -229,6 +238,7 @@ func TestPutFiles_ReplacesThoseOfARunningContainer(t *testing.T) {
 }
 
 func TestCreate_BindsWhatTheKernelSays(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	spec := b.spec("proc", "cat", "/host/proc/1/cgroup")
 	spec.Volumes = []broker.VolumeBinding{
@@ -241,6 +251,7 @@ func TestCreate_BindsWhatTheKernelSays(t *testing.T) {
 }
 
 func TestCreate_HostNetworkSeesTheHost(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	spec := b.spec("host", "cat", "/proc/net/dev")
 	spec.Network = "host"
@@ -250,6 +261,7 @@ func TestCreate_HostNetworkSeesTheHost(t *testing.T) {
 }
 
 func TestCreate_RefusesBadSpecs(t *testing.T) {
+	t.Parallel()
 	e := mustBench(t)
 	for _, row := range []struct {
 		name string
@@ -291,6 +303,7 @@ func TestCreate_RefusesBadSpecs(t *testing.T) {
 }
 
 func TestStop_AsksThenKills(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	for _, row := range []struct {
 		name, verb string
@@ -319,6 +332,7 @@ func TestStop_AsksThenKills(t *testing.T) {
 }
 
 func TestWait_BeginsBeforeTheStart(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	id := b.create(b.spec("early", "exit", "0"))
 	ended := make(chan error, 1)
@@ -342,6 +356,7 @@ func TestWait_BeginsBeforeTheStart(t *testing.T) {
 }
 
 func TestWait_EndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	id := b.start(b.spec("long", "sleep"))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -357,6 +372,7 @@ func TestWait_EndsWithItsContext(t *testing.T) {
 }
 
 func TestWait_EndsWhenTheContainerIsRemoved(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	id := b.start(b.spec("gone", "sleep"))
 	ended := make(chan error, 1)
@@ -370,6 +386,7 @@ func TestWait_EndsWhenTheContainerIsRemoved(t *testing.T) {
 }
 
 func TestList_FindsByAllLabels(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	running := b.start(b.spec("one", "sleep"))
 	created := b.create(b.spec("two", "sleep"))

@@ -15,6 +15,7 @@ import (
 )
 
 func TestOpen_RefusesBadEndpoints(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name string
 		ep   broker.Endpoint
@@ -48,6 +49,7 @@ func TestOpen_RefusesBadEndpoints(t *testing.T) {
 }
 
 func TestEngine_IsUnavailableWhenNobodyAnswers(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -80,6 +82,7 @@ func TestEngine_IsUnavailableWhenNobodyAnswers(t *testing.T) {
 }
 
 func TestInfo_MeasuresTheClock(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{})
 	info, err := e.Info(t.Context())
 	if err != nil {

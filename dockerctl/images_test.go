@@ -14,6 +14,7 @@ import (
 )
 
 func TestEnsureImage_PullsOnceButLatestAlways(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{})
 	name, reg := dockertest.Name(t), dockertest.NewRegistry(t)
 	for _, row := range []struct {
@@ -49,6 +50,7 @@ func TestEnsureImage_PullsOnceButLatestAlways(t *testing.T) {
 }
 
 func TestEnsureImage_UsesItsLatestWithoutARegistry(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{})
 	name, reg := dockertest.Name(t), dockertest.NewRegistry(t)
 	image := dockertest.Image(t, probe, name)
@@ -64,6 +66,7 @@ func TestEnsureImage_UsesItsLatestWithoutARegistry(t *testing.T) {
 }
 
 func TestEnsureImage_SaysWhatCannotBePulled(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{})
 	name, reg := dockertest.Name(t), dockertest.NewRegistry(t)
 	for _, row := range []struct {
@@ -88,6 +91,7 @@ func TestEnsureImage_SaysWhatCannotBePulled(t *testing.T) {
 }
 
 func TestEnsureImage_LogsInWhereTheUserHas(t *testing.T) {
+	t.Parallel()
 	name, reg := dockertest.Name(t), dockertest.NewRegistry(t)
 	reg.User, reg.Password = "ann", "sesame:open"
 	image := dockertest.Image(t, probe, name)

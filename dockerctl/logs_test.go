@@ -26,6 +26,7 @@ func lines(word string, n int) string {
 }
 
 func TestLogs_SelectsWhatIsAskedFor(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	id := b.start(b.spec("both", "both", "100"))
 	if err := b.Wait(t.Context(), id); err != nil {
@@ -52,6 +53,7 @@ func TestLogs_SelectsWhatIsAskedFor(t *testing.T) {
 }
 
 func TestLogs_SinceIsExactToTheNanosecond(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	id := b.start(b.spec("since", "both", "50"))
 	if err := b.Wait(t.Context(), id); err != nil {
@@ -82,6 +84,7 @@ func TestLogs_SinceIsExactToTheNanosecond(t *testing.T) {
 }
 
 func TestLogs_FollowingEndsWithTheContainer(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	id := b.start(b.spec("ticks", "ticks", "10"))
 	var out bytes.Buffer
@@ -97,6 +100,7 @@ func TestLogs_FollowingEndsWithTheContainer(t *testing.T) {
 }
 
 func TestLogs_FollowingEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	id := b.start(b.spec("quiet", "sleep"))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -122,6 +126,7 @@ type brokenWriter struct{ err error }
 func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
 
 func TestLogs_ReturnsTheWritersError(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	id := b.start(b.spec("full", "sleep"))
 	want := errors.New("disk is full")
@@ -132,6 +137,7 @@ func TestLogs_ReturnsTheWritersError(t *testing.T) {
 }
 
 func TestLogs_EndsAtOnceBeforeTheStart(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	id := b.create(b.spec("later", "both", "1"))
 	var out bytes.Buffer
@@ -141,6 +147,7 @@ func TestLogs_EndsAtOnceBeforeTheStart(t *testing.T) {
 }
 
 func TestSplit_TakesOutputApart(t *testing.T) {
+	t.Parallel()
 	piece := func(stream byte, text string) string {
 		return string([]byte{stream, 0, 0, 0, 0, 0, byte(len(text) >> 8), byte(len(text))}) + text
 	}

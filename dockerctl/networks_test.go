@@ -17,6 +17,7 @@ import (
 )
 
 func TestCreateNetwork_FindsTheFirstByName(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{})
 	name := dockertest.Name(t)
 	labels := map[string]string{dockertest.LabelTest: name}
@@ -47,6 +48,7 @@ func TestCreateNetwork_FindsTheFirstByName(t *testing.T) {
 }
 
 func TestCreateNetwork_OneOfManyAtOnce(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{})
 	name := dockertest.Name(t)
 	labels := map[string]string{dockertest.LabelTest: name}
@@ -72,6 +74,7 @@ func TestCreateNetwork_OneOfManyAtOnce(t *testing.T) {
 }
 
 func TestRemoveNetwork_KeepsOneInUse(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	n, err := b.CreateNetwork(t.Context(), b.name, map[string]string{dockertest.LabelTest: b.name})
 	if err != nil {
@@ -90,6 +93,7 @@ func TestRemoveNetwork_KeepsOneInUse(t *testing.T) {
 }
 
 func TestCreateNetwork_GoesOnWhenTheEnginesOwnAddressesAreUsedUp(t *testing.T) {
+	t.Parallel()
 	const many = 40 // an engine has about 30
 	h := hoststest.StartEngines(t, 1)[0]
 	e, err := dockerctl.Open(h.Endpoint, dockerctl.Options{})

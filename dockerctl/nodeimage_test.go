@@ -30,6 +30,7 @@ func nodeDir(t *testing.T, version string) string {
 }
 
 func TestEnsureNodeImage_SeesThatTheProgramHasChanged(t *testing.T) {
+	t.Parallel()
 	name := dockertest.Name(t)
 	dir := nodeDir(t, name+"1")
 	e := mustOpen(t, dockerctl.Options{NodeDir: dir})
@@ -48,6 +49,7 @@ func TestEnsureNodeImage_SeesThatTheProgramHasChanged(t *testing.T) {
 }
 
 func TestEnsureNodeImage_LoadsEachVersionOnce(t *testing.T) {
+	t.Parallel()
 	name := dockertest.Name(t)
 	ensure := func(dir string) string {
 		t.Helper()
@@ -77,6 +79,7 @@ func TestEnsureNodeImage_LoadsEachVersionOnce(t *testing.T) {
 }
 
 func TestEnsureNodeImage_RunsItsProgram(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	e := mustOpen(t, dockerctl.Options{NodeDir: nodeDir(t, b.name)})
 	e.SetNodeImage(b.name + "/node")
@@ -98,6 +101,7 @@ func TestEnsureNodeImage_RunsItsProgram(t *testing.T) {
 }
 
 func TestEnsureNodeImage_ManyAtOnce(t *testing.T) {
+	t.Parallel()
 	name := dockertest.Name(t)
 	dir := nodeDir(t, name)
 	var wg sync.WaitGroup
@@ -125,6 +129,7 @@ func TestEnsureNodeImage_ManyAtOnce(t *testing.T) {
 }
 
 func TestEnsureNodeImage_SaysWhenItsProgramIsMissing(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{NodeDir: t.TempDir()})
 	_, err := e.EnsureNodeImage(t.Context())
 	wantCode(t, err, broker.EInternal)

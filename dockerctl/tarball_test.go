@@ -71,6 +71,7 @@ func serveBytes(t *testing.T, data []byte) map[string]string {
 }
 
 func TestEnsureImage_LoadsTarballs(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{})
 	name := dockertest.Name(t)
 	for _, how := range []string{"plain", "gzip", "bzip2", "zstd"} {
@@ -96,6 +97,7 @@ func TestEnsureImage_LoadsTarballs(t *testing.T) {
 }
 
 func TestEnsureImage_LoadsLatestAnew(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{})
 	ref := dockertest.Name(t)
 	for range 2 {
@@ -111,6 +113,7 @@ func TestEnsureImage_LoadsLatestAnew(t *testing.T) {
 }
 
 func TestEnsureImage_TakesTheOnlyImageOfATarball(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{})
 	name := dockertest.Name(t)
 	image := dockertest.Image(t, probe, name) // without a tag
@@ -175,6 +178,7 @@ func writeEntry(t *testing.T, w *tar.Writer, h *tar.Header, data []byte) {
 }
 
 func TestEnsureImage_ChoosesByNameAmongMany(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{})
 	name := dockertest.Name(t)
 	a, b := dockertest.Image(t, probe, name, name+"/a:1"), dockertest.Image(t, probe, name, name+"/b:1")
@@ -193,6 +197,7 @@ func TestEnsureImage_ChoosesByNameAmongMany(t *testing.T) {
 }
 
 func TestEnsureImage_RefusesBadTarballs(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{MaxTarball: 1 << 20})
 	name := dockertest.Name(t)
 	whole := dockertest.Tar(t, dockertest.Image(t, probe, name, name+":whole"))
@@ -230,6 +235,7 @@ func TestEnsureImage_RefusesBadTarballs(t *testing.T) {
 }
 
 func TestEnsureImage_HidesPasswordsInErrors(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{})
 	_, err := e.EnsureImage(t.Context(), dockertest.Name(t)+":1", "http://user:sesame@127.0.0.1:1/x.tar")
 	if err == nil || strings.Contains(err.Error(), "sesame") {
@@ -238,6 +244,7 @@ func TestEnsureImage_HidesPasswordsInErrors(t *testing.T) {
 }
 
 func TestEnsureImage_GivesUpADownloadWithItsContext(t *testing.T) {
+	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{})
 	name := dockertest.Name(t)
 	whole := dockertest.Tar(t, dockertest.Image(t, probe, name))

@@ -9,6 +9,7 @@ import (
 )
 
 func TestSharedVolume_LivesFromTheFirstContainerToItsRemoval(t *testing.T) {
+	t.Parallel()
 	b := mustBench(t)
 	name := b.name
 	labels := map[string]string{dockertest.LabelTest: name}

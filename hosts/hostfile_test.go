@@ -27,6 +27,7 @@ func mustHostFile(t *testing.T, text string) string {
 }
 
 func TestLoadHosts_ReadsAllFields(t *testing.T) {
+	t.Parallel()
 	path := mustHostFile(t, `
 hosts:
   - name: load-1
@@ -68,6 +69,7 @@ hosts:
 }
 
 func TestLoadHosts_NamesEveryFault(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name, text string
 		want       []string // where, field and words of each fault

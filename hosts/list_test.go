@@ -69,6 +69,7 @@ func ids(machines []broker.Machine) []string {
 // TestList runs on two engines, which its subtests share, each leaving them
 // empty.
 func TestList(t *testing.T) {
+	t.Parallel()
 	engines := hoststest.StartEngines(t, 2)
 	t.Run("a host goes to one run at a time", func(t *testing.T) { testOneRunAtATime(t, engines) })
 	t.Run("many at once never share a host", func(t *testing.T) { testManyAtOnce(t, engines) })

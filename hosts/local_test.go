@@ -38,6 +38,7 @@ func mustLocal(t *testing.T) (*hosts.Local, *dockerctl.Engine, string) {
 }
 
 func TestLocal_MachinesPublishTheSamePort(t *testing.T) {
+	t.Parallel()
 	name := dockertest.Name(t)
 	p, e, id := mustLocal(t)
 	image := mustLoad(t, e, dockertest.Image(t, probe, name))
@@ -57,6 +58,7 @@ func TestLocal_MachinesPublishTheSamePort(t *testing.T) {
 }
 
 func TestLocal_ContainersReachTheirMachineByUDP(t *testing.T) {
+	t.Parallel()
 	name := dockertest.Name(t)
 	p, e, id := mustLocal(t)
 	image := mustLoad(t, e, dockertest.Image(t, probe, name))
@@ -81,6 +83,7 @@ func TestLocal_ContainersReachTheirMachineByUDP(t *testing.T) {
 }
 
 func TestLocal_GivesTheSameMachineForTheSameToken(t *testing.T) {
+	t.Parallel()
 	p, e, id := mustLocal(t)
 	reqs := requests(id, 2)
 	want := mustAcquire(t, p, reqs)
@@ -99,6 +102,7 @@ func TestLocal_GivesTheSameMachineForTheSameToken(t *testing.T) {
 }
 
 func TestLocal_ReleaseLeavesNothingOfTheMachine(t *testing.T) {
+	t.Parallel()
 	name := dockertest.Name(t)
 	p, e, id := mustLocal(t)
 	image := mustLoad(t, e, dockertest.Image(t, probe, name))
@@ -125,6 +129,7 @@ func TestLocal_ReleaseLeavesNothingOfTheMachine(t *testing.T) {
 }
 
 func TestLocal_OwnsOnlyWhatItsBrokerMade(t *testing.T) {
+	t.Parallel()
 	name := dockertest.Name(t)
 	p, e, id := mustLocal(t)
 	image := mustLoad(t, e, dockertest.Image(t, probe, name))
@@ -169,6 +174,7 @@ func (s scarce) CreateNetwork(ctx context.Context, name string, labels map[strin
 }
 
 func TestLocal_GivesWhatItCan(t *testing.T) {
+	t.Parallel()
 	_, e, id := mustLocal(t)
 	p := hosts.NewLocal(scarce{e, "1"}, dockertest.Endpoint(), quiet())
 	machines, err := p.Acquire(t.Context(), requests(id, 3))
