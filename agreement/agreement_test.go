@@ -102,7 +102,9 @@ func TestTheOrderOfWordsDecidesNothing(t *testing.T) {
 		for order := range 6 {
 			random.Shuffle(len(events), func(i, k int) { events[i], events[k] = events[k], events[i] })
 			got := playOut(t, random, all, events)
-			slices.SortFunc(got, func(a, b metrics.Word) int { return slices.Compare([]string{a.Phase, string(a.Is)}, []string{b.Phase, string(b.Is)}) })
+			slices.SortFunc(got, func(a, b metrics.Word) int {
+				return slices.Compare([]string{a.Phase, string(a.Is)}, []string{b.Phase, string(b.Is)})
+			})
 			if order == 0 {
 				want = got
 			} else if diff := cmp.Diff(want, got); diff != "" {
