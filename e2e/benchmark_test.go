@@ -47,7 +47,9 @@ type summaryOf struct {
 	Phases []struct {
 		Name    string  `json:"name"`
 		StartMS float64 `json:"start_ms"`
+		EndMS   float64 `json:"end_ms"`
 	} `json:"phases"`
+	Notes []string `json:"notes"`
 	Users []struct {
 		Phase   string `json:"phase"`
 		Started int    `json:"started"`
