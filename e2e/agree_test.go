@@ -75,6 +75,41 @@ func TestMachinesBeginPhasesOnceAllHaveEnded(t *testing.T) {
 	}
 }
 
+const brokenBenchmark = `name: broken
+phases:
+- first:
+    always:
+      users: 3
+      duration: 10m
+      scenario: [{work: [{thinkTime: 300ms}, {setInt: {var: m, value: !param MACHINE}},
+        {conditional: {intCondition: {fromVar: m, equalTo: 1}, actions: [{fail: {message: no more goods}}]}}]}]
+- second: {atOnce: {users: 3, startAfterStrict: first, scenario: [{think: [{thinkTime: 10ms}]}]}}
+`
+
+// TestPhaseThatFailsOnOneMachineEndsOnAll runs a phase of ten minutes, whose users
+// can't go on on one of three machines: it ends on all, and the next is left out.
+func TestPhaseThatFailsOnOneMachineEndsOnAll(t *testing.T) {
+	t.Parallel()
+	d := startBroker(t)
+	plan := strings.NewReplacer("THINK: '${LOADS_MACHINE}500ms'", "MACHINE: $LOADS_MACHINE", "turns", "broken").Replace(turnsPlan)
+	run := d.trigger(fmt.Sprintf(plan, brokenBenchmark))
+	r := d.await(run)
+	d.clean(r)
+	if c := r.Run.Criteria; r.Run.Verdict != broker.Fail || len(c) != 1 || c[0].Detail != "load/1: phase first: sequence work: no more goods" {
+		t.Errorf("got %s, %q, %+v; want that the benchmark failed on machine 1", r.Run.Verdict, r.Run.Reason, r.Run.Criteria)
+	}
+	_, ends := outputs(t, d, run)
+	for _, end := range ends {
+		// One that comes so late that the phase has failed by then does not begin it.
+		if first := end.Phases[0].Status; first != "terminated" && first != "cancelled" || end.Phases[1].Status != "cancelled" {
+			t.Errorf("a machine has ended with %+v; notes %q", end.Phases, end.Notes)
+		}
+	}
+	if len(ends) != 3 {
+		t.Errorf("%d machines have told how it ended, want 3", len(ends))
+	}
+}
+
 // inTurn fails the test when a machine has begun a phase before all had ended
 // the one before, and logs how far apart machines began it, and how long after
 // the last had ended.
