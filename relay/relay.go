@@ -1,6 +1,7 @@
 // Package relay is the part of the node program that receives metrics on a
 // machine: it takes statsd lines over UDP, TCP and a Unix socket and writes
-// one numbered metrics.Frame a second. It is also the name server that lets containers find
+// one numbered metrics.Frame a second, and one more at once when a generator has
+// a word for other machines. It is also the name server that lets containers find
 // the machines of earlier steps.
 //
 // Nothing that arrives is lost without being counted: see metrics.Received.

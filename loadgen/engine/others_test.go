@@ -219,16 +219,19 @@ func TestFailureOnOneMachineCancelsOnAll(t *testing.T) {
 // A scenario that can't go on ends its phase on all machines.
 func TestBrokenScenarioEndsThePhaseOnAllMachines(t *testing.T) {
 	file := "name: b\nhttp: {host: HOST}\nphases:\n- main: {always: {users: 2, duration: 10m, scenario: [{s: [" +
-		"{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}, handler: {body: {json: {query: .list, toArray: 'list[2]'}}}}}, " +
-		"{foreach: {fromVar: list, sequence: each}}]}, {each: [{noop: {}}]}]}}\n"
+		"{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}, handler: {body: {json: {query: .goods, toVar: goods}}}}}, " +
+		"{conditional: {stringCondition: {fromVar: goods, equalTo: none}, actions: [{fail: {message: no more goods}}]}}]}]}}\n"
+	begun, once := make(chan struct{}), sync.Once{}
 	results := runAll(t, t.Context(), newCircle(2), file, func(machine int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			if machine == 1 {
-				fmt.Fprint(w, `{"list":[1,2]}`)
+				<-begun
+				fmt.Fprint(w, `{"goods":"none"}`)
 				return
 			}
+			once.Do(func() { close(begun) })
 			<-time.After(5 * time.Millisecond)
-			fmt.Fprint(w, `{"list":[1]}`)
+			fmt.Fprint(w, `{"goods":"many"}`)
 		}
 	})
 	for i, r := range results {
