@@ -160,6 +160,20 @@ func TestNoMachineBeginsBeforeAllHaveEnded(t *testing.T) {
 		{"iterations", sequence("a atOnce: {users: 3, maxIterations: 3"), []string{"a/000", "a/001", "a/002"}},
 		{"after a pause that is strictly after", sequence("a atOnce: {users: 3") + "- pause: {noop: {duration: 50ms, startAfterStrict: a}}\n" +
 			strings.SplitAfter(sequence("b atOnce: {users: 3, startAfter: pause"), "phases:\n")[1], []string{"a", "b"}},
+		{"forks in iterations", `name: b
+http: {host: HOST, sharedConnections: 9}
+phases:
+- a:
+    atOnce:
+      users: 6
+      maxIterations: 2
+      forks:
+        x: {scenario: &s [{s: [{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}}}]}]}
+        y: {scenario: *s}
+- b: {constantRate: {usersPerSec: 60, duration: 100ms, maxSessions: 6, sessionLimitPolicy: CONTINUE, startAfterStrict: a, scenario: *s}}
+- c: {always: {users: 3, duration: 50ms, startAfter: b, startAfterStrict: a/000/y, scenario: *s}}
+`, []string{"a/000/x", "a/001/y", "b"}},
+		{"a phase without users on most machines", sequence("a atOnce: {users: 1", "b atOnce: {users: 1, startAfterStrict: a", "c atOnce: {users: 1, startAfterStrict: b"), nil},
 		{"with a phase that is strictly after", sequence("a atOnce: {users: 3", "b atOnce: {users: 3, startAfterStrict: a", "c atOnce: {users: 3, startWith: b"), []string{"a", "c"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
