@@ -131,7 +131,7 @@ func eachAlone(t *testing.T, c course, real bool) {
 func TestFaults_EachAloneOnLightMachines(t *testing.T) {
 	t.Parallel()
 	eachAlone(t, course{
-		host: lightHost, node: emptyNode(t), cloud: calmCloud(), boots: aloneBoots,
+		host: lightHost, node: emptyNode(t), cloud: calmCloud(), boots: lightBoots,
 	}, false)
 }
 
