@@ -34,7 +34,7 @@ type message struct {
 	batch    *stats.Batch
 	failures map[string]int64
 	busy     float64             // share of the period in which the loop's thread had a processor
-	ports    int64               // that it lacked in the period
+	short    shortage            // of the period
 	hosts    []stats.Connections // by endpoint
 	err      error
 }
@@ -100,6 +100,7 @@ func (e *engine) lead(ctx context.Context) (*Result, error) {
 		l.ends[i] = -1
 	}
 	l.result = &Result{Start: l.start.Time(), Totals: l.totals}
+	l.watch.begin(l.start, e.cfg.Start)
 	l.limits()
 	for _, w := range e.workers {
 		w.loop.Post(func() { w.begin(l.start) })
