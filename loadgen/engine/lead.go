@@ -21,7 +21,7 @@ const (
 	phaseFailed
 	counted      // a batch
 	periodEnded  // all batches of the period have been told
-	failuresSeen // of requests, at the end
+	failuresSeen // of requests, and what was lacking since the last period, at the end
 	loopEnded    // with an error
 )
 
@@ -226,6 +226,7 @@ func (l *leader) heed(m message) {
 		l.order(phases.Terminate, m.phase)
 	case failuresSeen:
 		l.addFailures(m.failures)
+		l.watch.note(m)
 	case loopEnded:
 		l.err = m.err
 		l.event(phases.Event{Kind: phases.MachineLost, Machine: m.loop})

@@ -177,7 +177,7 @@ func (w *worker) close() {
 	}
 	w.closeGRPC()
 	w.talks.Wait() // they were given up when their sessions ended, and don't wait for the loop
-	w.e.tell(message{kind: failuresSeen, loop: w.index, failures: w.failures})
+	w.e.tell(message{kind: failuresSeen, loop: w.index, failures: w.failures, short: w.short})
 }
 
 func (w *worker) nextSession() int {
