@@ -16,10 +16,12 @@ const (
 	exitBottleneck  = 3 // the generator itself was at fault
 )
 
-// Counters by which a generator says why, in their tag reason.
+// Counters by which a generator says why, and what else is worth knowing, in
+// their tag reason.
 const (
 	metricInvalid = "gen.invalid"
 	metricFailed  = "gen.failed"
+	metricNote    = "gen.note"
 	tagReason     = "reason"
 )
 
@@ -57,6 +59,21 @@ func generatorFaults(plan strategies.Plan, machines []Machine, s *metrics.Series
 		}
 	}
 	return faults
+}
+
+// generatorNotes are events of what generators say of themselves beside that,
+// one for each step.
+func generatorNotes(plan strategies.Plan, machines []Machine, s *metrics.Series) (events []Event) {
+	for i, step := range plan.Steps {
+		if step.Benchmark == nil {
+			continue
+		}
+		const noStatus = -1 // who says nothing has nothing to say
+		if notes := told(machines, i, step.Name, noStatus, s.TagValues(metricNote, tagReason), ""); len(notes) > 0 {
+			events = append(events, Event{Kind: EventNote, Step: step.Name, Text: "Worth knowing of the generator: " + strings.Join(notes, "; ") + "."})
+		}
+	}
+	return events
 }
 
 // mostTold is how many machines of a step are told of.

@@ -60,6 +60,28 @@ func TestGeneratorsSayWhatTheVerdictIs(t *testing.T) {
 	}
 }
 
+func TestWhatGeneratorsSayOfThemselvesIsAnEvent(t *testing.T) {
+	plan := strategies.Plan{Steps: []strategies.Step{
+		{Name: "web"}, {Name: "load", Benchmark: &strategies.Benchmark{File: "shop.yaml"}},
+	}}
+	var machines []Machine
+	s := metrics.NewSeries()
+	for i := range 5 {
+		machines = append(machines, Machine{Step: 1, Index: i, ExitCode: new(int)})
+		if i > 0 {
+			tags := []metrics.Tag{{Name: "reason", Value: "this machine began late"}}
+			s.Add("load", i, metrics.Frame{Seq: 1, Time: 1000, Points: []metrics.Point{{Kind: metrics.Counter, Name: "gen.note", Tags: tags, Value: 1}}})
+		}
+	}
+	const want = "Worth knowing of the generator: load/1: this machine began late; load/2: this machine began late; load/3: this machine began late; and 1 more."
+	if got := generatorNotes(plan, machines, s); len(got) != 1 || got[0].Text != want || got[0].Step != "load" || got[0].Kind != EventNote {
+		t.Errorf("got %+v, want one event that says %s", got, want)
+	}
+	if got := generatorNotes(plan, machines, metrics.NewSeries()); len(got) != 0 {
+		t.Errorf("got %+v of generators that say nothing", got)
+	}
+}
+
 func TestOnlyBenchmarksMayEndWithAResult(t *testing.T) {
 	for code, want := range map[int]bool{0: true, 1: true, 2: false, 3: true, 137: false} {
 		if got := endedAsPlanned(strategies.Step{Benchmark: &strategies.Benchmark{}}, code); got != want {
