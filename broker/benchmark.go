@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -61,16 +62,32 @@ func generatorFaults(plan strategies.Plan, machines []Machine, s *metrics.Series
 	return faults
 }
 
-// generatorNotes are events of what generators say of themselves beside that,
-// one for each step.
-func generatorNotes(plan strategies.Plan, machines []Machine, s *metrics.Series) (events []Event) {
-	for i, step := range plan.Steps {
+// mostNoted is of how many machines of a step it is told what their generators
+// say of themselves.
+const mostNoted = 20
+
+// generatorNotes are events of what generators say of themselves beside that:
+// one for each machine that says something, and one for those that are too many.
+func generatorNotes(plan strategies.Plan, s *metrics.Series) (events []Event) {
+	tags := s.TagValues(metricNote, tagReason) // by step and machine
+	for _, step := range plan.Steps {
 		if step.Benchmark == nil {
 			continue
 		}
-		const noStatus = -1 // who says nothing has nothing to say
-		if notes := told(machines, i, step.Name, noStatus, s.TagValues(metricNote, tagReason), ""); len(notes) > 0 {
-			events = append(events, Event{Kind: EventNote, Step: step.Name, Text: "Worth knowing of the generator: " + strings.Join(notes, "; ") + "."})
+		said := map[int][]string{}
+		for _, tag := range tags {
+			if tag.Step == step.Name {
+				said[tag.Machine] = append(said[tag.Machine], tag.Value)
+			}
+		}
+		for i, machine := range slices.Sorted(maps.Keys(said)) {
+			if i == mostNoted {
+				text := fmt.Sprintf("The generators of %d more machines of %s say something of themselves; their output has it.", len(said)-i, step.Name)
+				events = append(events, Event{Kind: EventNote, Step: step.Name, Text: text})
+				break
+			}
+			text := fmt.Sprintf("The generator of %s/%d says: %s.", step.Name, machine, strings.Join(said[machine], "; "))
+			events = append(events, Event{Kind: EventNote, Step: step.Name, Machine: &machine, Text: text})
 		}
 	}
 	return events

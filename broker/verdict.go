@@ -123,7 +123,7 @@ func (x *execution) judge(ctx context.Context) error {
 	}
 	x.seriesMu.Lock()
 	j.Criteria = append(j.Criteria, benchmarkResults(x.ref.Plan, machines, x.series)...)
-	notes := generatorNotes(x.ref.Plan, machines, x.series)
+	notes := generatorNotes(x.ref.Plan, x.series)
 	x.seriesMu.Unlock()
 	j.Instrument = slices.Clone(before.Instrument)
 	for _, fault := range found {
