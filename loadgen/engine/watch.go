@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,6 +56,7 @@ func (l Limits) filled() Limits {
 type watcher struct {
 	limits  Limits
 	warmup  map[string]bool
+	open    map[string]bool // phases with a timetable, which count
 	last    sample
 	first   sample
 	core    float64  // share of the period in which the busiest loop had a processor
@@ -73,9 +75,10 @@ type sample struct {
 }
 
 func newWatcher(e *engine) *watcher {
-	w := &watcher{limits: e.cfg.Limits.filled(), warmup: map[string]bool{}}
+	w := &watcher{limits: e.cfg.Limits.filled(), warmup: map[string]bool{}, open: map[string]bool{}}
 	for _, p := range e.list {
 		w.warmup[p.Name] = p.Warmup
+		w.open[p.Name] = p.Kind.IsOpen() && !p.Warmup
 	}
 	w.last = takeSample()
 	w.first = w.last
@@ -102,6 +105,9 @@ type busyPeriod struct {
 	took time.Duration
 	used float64 // processor time, ns
 }
+
+// pause begins a new window.
+func (b *busyLoops) pause() { b.periods, b.length, b.used = nil, 0, 0 }
 
 func (b *busyLoops) add(share float64, took time.Duration) {
 	b.periods = append(b.periods, busyPeriod{took, share * float64(took)})
@@ -140,13 +146,23 @@ func (w *watcher) period(r *stats.Report) stats.SelfReport {
 	s.LateMS = inMs(w.late)
 	s.LagMS = r.Lag()
 	s.Core, w.core = min(w.core, 1), 0
-	w.busy.add(s.Core, now.at.Sub(w.last.at))
+	if w.hasTimetable(r) {
+		w.busy.add(s.Core, now.at.Sub(w.last.at))
+	} else {
+		w.busy.pause()
+	}
 	w.last = now
 	w.sum.Pause = max(w.sum.Pause, s.Pause)
 	w.sum.Core = max(w.sum.Core, s.Core)
 	w.sum.Ports += s.Ports
 	w.sum.Sockets += s.Sockets
 	return s
+}
+
+// hasTimetable reports whether there were users of a phase with a timetable. To
+// send as fast as the processor can is what users who are always busy are for.
+func (w *watcher) hasTimetable(r *stats.Report) bool {
+	return slices.ContainsFunc(r.Phases, func(p stats.PhaseUsers) bool { return w.open[p.Phase] })
 }
 
 // longestPause returns the longest pause for collecting garbage since the last

@@ -103,6 +103,31 @@ func short(errno unix.Errno) func(*watcher, *stats.Totals) {
 	}
 }
 
+// Only users on a timetable have to be served in time.
+func TestLoopsMayBeBusyWithoutATimetable(t *testing.T) {
+	phase := func(name string) *stats.Report {
+		r := stats.NewReport(0)
+		r.Users(name).Started = 1
+		return r
+	}
+	w := &watcher{open: map[string]bool{"rate": true}}
+	for name, want := range map[string]bool{"rate": true, "always": false} {
+		if got := w.hasTimetable(phase(name)); got != want {
+			t.Errorf("phase %s has a timetable: got %v, want %v", name, got, want)
+		}
+	}
+	for range 9 {
+		w.busy.add(1, time.Second)
+	}
+	w.busy.pause()
+	for range 9 {
+		w.busy.add(1, time.Second)
+	}
+	if w.busy.most != 0 {
+		t.Errorf("got %v of a window with a pause in it, want none", w.busy.most)
+	}
+}
+
 // A mean of ten seconds is what counts, whichever they are.
 func TestBusiestTenSecondsOfALoop(t *testing.T) {
 	tenth := slices.Repeat([]float64{1}, 100)
