@@ -99,6 +99,7 @@ type across struct {
 	all      *metrics.Sketch   // of all latencies that machines counted
 	ends     map[int]summaryOf // by machine
 	served   []served          // in the order in which the service was done with them
+	page     string            // of the run
 }
 
 // served is what the service tells of a request.
@@ -310,7 +311,7 @@ func (a *across) quantiles() {
 		a.t.Fatal(err)
 	}
 	a.table("the report", text.String())
-	a.page()
+	a.lookAtPage()
 }
 
 // longest is the most that the service took for its fastest answers, a part of
@@ -344,8 +345,8 @@ func (a *across) table(where, text string) {
 	a.t.Errorf("%s has no req.latency:\n%s", where, text)
 }
 
-// page looks for the merged p99 on the run's page, which has four digits of it.
-func (a *across) page() {
+// lookAtPage looks for the merged p99 on the run's page, which has four digits of it.
+func (a *across) lookAtPage() {
 	a.t.Helper()
 	res, err := http.Get(a.BaseURL + "/run/" + a.run)
 	if err != nil {
@@ -356,13 +357,14 @@ func (a *across) page() {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	row := regexp.MustCompile(`<th scope="row">req\.latency</th>.*`).Find(text)
-	cells := regexp.MustCompile(`<td class="number">([^<]*)</td>`).FindAllSubmatch(row, -1)
+	a.page = string(text)
+	row := regexp.MustCompile(`<th scope="row">req\.latency</th>.*`).FindString(a.page)
+	cells := regexp.MustCompile(`<td class="number">([^<]*)</td>`).FindAllStringSubmatch(row, -1)
 	const count, p99 = 8, 6
 	if len(cells) != count {
 		a.t.Fatalf("the page has %q of req.latency", row)
 	}
-	got, err := strconv.ParseFloat(string(cells[p99][1]), 64)
+	got, err := strconv.ParseFloat(cells[p99][1], 64)
 	if want := a.all.Quantile(0.99); err != nil || math.Abs(got-want) > 1e-3*want {
 		a.t.Errorf("the page has p99 %v, %v, want %v", got, err, want)
 	}
@@ -381,8 +383,8 @@ func (a *across) beginTogether() {
 	for machine, end := range a.ends {
 		late = max(late, end.Generator.LateMS)
 		said := regexp.MustCompile(fmt.Sprintf(`The generator of load/%d says: .*this machine began `, machine))
-		if (end.Generator.LateMS > 100) != said.MatchString(events) {
-			a.t.Errorf("machine %d was %v ms late, events say:\n%s", machine, end.Generator.LateMS, events)
+		if isLate := end.Generator.LateMS > 100; isLate != said.MatchString(events) || isLate != said.MatchString(a.page) {
+			a.t.Errorf("machine %d was %v ms late, events say:\n%s\nand the page:\n%s", machine, end.Generator.LateMS, events, a.page)
 		}
 	}
 	if told := figures(a.report.Summary.Metrics)["gen.late"].Count > 0; told != (late > 0) {
