@@ -292,7 +292,7 @@ func (a *across) quantiles() {
 		if merged := a.all.Quantile(want.q); math.Abs(got-merged) > 1e-9*merged {
 			a.t.Errorf("quantile %v of all machines is %v, that of all requests %v", want.q, got, merged)
 		}
-		part := want.upTo - want.q - 2/a.all.Count() // of the requests, that may have had longer ways
+		part := want.upTo - want.q - 1/a.all.Count() // of the requests, that may have had longer ways
 		least, most := want.ms*(1-metrics.RelativeError), (a.longest(want.upTo)+way/part)*(1+metrics.RelativeError)
 		if got < least || got > most {
 			a.t.Errorf("quantile %v is %v ms, want %v to %v: the service took %v, and ways %v on the average", want.q, got, least, most, want.ms, way)
