@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"regexp"
@@ -76,6 +77,8 @@ type summaryOf struct {
 		Started int    `json:"started"`
 	} `json:"users"`
 	Generator stats.SelfReport `json:"generator"`
+
+	machine int
 }
 
 // phaseStart is when a phase began on the machine.
@@ -96,10 +99,10 @@ type across struct {
 	machines int
 	run      string
 	report   api.Report
-	all      *metrics.Sketch   // of all latencies that machines counted
-	ends     map[int]summaryOf // by machine
-	served   []served          // in the order in which the service was done with them
-	page     string            // of the run
+	all      *metrics.Sketch // of all latencies that machines counted
+	ends     []summaryOf     // by machine
+	served   []served        // in the order in which the service was done with them
+	page     string          // of the run
 }
 
 // served is what the service tells of a request.
@@ -196,7 +199,8 @@ func (a *across) isOne() {
 	a.t.Helper()
 	a.report = a.await(a.run)
 	a.pass(a.report)
-	a.readOutputs()
+	a.readServed()
+	a.all, a.ends = outputs(a.t, a.daemon, a.run)
 	if len(a.ends) != a.machines {
 		a.t.Fatalf("%d machines have told how it ended, want %d", len(a.ends), a.machines)
 	}
@@ -206,19 +210,13 @@ func (a *across) isOne() {
 	a.interleave()
 }
 
-// readOutputs reads what machines and service have told.
-func (a *across) readOutputs() {
-	a.t.Helper()
-	a.all, a.ends = new(metrics.Sketch), map[int]summaryOf{}
-	texts := map[int]*strings.Builder{}
-	err := a.Logs(a.t.Context(), a.run, broker.LogQuery{}, func(l api.LogLine) error {
-		var s served
-		var at, took int64
-		if n, _ := fmt.Sscanf(l.Text, "request %d %d %d %s", &at, &took, &s.machine, &s.phase); l.Step == "web" && n == 4 {
-			s.at, s.took = time.UnixMicro(at), time.Duration(took)*time.Microsecond
-			a.served = append(a.served, s)
-		}
-		if l.Step != "load" || l.Stream != "stdout" {
+// outputs puts together what all machines of the step load counted, and how it
+// ended on each, by machine.
+func outputs(t *testing.T, d *daemon, run string) (*metrics.Sketch, []summaryOf) {
+	t.Helper()
+	all, texts := new(metrics.Sketch), map[int]*strings.Builder{}
+	err := d.Logs(t.Context(), run, broker.LogQuery{Step: "load"}, func(l api.LogLine) error {
+		if l.Stream != "stdout" {
 			return nil
 		}
 		if !strings.HasPrefix(l.Text, `{"period":`) {
@@ -233,21 +231,40 @@ func (a *across) readOutputs() {
 			return err
 		}
 		for _, m := range report.Metrics {
-			if err := a.all.Merge(&m.Latency); err != nil {
+			if err := all.Merge(&m.Latency); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		a.t.Fatal(err)
+		t.Fatal(err)
 	}
-	for machine, text := range texts {
-		var end summaryOf
-		if err := json.Unmarshal([]byte(text.String()), &end); err != nil {
-			a.t.Fatalf("machine %d: %v in %s", machine, err, text)
+	var ends []summaryOf
+	for _, machine := range slices.Sorted(maps.Keys(texts)) {
+		end := summaryOf{machine: machine}
+		if err := json.Unmarshal([]byte(texts[machine].String()), &end); err != nil {
+			t.Fatalf("machine %d: %v in %s", machine, err, texts[machine])
 		}
-		a.ends[machine] = end
+		ends = append(ends, end)
+	}
+	return all, ends
+}
+
+// readServed reads what the service has told.
+func (a *across) readServed() {
+	a.t.Helper()
+	err := a.Logs(a.t.Context(), a.run, broker.LogQuery{Step: "web"}, func(l api.LogLine) error {
+		var s served
+		var at, took int64
+		if n, _ := fmt.Sscanf(l.Text, "request %d %d %d %s", &at, &took, &s.machine, &s.phase); n == 4 {
+			s.at, s.took = time.UnixMicro(at), time.Duration(took)*time.Microsecond
+			a.served = append(a.served, s)
+		}
+		return nil
+	})
+	if err != nil {
+		a.t.Fatal(err)
 	}
 }
 
@@ -256,11 +273,11 @@ func (a *across) readOutputs() {
 func (a *across) counts() {
 	a.t.Helper()
 	started := map[string]int{}
-	for machine, end := range a.ends {
+	for _, end := range a.ends {
 		for _, u := range end.Users {
 			started[u.Phase] += u.Started
 			if part := usersPerPhase / a.machines; u.Started < part || u.Started > part+1 {
-				a.t.Errorf("machine %d of %d started %d users in phase %s, want its part of %d", machine, a.machines, u.Started, u.Phase, usersPerPhase)
+				a.t.Errorf("machine %d of %d started %d users in phase %s, want its part of %d", end.machine, a.machines, u.Started, u.Phase, usersPerPhase)
 			}
 		}
 	}
@@ -380,11 +397,11 @@ func (a *across) beginTogether() {
 		unknown = max(unknown, m.ClockErrorMS)
 	}
 	events := a.events(a.run)
-	for machine, end := range a.ends {
+	for _, end := range a.ends {
 		late = max(late, end.Generator.LateMS)
-		said := regexp.MustCompile(fmt.Sprintf(`The generator of load/%d says: .*this machine began `, machine))
+		said := regexp.MustCompile(fmt.Sprintf(`The generator of load/%d says: .*this machine began `, end.machine))
 		if isLate := end.Generator.LateMS > 100; isLate != said.MatchString(events) || isLate != said.MatchString(a.page) {
-			a.t.Errorf("machine %d was %v ms late, events say:\n%s\nand the page:\n%s", machine, end.Generator.LateMS, events, a.page)
+			a.t.Errorf("machine %d was %v ms late, events say:\n%s\nand the page:\n%s", end.machine, end.Generator.LateMS, events, a.page)
 		}
 	}
 	if told := figures(a.report.Summary.Metrics)["gen.late"].Count > 0; told != (late > 0) {
@@ -418,12 +435,12 @@ func (a *across) beginTogether() {
 func (a *across) interleave() {
 	a.t.Helper()
 	every := usersApart * time.Duration(a.machines)
-	for machine, end := range a.ends {
+	for _, end := range a.ends {
 		shift := time.Duration(math.MaxInt64)
 		for _, phase := range []string{"first", "second"} {
 			var came []time.Time
 			for _, s := range a.served {
-				if s.machine == machine && s.phase == phase {
+				if s.machine == end.machine && s.phase == phase {
 					came = append(came, s.at)
 				}
 			}
@@ -432,10 +449,10 @@ func (a *across) interleave() {
 				shift = min(shift, at.Sub(end.phaseStart(a.t, phase))-time.Duration(i)*every)
 			}
 		}
-		want := usersApart * time.Duration(machine+1) // the first user comes when one is due
-		a.t.Logf("requests of machine %d came %s after the beginning, and then every %s", machine, shift, every)
+		want := usersApart * time.Duration(end.machine+1) // the first user comes when one is due
+		a.t.Logf("requests of machine %d came %s after the beginning, and then every %s", end.machine, shift, every)
 		if shift < want-time.Millisecond || shift > want+usersApart/2 {
-			a.t.Errorf("requests of machine %d of %d came shifted by %s, want %s", machine, a.machines, shift, want)
+			a.t.Errorf("requests of machine %d of %d came shifted by %s, want %s", end.machine, a.machines, shift, want)
 		}
 	}
 }
