@@ -114,6 +114,7 @@ func (d *daemon) start() {
 		text, _ := os.ReadFile(brokertest.Log(d.dir))
 		d.t.Fatalf("%v:\n%s", err, text)
 	}
+	d.t.Cleanup(p.Kill) // also when d is a copy of another test's
 	d.life, d.Client = p, &api.Client{BaseURL: p.URL, HTTP: &http.Client{}, Token: d.token}
 }
 
