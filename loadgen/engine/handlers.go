@@ -23,13 +23,17 @@ type (
 
 // handlers compiles what is done with an answer.
 func (c *compiler) handlers(r *requestStep, h *benchmark.HTTPHandler) {
-	c.closes = false
+	c.closes, c.addressed = false, false
 	if h != nil {
 		r.statuses = c.statusHandlers(h.Status)
 		for _, spec := range h.Header {
 			r.headerSteps = append(r.headerSteps, c.headerHandler(spec))
 		}
 		for _, spec := range h.Body {
+			if html, ok := spec.(*benchmark.ParseHTML); ok {
+				r.pages = append(r.pages, c.page(html))
+				continue
+			}
 			r.processors = append(r.processors, c.processor(spec))
 		}
 		if len(h.OnCompletion) > 0 {
@@ -40,7 +44,8 @@ func (c *compiler) handlers(r *requestStep, h *benchmark.HTTPHandler) {
 		}
 	}
 	r.closes = c.closes
-	r.wantHeaders = r.keepCookies || r.redirects || len(r.headerSteps) > 0 || r.encoding != "" && len(r.processors) > 0
+	r.wantHeaders = r.keepCookies || r.redirects || r.cache || len(r.headerSteps) > 0 || r.encoding != "" && r.looks()
+	r.noteTarget = c.addressed || r.redirects || r.cache || r.changes || len(r.pages) > 0
 }
 
 // sizes counts bytes under a name of their own.
@@ -168,6 +173,17 @@ func (c *compiler) headerHandler(spec benchmark.HeaderHandler) headerHandler {
 		}
 	case *benchmark.HeaderTime:
 		return c.headerTime(s)
+	case *benchmark.HeaderCount:
+		return func(in *instance, q *request, name, _ []byte) {
+			w := in.s.w
+			w.buffer = append(w.buffer[:0], name...)
+			for i, b := range w.buffer { // names come in any case
+				if 'A' <= b && b <= 'Z' {
+					w.buffer[i] = b + 'a' - 'A'
+				}
+			}
+			w.rec.Cell(q.metric).Count(w.buffer, 1)
+		}
 	case *benchmark.HeaderLogInvalid:
 		return func(in *instance, q *request, name, value []byte) {
 			if q.invalid != "" {
@@ -256,6 +272,8 @@ func (c *compiler) processor(spec benchmark.Processor) processor {
 		}
 	case *benchmark.Queue:
 		return c.queue(s)
+	case *benchmark.ParseHTML:
+		return c.pageProcessor(s)
 	case *benchmark.CloseConnection:
 		c.closes = true
 		return func(in *instance, _ []byte) {
@@ -290,6 +308,14 @@ func (c *compiler) storeInt(s *benchmark.StoreInt) processor {
 func (c *compiler) array(to ref, most int, silent bool) processor {
 	return func(in *instance, value []byte) {
 		v := in.target(to)
+		if v.kind == isList {
+			for i := range v.list { // an item that was unset is free
+				if v.list[i].kind == unset {
+					v.list[i].setText(value)
+					return
+				}
+			}
+		}
 		if v.kind == isList && len(v.list) >= most {
 			if !silent {
 				in.s.w.e.warnOnce("a value was left out, since the array has no room", "variable", to.String(), "size", most)
@@ -302,7 +328,7 @@ func (c *compiler) array(to ref, most int, silent bool) processor {
 
 func (c *compiler) json(s *benchmark.JSONQuery) processor {
 	if s.Delete || len(s.Replace) > 0 {
-		c.fault("changes JSON by delete or replace, which the generator can't do yet", "take values out with toVar, and write the document with a pattern")
+		return c.changeJSON(s)
 	}
 	query, first, unquote := s.Query, c.writes(s.ToVar), s.Unquote
 	var array processor
@@ -342,13 +368,77 @@ func (c *compiler) json(s *benchmark.JSONQuery) processor {
 			return (array != nil || process != nil) && !in.s.stopped
 		})
 		if err != nil {
-			if q := in.s.current; q != nil {
-				q.invalidate("its body is " + err.Error())
-			} else {
-				in.fail(fmt.Errorf("the document is %w", err))
-			}
+			in.badDocument(err)
 		}
 	}
+}
+
+// changeJSON compiles what changes a document, and hands it on as a whole.
+func (c *compiler) changeJSON(s *benchmark.JSONQuery) processor {
+	query, to := s.Query, c.writes(s.ToVar)
+	process := c.processors(s.Processor)
+	var changes []func(in *instance, dst, value []byte) ([]byte, error)
+	for i := range s.Replace {
+		changes = append(changes, c.transformer(&s.Replace[i], s.Unquote))
+	}
+	return func(in *instance, value []byte) {
+		w := in.s.w
+		var failed error
+		changed, err := query.Edit(w.body(), value, func(dst, old []byte) ([]byte, bool) {
+			base := len(dst)
+			for _, change := range changes {
+				if dst, failed = change(in, dst, old); failed != nil {
+					return dst, true
+				}
+				old = append(w.body(), dst[base:]...)
+				defer w.giveBody(old)
+				dst = dst[:base]
+			}
+			return append(dst, old...), len(changes) > 0
+		})
+		defer func() { w.giveBody(changed) }()
+		switch {
+		case failed != nil:
+			in.fail(failed)
+		case err != nil:
+			in.badDocument(err)
+		default:
+			if to.isSet() {
+				in.target(to).setText(changed)
+			}
+			process(in, changed)
+		}
+	}
+}
+
+// transformer compiles what is written for a value.
+func (c *compiler) transformer(s *benchmark.Transformer, unquote bool) func(in *instance, dst, value []byte) ([]byte, error) {
+	if s.Actions == nil {
+		pattern := c.patternText(s.Pattern)
+		return func(in *instance, dst, _ []byte) ([]byte, error) { return pattern.append(dst, in) }
+	}
+	to, do, pattern := c.writes(s.Actions.Var), c.actions(s.Actions.Actions), c.patternText(s.Actions.Pattern)
+	return func(in *instance, dst, value []byte) ([]byte, error) {
+		if unquote {
+			value = jsonpath.AppendText(in.s.w.body(), value)
+			defer in.s.w.giveBody(value)
+		}
+		in.target(to).setText(value)
+		if do(in); in.s.stopped {
+			return dst, nil
+		}
+		return pattern.append(dst, in)
+	}
+}
+
+// badDocument makes the answer with a document invalid, or fails if there is
+// none.
+func (in *instance) badDocument(err error) {
+	if q := in.s.current; q != nil {
+		q.invalidate("its body is " + err.Error())
+		return
+	}
+	in.fail(fmt.Errorf("the document is %w", err))
 }
 
 // gunzip passes on what is not compressed as it is: an answer need not be.

@@ -50,6 +50,7 @@ type Session struct {
 	busy      int        // requests under way
 	delays    []loop.Instant
 	cookies   jar
+	cache     cache
 	holds     []Hold // by endpoint
 	lines     []*line
 
@@ -254,6 +255,7 @@ func (s *Session) end() {
 	clear(s.delays)
 	clear(s.queues)
 	s.cookies.reset()
+	s.cache.clear()
 	s.hangUp()
 	for i, h := range s.holds {
 		if h != nil {

@@ -20,6 +20,8 @@ const (
 	nameInvalid = "req.invalid" // counter of answers that were not as they should be
 	nameBytesIn = "req.bytes.in"
 	nameBytes   = "req.bytes.out"
+	nameCached  = "req.cached"  // counter of requests that a session's cache has answered
+	nameNamed   = "req.counter" // counter of what the scenario counts itself, with the tag counter, its name
 	nameUsers   = "gen.users"   // gauge of busy users
 	nameStarted = "gen.started" // counter of users
 	nameDelayed = "gen.delayed" // counter of users who started late, as too many were busy
@@ -39,6 +41,16 @@ func eachPoint(m *MetricCell, add func(metrics.Point)) {
 			p.Tags = append(slices.Clone(base), metrics.Tag{Name: "status", Value: status})
 		}
 		add(p)
+	}
+	for _, n := range m.Named {
+		tags := append(slices.Clone(base), metrics.Tag{Name: "counter", Value: plain(n.Name)})
+		add(metrics.Point{Kind: metrics.Counter, Name: nameNamed, Tags: tags, Value: float64(n.Count)})
+	}
+	if m.hasNoRequests() {
+		return
+	}
+	if m.CacheHits > 0 {
+		counter(nameCached, m.CacheHits, "")
 	}
 	count := func(status string, n int64, bad bool) {
 		if n <= 0 {
