@@ -252,8 +252,7 @@ func TestMachinesShareTheLoad(t *testing.T) {
 
 func TestWhatCannotBeRunIsRefused(t *testing.T) {
 	for _, c := range []struct{ steps, want string }{
-		{"{httpRequest: {GET: /, handler: {body: {parseHtml: {onTagAttribute: {tag: a, attribute: href, toVar: x}}}}}}", "has parseHtml"},
-		{"{httpRequest: {GET: /, handler: {followRedirect: ALWAYS}}}", "use LOCATION_ONLY"},
+		{"{httpRequest: {GET: /, compression: {encoding: gzip, type: TRANSFER_ENCODING}}}", "use CONTENT_ENCODING"},
 		{"{randomItem: {toVar: x, file: gone.txt}}", "gone.txt"},
 	} {
 		cfg := config(t, "http://a.test", "name: b\nhttp: {host: HOST}\nusersPerSec: 1\nduration: 1s\nscenario: [{s: ["+c.steps+"]}]\n")
