@@ -30,8 +30,8 @@ const (
 type answer struct {
 	endpoint   int
 	target     string
-	step       *requestStep // that has asked, if the answer depends on headers of the request
-	cookies    int          // version of the cookies then, if it depends on them; or -1
+	asked      string // the headers of the request, if the answer depends on them
+	cookies    int    // version of the cookies then, if it depends on them; or -1
 	status     int
 	headers    []keptHeader // if that step looks at headers
 	body       []byte       // if it looks at bodies
@@ -60,12 +60,16 @@ var uncached = []string{"Cache-Control", "Pragma", "Range", "If-Range", "If-Matc
 
 // caching sees whether the session's cache has to do with a request.
 func (c *compiler) caching(r *requestStep, headers benchmark.Headers) {
-	r.fixedHeaders = true
-	own := false
+	own, fixed := false, true
+	r.asked = "Accept-Encoding: " + r.encoding
 	for _, h := range headers {
 		own = own || slices.ContainsFunc(uncached, func(name string) bool { return strings.EqualFold(name, h.Name) })
-		_, literal := h.Value.Literal()
-		r.fixedHeaders = r.fixedHeaders && literal
+		value, literal := h.Value.Literal()
+		fixed = fixed && literal
+		r.asked += "\n" + h.Name + ": " + value
+	}
+	if !fixed {
+		r.asked = "" // they differ from request to request
 	}
 	for i, e := range c.cfg.Benchmark.HTTP {
 		if !e.Cache || r.endpoint >= 0 && r.endpoint != i {
@@ -102,7 +106,7 @@ func (q *request) lookUp() bool {
 func (c *cache) find(q *request) *answer {
 	for _, a := range c.answers {
 		if a.endpoint == q.endpoint && a.target == string(q.target) &&
-			(a.step == nil || a.step == q.step) && (a.cookies < 0 || a.cookies == q.s.cookies.version) && (a.whole || !q.step.looks()) {
+			(a.asked == "" || a.asked == q.step.asked) && (a.cookies < 0 || a.cookies == q.s.cookies.version) && (a.whole || !q.step.looks()) {
 			return a
 		}
 	}
@@ -218,17 +222,17 @@ func (a *answer) control(value string) {
 	}
 }
 
-// vary notes on which headers of the request the answer depends. Those of one
-// step are always the same, unless they have variables in them.
+// vary notes on which headers of the request the answer depends. Then it is for
+// requests with the same headers, if they have no variables in them.
 func (a *answer) vary(q *request, value string) {
 	for name := range strings.SplitSeq(value, ",") {
 		switch name = strings.TrimSpace(name); {
-		case name == "*", !q.step.fixedHeaders:
+		case name == "*", q.step.asked == "":
 			a.varies = true
 		case strings.EqualFold(name, "Cookie"):
 			a.cookies = q.s.cookies.version
 		}
-		a.step = q.step
+		a.asked = q.step.asked
 	}
 }
 

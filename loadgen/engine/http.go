@@ -44,14 +44,14 @@ type requestStep struct {
 	pages       []*pageSpec // what is looked for in pages
 	keepCookies bool
 
-	noteTarget   bool   // where the request goes is to be known
-	fixedTarget  []byte // of requests that are all the same
-	cache        bool   // its answers may be kept by the session
-	changes      bool   // it makes kept answers outdated
-	fixedHeaders bool
-	multiple     bool // there are several endpoints: rules match authority and path
-	sync         bool
-	closes       bool // its connection may be closed behind it
+	noteTarget  bool   // where the request goes is to be known
+	fixedTarget []byte // of requests that are all the same
+	cache       bool   // its answers may be kept by the session
+	changes     bool   // it makes kept answers outdated
+	asked       string // its headers, empty if they have variables
+	multiple    bool   // there are several endpoints: rules match authority and path
+	sync        bool
+	closes      bool // its connection may be closed behind it
 
 	talk talkStep // nil is a request of HTTP
 
