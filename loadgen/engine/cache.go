@@ -12,6 +12,9 @@ import (
 	"github.com/loads/loads/loadgen/loop"
 )
 
+// browses reports whether requests of the step are handled as a browser does.
+func (r *requestStep) browses() bool { return r.cache || r.changes || len(r.pages) > 0 }
+
 // cache holds answers for one user, as a browser's does: it is a private cache
 // of RFC 9111. What is fresh is not asked for again; what is not, and has a
 // validator, is asked for on the condition that it has changed.
@@ -86,9 +89,9 @@ func (c *compiler) caching(r *requestStep, headers benchmark.Headers) {
 }
 
 // lookUp finds an answer for the request that is being made: true means that
-// nothing needs to be sent. One that has to be checked stays in q.kept.
+// nothing needs to be sent. One that has to be checked stays in q.web.kept.
 func (q *request) lookUp() bool {
-	q.kept, q.hit = nil, false
+	q.web.kept = nil
 	if !q.s.w.e.endpoints[q.endpoint].spec.Cache {
 		return false
 	}
@@ -96,11 +99,12 @@ func (q *request) lookUp() bool {
 	switch {
 	case a == nil:
 	case !a.check && q.s.w.loop.Now() < a.until:
-		q.kept, q.hit = a, true
+		q.web.kept = a
+		return true
 	case a.etag != "" || a.modified != "":
-		q.kept = a
+		q.web.kept = a
 	}
-	return q.hit
+	return false
 }
 
 func (c *cache) find(q *request) *answer {
@@ -169,7 +173,7 @@ func (a *answer) validators(m Message) {
 // newAnswer begins to take down an answer to the request, nil if it can't be
 // kept.
 func (q *request) newAnswer(status int) *answer {
-	if !q.step.cache || q.method != http.MethodGet && q.kept == nil || !q.s.w.e.endpoints[q.endpoint].spec.Cache {
+	if q.method != http.MethodGet && q.web.kept == nil || !q.s.w.e.endpoints[q.endpoint].spec.Cache {
 		return nil
 	}
 	switch status {
@@ -251,14 +255,14 @@ func (a *answer) lifetime() time.Duration {
 
 // keep stores the answer that is complete, or brings the stored one up to date.
 func (q *request) keep() {
-	a, now := q.coming, q.s.w.loop.Now()
-	q.coming = nil
+	a, now := q.web.coming, q.s.w.loop.Now()
+	q.web.coming = nil
 	switch {
 	case q.step.changes && q.counts.Status < http.StatusBadRequest:
 		q.s.cache.remove(q.endpoint, q.target)
 	case a == nil:
 	case q.unchanged:
-		old := q.kept
+		old := q.web.kept
 		old.check, old.until = a.check, now.Add(a.lifetime())
 		if a.etag != "" {
 			old.etag = a.etag
@@ -297,6 +301,6 @@ func (q *request) show(a *answer) {
 func (q *request) serve(at loop.Instant) {
 	q.begin(at)
 	q.s.w.rec.Cell(q.metric).CacheHits++
-	q.show(q.kept)
+	q.show(q.web.kept)
 	q.leave(q.outcome(), at)
 }

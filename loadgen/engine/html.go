@@ -201,7 +201,7 @@ var anything = regexp.MustCompile("(?s).*")
 // refreshes looks for pages that send the user elsewhere.
 var refreshes = &pageSpec{tags: []string{"base", "meta"}, list: []func(*instance, *pageState, *page.Tag){
 	func(_ *instance, st *pageState, t *page.Tag) {
-		if t == nil || t.Name != "meta" || st.q.refresh != "" {
+		if t == nil || t.Name != "meta" || st.q.web.refresh != "" {
 			return
 		}
 		if kind, _ := t.Get("http-equiv"); !strings.EqualFold(strings.TrimSpace(kind), "refresh") {
@@ -210,7 +210,7 @@ var refreshes = &pageSpec{tags: []string{"base", "meta"}, list: []func(*instance
 		content, _ := t.Get("content")
 		if pause, target, ok := parseRefresh(content); ok {
 			if at, err := st.address.Parse(target); err == nil {
-				st.q.refresh, st.q.pause = at.String(), pause
+				st.q.web.refresh, st.q.web.pause = at.String(), pause
 			}
 		}
 	},
@@ -236,14 +236,14 @@ func parseRefresh(content string) (pause time.Duration, target string, ok bool) 
 // beginPages begins the pages of an answer.
 func (q *request) beginPages() {
 	specs := q.step.pages
-	if q.paged != q.step { // the request was one of another step, or of none
-		q.paged, q.pages = q.step, q.pages[:0]
+	if q.web.paged != q.step { // the request was one of another step, or of none
+		q.web.paged, q.web.pages = q.step, q.web.pages[:0]
 		for _, spec := range specs {
-			q.pages = append(q.pages, newPage(q, spec))
+			q.web.pages = append(q.web.pages, newPage(q, spec))
 		}
 	}
 	for i, spec := range specs {
-		q.pages[i].begin(spec)
+		q.web.pages[i].begin(spec)
 	}
 }
 
@@ -303,7 +303,7 @@ func (q *request) readPages(piece []byte) {
 		q.handle(q.beginPages)
 	}
 	q.handle(func() {
-		for _, st := range q.pages {
+		for _, st := range q.web.pages {
 			st.scanner.Write(piece)
 		}
 	})
@@ -328,7 +328,7 @@ func (q *request) endPages() {
 	q.inPages = false
 	q.handle(func() {
 		for i, spec := range q.step.pages {
-			q.pages[i].end(spec)
+			q.web.pages[i].end(spec)
 		}
 	})
 }

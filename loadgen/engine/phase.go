@@ -65,7 +65,7 @@ func (p *phaseRun) prepare(n int) {
 	n = min(n, maxPrepared-p.w.prepared)
 	p.w.prepared += n
 	for range n {
-		s := p.session()
+		s := p.newSession()
 		for range p.prog.initial {
 			s.idle = append(s.idle, newInstance(s))
 		}
@@ -173,6 +173,10 @@ func (p *phaseRun) session() *Session {
 		p.free = p.free[:n-1]
 		return s
 	}
+	return p.newSession()
+}
+
+func (p *phaseRun) newSession() *Session {
 	s := &Session{
 		w: p.w, phase: p, prog: p.prog, id: p.w.nextSession(), place: -1,
 		vars: make([]value, len(p.prog.slots)), delays: make([]loop.Instant, len(p.prog.delays)),

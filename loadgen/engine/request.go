@@ -39,18 +39,22 @@ type request struct {
 	closing    bool   // the connection is to be closed behind the answer
 	hold       []Hold // by endpoint: for requests that may close their connection
 
+	web       *browsing // of requests that need it
+	inPages   bool      // pages have begun
+	hit       bool      // the cache has the answer
+	unchanged bool      // the server says that the cache's answer still holds
+}
+
+// browsing is what a request needs that is done as a browser does it.
+type browsing struct {
 	paged   *requestStep // whose pages there are
 	pages   []*pageState
-	inPages bool          // they have begun
 	refresh string        // where a page sends the user, and after how long
 	pause   time.Duration // a pause that comes before the next hop
 	next    hop           // what comes after the pause
 	timer   loop.Timer
-
-	kept      *answer // of the cache, for this request
-	hit       bool    // it needs no check
-	unchanged bool    // the server says that it still holds
-	coming    *answer // that may be kept
+	kept    *answer // of the cache, for this request
+	coming  *answer // that may be kept
 }
 
 // maxBody is the largest body that processors get; a larger one is counted, and
@@ -66,7 +70,10 @@ func (r *requestStep) send(in *instance) verdict {
 	}
 	q := s.request()
 	q.in, q.step, q.hops, q.method = in, r, 0, r.method
-	q.busy, q.kept, q.hit = true, nil, false
+	q.busy, q.hit = true, false
+	if r.browses() && q.web == nil {
+		q.web = &browsing{}
+	}
 	s.busy++
 	in.refs++
 	if r.sync {
@@ -204,7 +211,7 @@ func (q *request) fill(m Message, target []byte) error {
 	if r.noteTarget {
 		q.target = append(q.target[:0], target...)
 	}
-	if r.cache && q.lookUp() {
+	if q.hit = r.cache && q.lookUp(); q.hit {
 		return nil
 	}
 	host := w.e.endpoints[q.endpoint].host
@@ -233,8 +240,8 @@ func (q *request) fill(m Message, target []byte) error {
 			m.Header("Cookie", value)
 		}
 	}
-	if r.cache && q.kept != nil {
-		q.kept.validators(m)
+	if r.cache && q.web.kept != nil {
+		q.web.kept.validators(m)
 	}
 	body, err := q.bodyOf(m, value[:0])
 	if err != nil {
@@ -289,7 +296,10 @@ func (q *request) start(intended loop.Instant) {
 func (q *request) begin(intended loop.Instant) {
 	q.counts = stats.Request{Intended: int64(intended)}
 	q.invalid, q.ignored, q.compressed, q.tooLarge, q.location = "", false, false, false, q.location[:0]
-	q.inPages, q.refresh, q.unchanged, q.coming = false, "", false, nil
+	q.inPages, q.unchanged = false, false
+	if q.web != nil {
+		q.web.refresh, q.web.coming = "", nil
+	}
 }
 
 // do hands the request over; intended is when it should have left.
@@ -350,8 +360,10 @@ func (q *request) OnSent(at loop.Instant) { q.counts.Sent = int64(at) }
 func (q *request) OnStatus(code int) {
 	q.counts.Status = code
 	q.ignored = q.step.redirects && isRedirect(code)
-	q.unchanged = q.kept != nil && code == http.StatusNotModified
-	q.coming = q.newAnswer(code)
+	if q.step.cache {
+		q.unchanged = q.web.kept != nil && code == http.StatusNotModified
+		q.web.coming = q.newAnswer(code)
+	}
 	if !q.ignored && !q.unchanged {
 		q.heed(code)
 	}
@@ -391,8 +403,8 @@ func (q *request) OnHeader(name, value []byte) {
 	case r.encoding != "" && isHeader(name, "Content-Encoding"):
 		q.compressed = isHeader(value, "gzip") || isHeader(value, "x-gzip")
 	}
-	if q.coming != nil {
-		q.coming.header(q, name, value)
+	if r.cache && q.web.coming != nil {
+		q.web.coming.header(q, name, value)
 	}
 	if !q.ignored && !q.unchanged {
 		q.look(name, value)
@@ -419,13 +431,15 @@ func (q *request) OnBody(piece []byte) {
 	if q.ignored || q.unchanged {
 		return
 	}
-	if a := q.coming; a != nil && a.whole {
-		if a.body = append(a.body, piece...); len(a.body) > maxCachedSize {
-			q.coming = nil
+	if q.step.cache {
+		if a := q.web.coming; a != nil && a.whole {
+			if a.body = append(a.body, piece...); len(a.body) > maxCachedSize {
+				q.web.coming = nil
+			}
 		}
 	}
 	q.take(piece)
-	if s := q.s; len(q.pages) > 0 && (s.again || s.stopped) && !s.running {
+	if s := q.s; len(q.step.pages) > 0 && (s.again || s.stopped) && !s.running {
 		q.wakeAt(s.w.loop.Now()) // handlers have found something: the session goes on in the next turn
 	}
 }
@@ -470,7 +484,7 @@ func (q *request) OnEnd(end h1.End) {
 		q.endPages()
 	} else {
 		if q.unchanged {
-			q.show(q.kept)
+			q.show(q.web.kept)
 		}
 		if r.cache || r.changes {
 			q.keep()
@@ -492,9 +506,9 @@ func (q *request) outcome() (to hop) {
 	}
 	if len(q.step.pages) > 0 {
 		q.endOfPages()
-		if q.refresh != "" && !q.s.stopped {
-			to = q.nextHop(q.refresh)
-			to.pause, to.get = q.pause, true
+		if q.web.refresh != "" && !q.s.stopped {
+			to = q.nextHop(q.web.refresh)
+			to.pause, to.get = q.web.pause, true
 			return to
 		}
 	}
@@ -636,14 +650,14 @@ func (q *request) nextHop(location string) (to hop) {
 // page if there is one.
 func (q *request) follow(to hop, at loop.Instant) {
 	if to.pause > 0 {
-		q.next, q.next.pause = to, 0
+		q.web.next, q.web.next.pause = to, 0
 		q.wakeAt(at.Add(to.pause))
 		return
 	}
 	if to.get && q.method != http.MethodHead {
 		q.method = http.MethodGet
 	}
-	q.endpoint, q.drawn, q.kept, q.hit = to.endpoint, nil, nil, false
+	q.endpoint, q.drawn = to.endpoint, nil
 	if err := q.fill(q.message(), to.target); err != nil {
 		q.drop()
 		q.in.fail(err)
@@ -654,17 +668,17 @@ func (q *request) follow(to hop, at loop.Instant) {
 }
 
 func (q *request) wakeAt(at loop.Instant) {
-	if q.timer.Fire == nil {
-		q.timer.Fire = q.wake
+	if q.web.timer.Fire == nil {
+		q.web.timer.Fire = q.wake
 	}
-	q.s.w.loop.Set(&q.timer, at)
+	q.s.w.loop.Set(&q.web.timer, at)
 }
 
 // wake goes on after a pause, or has the session go on.
 func (q *request) wake() {
-	if to := q.next; to.target != nil {
-		q.next = hop{}
-		q.follow(to, q.timer.When())
+	if to := q.web.next; to.target != nil {
+		q.web.next = hop{}
+		q.follow(to, q.web.timer.When())
 		return
 	}
 	q.s.run()
@@ -681,7 +695,9 @@ func (q *request) invalidate(why string) {
 func (q *request) drop() {
 	if q.busy {
 		q.busy = false
-		q.s.w.loop.Stop(&q.timer)
+		if q.web != nil {
+			q.s.w.loop.Stop(&q.web.timer)
+		}
 		q.s.busy--
 		q.in.refs--
 		q.s.again = true
@@ -691,8 +707,8 @@ func (q *request) drop() {
 // cancel ends the request if it is under way.
 func (q *request) cancel() {
 	switch {
-	case q.next.target != nil: // it waits for its next hop
-		q.next = hop{}
+	case q.web != nil && q.web.next.target != nil: // it waits for its next hop
+		q.web.next = hop{}
 		q.drop()
 	case q.busy:
 		q.carrier().Cancel()

@@ -298,3 +298,30 @@ func TestTimesAreWritten(t *testing.T) {
 		}
 	}
 }
+
+// What scenarios count themselves is merged by name, travels with its name, and
+// is bounded.
+func TestCountersHaveNames(t *testing.T) {
+	rec := stats.NewRecorder([]string{"main"})
+	totals := stats.NewTotals([]string{"main"})
+	for range 2 {
+		cell := rec.Cell(rec.Metric(0, []byte("m")))
+		for i := range 150 {
+			cell.Count(fmt.Append(nil, "n", i), 2)
+		}
+		batch, _ := rec.Take()
+		totals.AddBatch(batch)
+		batch.Free()
+	}
+	cell := totals.Find(stats.Key{Phase: "main", Metric: "m"})
+	if n := len(cell.Named); n != 101 || cell.Named[0] != (stats.NamedCount{Name: "n0", Count: 4}) || cell.Named[100] != (stats.NamedCount{Name: stats.Others, Count: 200}) {
+		t.Errorf("got %d names, %+v, want 100 and the others", n, cell.Named)
+	}
+	var out bytes.Buffer
+	if err := stats.NewStatsd(&out).Report(&totals.Report); err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Split(strings.TrimSpace(out.String()), "\n"); len(lines) != 101 || lines[0] != "req.counter:4|c|#metric:m,phase:main,counter:n0" {
+		t.Errorf("got %d lines, the first %q", len(lines), lines[0])
+	}
+}
