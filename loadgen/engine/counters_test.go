@@ -49,7 +49,9 @@ func TestGlobalCountersAddUp(t *testing.T) {
 	_ = stats.WriteTable(&table, &r.Totals.Report, func(string) time.Duration { return 0 }, func(string) bool { return false })
 	lines := strings.Split(table.String(), "\n")
 	if !slices.ContainsFunc(lines, func(l string) bool { return slices.Equal(strings.Fields(l), []string{"main", "shop", "sold", "30"}) }) ||
-		slices.ContainsFunc(lines, func(l string) bool { return slices.Equal(strings.Fields(l)[:min(3, len(strings.Fields(l)))], []string{"main", "shop", "0"}) }) {
+		slices.ContainsFunc(lines, func(l string) bool {
+			return slices.Equal(strings.Fields(l)[:min(3, len(strings.Fields(l)))], []string{"main", "shop", "0"})
+		}) {
 		t.Errorf("the table is\n%s\nwant a line for sold, and none of requests for shop", table.String())
 	}
 }

@@ -173,6 +173,11 @@ func TestScenariosDoWhatTheySay(t *testing.T) {
 			[]string{"GET /a", "GET /b"},
 			"",
 		},
+		{
+			"what the phase is", `[{a: [{httpRequest: {GET: "/${hyperfoil.phase.name}/${hyperfoil.phase.id}/${hyperfoil.phase.iteration}"}}, {template: {pattern: "${replace/^[0-9]{13}$/ms/:hyperfoil.phase.start.time.as.string}", toVar: unit}}, {httpRequest: {GET: "/${unit}"}}]}]`,
+			[]string{"GET /main/0/0", "GET /ms"},
+			"",
+		},
 		{"a stop", `[{a: [{httpRequest: {GET: /a}}, {stop: }, {httpRequest: {GET: /b}}]}]`, []string{"GET /a"}, ""},
 		{"a failure", `[{a: [{httpRequest: {GET: /a}}, {fail: it broke}, {httpRequest: {GET: /b}}]}]`, []string{"GET /a"}, "it broke"},
 		{"a variable that is not set", `[{a: [{set: v <- 1}, {unset: v}, {httpRequest: {GET: "/${v}"}}]}]`, nil, "variable v is not set"},
