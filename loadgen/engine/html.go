@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -193,7 +194,8 @@ func (c *compiler) fetch(s *benchmark.FetchResource) *queueSpec {
 	c.caching(r, nil)
 	c.handlers(r, nil)
 	seq.steps = []step{r.send, awaitAnswer}
-	return c.queueOf(&queueSpec{list: list, seq: seq, most: s.MaxResources, concurrency: seq.concurrency, onEnd: c.actions(s.OnCompletion)})
+	// Each page has a limit of its own, and several may be read at once.
+	return c.queueOf(&queueSpec{list: list, seq: seq, most: math.MaxInt, concurrency: seq.concurrency, onEnd: c.actions(s.OnCompletion)})
 }
 
 var anything = regexp.MustCompile("(?s).*")
@@ -218,8 +220,8 @@ var refreshes = &pageSpec{tags: []string{"base", "meta"}, list: []func(*instance
 
 var refreshContent = regexp.MustCompile(`(?is)^\s*(\d*)(?:\.\d*)?\s*[;,\s]\s*(?:url\s*=\s*)?(?:"([^"]*)"?|'([^']*)'?|(\S.*?))\s*$`)
 
-// maxPause is the longest pause of a refresh that is waited for.
-const maxPause = time.Hour
+// maxPause is the longest pause of a refresh, in seconds.
+const maxPause = 3600
 
 // parseRefresh reads 5; url=/there. What only loads the page again, as 5 does,
 // is no redirect.
@@ -228,9 +230,9 @@ func parseRefresh(content string) (pause time.Duration, target string, ok bool) 
 	if m == nil {
 		return 0, "", false
 	}
-	seconds, _ := strconv.Atoi(m[1])
+	seconds, _ := strconv.Atoi(m[1]) // the largest number for what is larger, and 0 for nothing
 	target = strings.TrimSpace(m[2] + m[3] + m[4])
-	return min(time.Duration(seconds)*time.Second, maxPause), target, target != "" && time.Duration(seconds) < maxPause
+	return time.Duration(min(seconds, maxPause)) * time.Second, target, target != ""
 }
 
 // beginPages begins the pages of an answer.
