@@ -203,3 +203,24 @@ func TestEdit(t *testing.T) {
 		t.Error("a broken document was changed")
 	}
 }
+
+// What is not changed stays as it is, and what is taken out leaves a document.
+func FuzzEdit(f *testing.F) {
+	f.Add(".a[].b", `{"a": [{"b": 1, "c": 2}, {"b": "x"}], "d": 3}`)
+	f.Add(".[1:2]", "[1, [2], null]")
+	f.Add(".a", `{"a":1,"a":2}`)
+	f.Fuzz(func(t *testing.T, query, data string) {
+		p, err := jsonpath.Parse(query)
+		if err != nil || !json.Valid([]byte(data)) {
+			return
+		}
+		same, err := p.Edit(nil, []byte(data), func(dst, old []byte) ([]byte, bool) { return append(dst, old...), true })
+		if string(same) != data && err == nil {
+			t.Errorf("%q of %q: got %q, want no change", query, data, same)
+		}
+		less, err := p.Edit(nil, []byte(data), func(dst, _ []byte) ([]byte, bool) { return dst, false })
+		if err == nil && !json.Valid(less) && strings.TrimSpace(string(less)) != "" {
+			t.Errorf("%q of %q: %q is left, which is no document", query, data, less)
+		}
+	})
+}
