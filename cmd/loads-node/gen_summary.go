@@ -38,10 +38,10 @@ type metricSummary struct {
 	stats.Counts
 	Statuses []stats.StatusCount `json:"statuses"`
 	Named    []stats.NamedCount  `json:"counters,omitempty"` // what the scenario counts itself
-	Rate     float64             `json:"rate"`    // requests a second
-	Latency  stats.Times         `json:"latency"` // from the intended start
-	Service  stats.Times         `json:"service"` // from when the request left
-	Blocked  stats.Times         `json:"blocked"` // waiting for a connection
+	Rate     float64             `json:"rate"`               // requests a second
+	Latency  stats.Times         `json:"latency"`            // from the intended start
+	Service  stats.Times         `json:"service"`            // from when the request left
+	Blocked  stats.Times         `json:"blocked"`            // waiting for a connection
 }
 
 type usersSummary struct {
