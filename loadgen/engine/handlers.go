@@ -23,6 +23,7 @@ type (
 
 // handlers compiles what is done with an answer.
 func (c *compiler) handlers(r *requestStep, h *benchmark.HTTPHandler) {
+	closes, addressed := c.closes, c.addressed // of a request around it, whose page it fetches resources of
 	c.closes, c.addressed = false, false
 	if h != nil {
 		r.statuses = c.statusHandlers(h.Status)
@@ -46,6 +47,7 @@ func (c *compiler) handlers(r *requestStep, h *benchmark.HTTPHandler) {
 	r.closes = c.closes
 	r.wantHeaders = r.keepCookies || r.redirects || r.cache || len(r.headerSteps) > 0 || r.encoding != "" && r.looks()
 	r.noteTarget = c.addressed || r.redirects || r.cache || r.changes || len(r.pages) > 0
+	c.closes, c.addressed = closes, addressed
 }
 
 // sizes counts bytes under a name of their own.

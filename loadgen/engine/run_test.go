@@ -355,7 +355,10 @@ func TestCompensationCountsFromTheRhythm(t *testing.T) {
 }
 
 func TestConnectionsAreClosedWhenAskedTo(t *testing.T) {
-	for handler, want := range map[string]int{"{body: [{closeConnection: }]}": 3, "{}": 1} {
+	for handler, want := range map[string]int{
+		"{body: [{closeConnection: }]}": 3, "{}": 1,
+		"{body: [{closeConnection: }, {parseHtml: {onEmbeddedResource: {fetchResource: {maxResources: 1}}}}]}": 3,
+	} {
 		var mu sync.Mutex
 		from := map[string]bool{}
 		file := strings.Replace(phase("atOnce", "users: 1"), "[{httpRequest: {GET: /,", "[{loop: {counterVar: i, repeats: 3, steps: [{httpRequest: {GET: /, handler: "+handler+",", 1)

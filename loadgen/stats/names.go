@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/loads/loads/metrics"
 )
@@ -108,7 +110,23 @@ func timer(name string, sketch *metrics.Sketch, tags []metrics.Tag, add func(met
 	}
 }
 
-var separators = strings.NewReplacer(",", "_", ":", "_", "|", "_", "#", "_", "\n", "_", "\r", "_", "@", "_")
+var separators = strings.NewReplacer(",", "_", ":", "_", "|", "_", "#", "_", "@", "_")
 
-// plain replaces what separates fields in a line of statsd.
-func plain(s string) string { return separators.Replace(s) }
+// longestName is what a name may be long, in bytes; the relay takes no lines
+// without end.
+const longestName = 1000
+
+// plain replaces what separates fields in a line of statsd, and what can't be
+// read, and shortens what is too long: a name may be any path.
+func plain(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '_'
+		}
+		return r
+	}, separators.Replace(s))
+	if len(s) > longestName {
+		s = strings.ToValidUTF8(s[:longestName], "")
+	}
+	return s
+}

@@ -325,3 +325,20 @@ func TestCountersHaveNames(t *testing.T) {
 		t.Errorf("got %d lines, the first %q", len(lines), lines[0])
 	}
 }
+
+// Names of metrics may be made of paths: whatever they are, they can be sent.
+func TestOddNamesCanBeSent(t *testing.T) {
+	for name, want := range map[string]string{
+		"/a?b=1,2&c=x|y:z": "/a?b=1_2&c=x_y_z", "a\x00\tb\xff": "a__b_", strings.Repeat("é", 1000): strings.Repeat("é", 500),
+	} {
+		r := stats.NewReport(0)
+		r.Cell(stats.Key{Phase: "main", Metric: name}).Add(&stats.Request{Status: 200})
+		var out bytes.Buffer
+		if err := stats.NewPoints(&out).Report(r); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+		if p, err := metrics.DecodePoint(bytes.SplitN(out.Bytes(), []byte("\n"), 2)[0]); err != nil || p.Tags[0].Value != want {
+			t.Errorf("%q is sent as %+v, error %v, want %q", name, p, err, want)
+		}
+	}
+}
