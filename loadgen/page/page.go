@@ -343,8 +343,9 @@ func (s *Scanner) endAttr() {
 	}
 }
 
-// rawTags are those whose content has no tags but their own end.
-var rawTags = []string{"script", "style", "title", "textarea", "iframe", "noembed", "noframes", "xmp"}
+// rawTags are those whose content has no tags but their own end. What is in
+// noscript is not for those who fetch scripts, as browsers do.
+var rawTags = []string{"script", "style", "title", "textarea", "iframe", "noembed", "noframes", "noscript", "xmp"}
 
 // endTag tells of a tag, and sees what its content is.
 func (s *Scanner) endTag() {
