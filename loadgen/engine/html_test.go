@@ -60,8 +60,8 @@ func (s *site) asked() []string {
 	return slices.Clone(s.seen)
 }
 
-// metrics are the names under which requests were counted.
-func metrics(r *engine.Result) (names []string) {
+// counted are the names under which requests were counted.
+func counted(r *engine.Result) (names []string) {
 	for _, m := range r.Totals.Metrics {
 		names = append(names, fmt.Sprintf("%s %d", m.Metric, m.Responses))
 	}
@@ -85,7 +85,7 @@ func TestResourcesOfPagesAreFetched(t *testing.T) {
 	if slices.Sort(seen); !slices.Equal(seen, want) {
 		t.Errorf("the server was asked for\n%q, want\n%q", seen, want)
 	}
-	if got, want := metrics(r), []string{"/b.png 1", "/icon.ico 1", "/shop/a.css?v=1&w=2 1", "/shop/d 1", "/x.js 1", "end 1", "page 1"}; !slices.Equal(got, want) || r.Failed() {
+	if got, want := counted(r), []string{"/b.png 1", "/icon.ico 1", "/shop/a.css?v=1&w=2 1", "/shop/d 1", "/x.js 1", "end 1", "page 1"}; !slices.Equal(got, want) || r.Failed() {
 		t.Errorf("counted are\n%q, want\n%q; %+v", got, want, r.Phases)
 	}
 }
@@ -111,7 +111,7 @@ func TestResourcesAreFetchedWhileThePageComes(t *testing.T) {
 				"/a.png": func(http.ResponseWriter, *http.Request) { close(asked) },
 			})
 			r := s.visit(t, `[{page: [{httpRequest: {GET: /, handler: {body: {parseHtml: {onEmbeddedResource: {fetchResource: {maxResources: 10, metric: all}}}}}}}]}]`)
-			if got := metrics(r); !slices.Equal(got, []string{"all 1", "page 1"}) {
+			if got := counted(r); !slices.Equal(got, []string{"all 1", "page 1"}) {
 				t.Errorf("got %q, want both answered", got)
 			}
 		})
@@ -182,7 +182,7 @@ func TestLargePagesAreNotKept(t *testing.T) {
 	r := s.visit(t, `[{page: [{httpRequest: {GET: /, handler: {body: {parseHtml: {onEmbeddedResource: {fetchResource: {maxResources: 1}}}}}}}]}]`)
 	runtime.ReadMemStats(&after)
 	if cell := mainCell(r, "/a.png"); cell.Responses != 1 || mainCell(r, "page").BytesIn < size {
-		t.Errorf("got %q, want the image behind %d bytes", metrics(r), size)
+		t.Errorf("got %q, want the image behind %d bytes", counted(r), size)
 	}
 	if grown := after.TotalAlloc - before.TotalAlloc; grown > size/4 {
 		t.Errorf("%d bytes were allocated for a page of %d", grown, size)
