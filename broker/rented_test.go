@@ -444,7 +444,7 @@ max_cpu_percent: 100 # this computer is all of the machines
 criteria:
   - count("req.count", "status:200") > 0
 steps:
-  - {name: load, container_name: loads/node, additional_command_args: "gen --url http://late:8000/ --rate 20 --duration 20s", run_max_time: 60, stop_timeout: 1}
+  - {name: load, container_name: loads/node, additional_command_args: "gen --url http://late:8000/ --rate 20 --duration 40s", run_max_time: 120, stop_timeout: 1}
   - {name: web, container_name: loads/node, additional_command_args: "serve --listen :8000", run_delay: 5, lead: 3, run_max_time: 8, stop_timeout: 1,
      port_mapping: "8000:8000", dns_name: late}
 `
@@ -516,7 +516,7 @@ func TestAStepWhoseLateMachinesDoNotComeEndsTheRun(t *testing.T) {
 func TestLateMachinesComeAfterARestart(t *testing.T) {
 	t.Parallel()
 	d := openDesk(t, nil)
-	run, err := d.startPlan(strings.NewReplacer("run_delay: 5", "run_delay: 7", "20s", "24s").Replace(latePlan))
+	run, err := d.startPlan(strings.Replace(latePlan, "run_delay: 5", "run_delay: 7", 1))
 	ok(t, err)
 	waittest.Until(t, "the late machine is there", time.Minute, func() bool {
 		machines, err := d.Machines(t.Context(), run.UUID)
