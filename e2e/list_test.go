@@ -85,14 +85,21 @@ func hostsFile(t *testing.T, engines []hoststest.Host) string {
 	return file
 }
 
-// empty fails the test if anything of any run is on the host.
-func empty(t *testing.T, h hoststest.Host) {
+// openHost opens a host's engine.
+func openHost(t *testing.T, h hoststest.Host) *dockerctl.Engine {
 	t.Helper()
 	eng, err := dockerctl.Open(h.Endpoint, dockerctl.Options{NodeDir: binDir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer eng.Close()
+	t.Cleanup(func() { _ = eng.Close() }) // its connections end with it
+	return eng
+}
+
+// empty fails the test if anything of any run is on the host.
+func empty(t *testing.T, h hoststest.Host) {
+	t.Helper()
+	eng := openHost(t, h)
 	left, err := eng.List(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
