@@ -131,7 +131,7 @@ func send(t *testing.T, address string, packets ...string) {
 // until polls for a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	waittest.Until(t, what, 20*time.Second, ok)
+	waittest.Until(t, what, time.Minute, ok)
 }
 
 func summary(frames []metrics.Frame) map[string]metrics.MetricSummary {
