@@ -15,10 +15,10 @@ import (
 type outcome struct {
 	*drill
 	report  api.Report
-	made    []ec2sim.MachineInfo // for the run, the oldest first
-	left    []ec2sim.Thing       // of the run
+	made    []ec2sim.MachineInfo            // for the run, the oldest first
+	left    []ec2sim.Thing                  // of the run
 	byPlace map[string][]ec2sim.MachineInfo // by index in the step
-	boots   time.Duration // how long a machine is given to boot
+	boots   time.Duration                   // how long a machine is given to boot
 }
 
 func newOutcome(d *drill, report api.Report, made []ec2sim.MachineInfo, left []ec2sim.Thing, boots time.Duration) *outcome {
