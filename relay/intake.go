@@ -16,7 +16,7 @@ const DefaultReadBuffer = 32 << 20
 type intake struct {
 	address net.Addr // of UDP
 	sockets []*socket
-	stream  net.Listener // nil without TCP
+	stream  *net.TCPListener // nil without TCP
 }
 
 // listen opens all sockets that cfg names, or none.

@@ -13,7 +13,7 @@ import (
 const bothTries = 50
 
 // listenBoth listens on one port for UDP and for TCP. The errors say which.
-func listenBoth(ctx context.Context, address string) (net.PacketConn, net.Listener, error) {
+func listenBoth(ctx context.Context, address string) (net.PacketConn, *net.TCPListener, error) {
 	var lc net.ListenConfig
 	_, port, _ := net.SplitHostPort(address) // listening says what is wrong with it
 	for try := 1; ; try++ {
@@ -23,7 +23,7 @@ func listenBoth(ctx context.Context, address string) (net.PacketConn, net.Listen
 		}
 		tcp, err := lc.Listen(ctx, "tcp", udp.LocalAddr().String())
 		if err == nil {
-			return udp, tcp, nil
+			return udp, tcp.(*net.TCPListener), nil // as the network is "tcp"
 		}
 		err = errors.Join(fmt.Errorf("on TCP as well: %w", err), udp.Close())
 		if port != "0" || !errors.Is(err, syscall.EADDRINUSE) || try >= bothTries {

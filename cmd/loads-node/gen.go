@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/loads/loads/agreement"
+	"github.com/loads/loads/loadgen"
 	"github.com/loads/loads/loadgen/benchmark"
 	"github.com/loads/loads/loadgen/engine"
 	"github.com/loads/loads/loadgen/stats"
@@ -42,7 +44,9 @@ type genFlags struct {
 	machine int
 	of      int
 	maxLag  time.Duration
+	maxLate time.Duration
 	steal   float64
+	core    float64
 	hgrm    string
 	hlog    string
 	series  string
@@ -107,6 +111,8 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 	fs.Uint64Var(&f.seed, "seed", 0, "of random arrivals, to repeat them; 0 is another each time")
 	fs.DurationVar(&f.maxLag, "max-lag", 0, "how late the generator itself may start users at p99, and how long it may pause to collect garbage, before the run is invalid; 0 is 100ms with a file and no limit without, negative no limit")
 	fs.Float64Var(&f.steal, "max-steal", 0, "share of the machine's time that its host may take before the run is invalid; 0 is 0.2 with a file and no limit without, negative no limit")
+	fs.DurationVar(&f.maxLate, "max-late", 0, "how long after LOADS_START_AT this machine may begin before the run is invalid; 0 is 1s, or no limit where --max-lag has none, negative no limit")
+	fs.Float64Var(&f.core, "max-core", 0, "share of a processor that a loop may use over ten seconds before the run is invalid; 0 is 0.95, or no limit where --max-lag has none, negative no limit")
 	fs.StringVar(&f.hgrm, "hgrm", "", "write the distribution of each metric to `PREFIX`phase.metric.hgrm, in HdrHistogram's format")
 	fs.StringVar(&f.hlog, "hlog", "", "write a log of HdrHistogram to `FILE`, a histogram for each metric and second")
 	fs.StringVar(&f.series, "series", "", "write what was counted in each second to `FILE`, a line of JSON each")
@@ -158,7 +164,7 @@ func startAt(text string) (time.Time, error) {
 func (f *genFlags) config() (engine.Config, error) {
 	cfg := engine.Config{
 		Machine: f.machine, Machines: f.of, Threads: f.threads, Seed: f.seed, Start: f.start,
-		Limits: engine.Limits{Lag: f.maxLag, Pause: f.maxLag, Steal: f.steal}, Name: f.file, Patient: f.patient,
+		Limits: engine.Limits{Lag: f.maxLag, Pause: f.maxLag, Steal: f.steal, Late: f.maxLate, Core: f.core}, Name: f.file, Patient: f.patient,
 	}
 	if cfg.Seed == 0 {
 		cfg.Seed = rand.Uint64()
@@ -217,6 +223,10 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 	if err != nil {
 		return err
 	}
+	accord, err := p.agree(&cfg)
+	if err != nil {
+		return err
+	}
 	cfg.Log = slog.New(slog.NewTextHandler(p.stderr, nil))
 	live := newLive(p.stderr, f.quiet)
 	cfg.Live = live.show
@@ -225,17 +235,32 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 	for _, file := range files {
 		err = errors.Join(err, file.Close())
 	}
+	lack := engine.Exhausted(err)
 	var s *summary
 	if result != nil {
 		s = summarize(cfg, result)
-		if points, ok := sink.(*stats.Points); ok {
-			_ = points.Verdict(s.Invalid, s.whyFailed()) // that it was lost is told by Close
+	}
+	if points, ok := sink.(*stats.Points); ok {
+		switch { // that it was lost is told by Close
+		case s != nil:
+			_ = points.Verdict(s.Invalid, s.whyFailed(), s.Notes)
+		case lack != "":
+			_ = points.Verdict([]string{lack}, nil, nil)
+		}
+	}
+	if accord != nil {
+		if lost := accord.Close(); lost != nil && s != nil {
+			s.spoil(lost.Error())
 		}
 	}
 	if receiver != nil {
 		if lost := receiver.Close(); lost != nil && s != nil {
 			s.spoil(fmt.Sprintf("metrics are incomplete: %v", lost))
 		}
+	}
+	if lack != "" {
+		fmt.Fprintf(p.stderr, "invalid: %s\n", lack)
+		return exitInvalid
 	}
 	if err != nil {
 		return err
@@ -251,6 +276,19 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 		err = s.print(p.stdout, result)
 	}
 	return errors.Join(err, s.status())
+}
+
+// agree joins the other machines of a plan that agree on phases, if there are
+// any.
+func (p program) agree(cfg *engine.Config) (*loadgen.Accord, error) {
+	if cfg.Machines < 2 || p.getenv("STATSD_SOCKET") == "" {
+		return nil, nil
+	}
+	accord, err := loadgen.NewAccord(p.statsdAddress(), agreement.File)
+	if accord != nil {
+		cfg.Others, cfg.Until = accord, accord.Until()
+	}
+	return accord, err
 }
 
 // openSinks makes the files that are written while it runs.
