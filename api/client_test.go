@@ -430,7 +430,7 @@ func TestServeEndsStreamsWhenStopped(t *testing.T) {
 			if err != nil && (what == "server" || broker.CodeOf(err) != broker.EUnavailable) {
 				t.Errorf("%s: %v", what, err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("the %s did not end", what)
 		}
 	}
@@ -492,7 +492,7 @@ func TestManyCallersAtOnce(t *testing.T) {
 				func() error { _, err := c.Validate(ctx, "", []byte(planFile), nil); return err },
 				func() error { _, err := c.ForkPlan(ctx, plan, ForkRequest{Name: fmt.Sprint("fork ", i)}); return err },
 				func() error { _, err := c.Abort(ctx, run); return err },
-				func() error { _, _, err := c.Wait(ctx, run, 20*time.Second); return err },
+				func() error { _, _, err := c.Wait(ctx, run, time.Minute); return err },
 				func() error { return <-followed },
 				func() error { _, err := c.DeleteRun(ctx, run, true, false); return err },
 			} {

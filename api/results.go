@@ -60,7 +60,7 @@ func (s *Server) summary(ctx context.Context, in *uuidInput) (reportAnswer, erro
 	}
 	influx, err := s.exported(ctx, in.UUID)
 	return reportAnswer{done(), Report{
-		SpentUSD: broker.Spent(r.Machines, time.Now()),
+		SpentUSD: r.SpentUSD(time.Now()),
 		Run:      runWithPlan(r.Run), Machines: machinesOf(r.Run, r.Machines), Summary: r.Summary, Hosts: r.Hosts, Ledger: r.Ledger,
 		Influx: influx, Archive: r.Archive,
 	}}, err

@@ -130,7 +130,7 @@ func TestOldClientRuns(t *testing.T) {
 	c.call("POST", "/api/orchestrate/"+plan, "")
 	c.call("POST", "/api/orchestrate/00000000-0000-0000-0000-000000000000", "{}")
 	c.call("DELETE", "/api/orchestrate/"+fixed, "")
-	if _, done, err := b.client().Wait(t.Context(), fixed, 20*time.Second); err != nil || !done {
+	if _, done, err := b.client().Wait(t.Context(), fixed, time.Minute); err != nil || !done {
 		t.Fatalf("wait: got %v, %v", done, err)
 	}
 	c.call("DELETE", "/api/orchestrate/"+fixed, "")

@@ -283,7 +283,7 @@ func (p *Pool) machine(ctx context.Context, rec record) (broker.Machine, error) 
 	}
 	m := broker.Machine{
 		Pool: Name, ProviderID: providerID(rec.Region, rec.Instance), Address: rec.Private, PublicIP: rec.Public, Endpoint: ep,
-		Region: rec.Region, Type: rec.At.Type, Spot: rec.At.Spot, LaunchedAt: sdk.Time(rec.Asked),
+		Region: rec.Region, Type: rec.At.Type, Spot: rec.At.Spot, Reused: !rec.Taken.IsZero(), LaunchedAt: sdk.Time(rec.Asked),
 	}
 	if !rec.Taken.IsZero() { // it costs this run only from then on
 		m.LaunchedAt = sdk.Time(rec.Taken)

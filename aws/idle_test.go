@@ -74,6 +74,9 @@ func TestPool_GivesIdleMachinesToTheNextRun(t *testing.T) {
 		defer tend(t, p)()
 		first := c.acquire(p, requests(2, nil))
 		for _, m := range first {
+			if m.Reused {
+				t.Errorf("machine %s was used before", m.ProviderID)
+			}
 			c.on(m, func(d *dock) {
 				d.put(broker.Container{ID: "stranger", Name: "stranger", State: "running", StartedAt: time.Now()})
 				d.put(broker.Container{ID: "loads-lease", Name: "loads-lease", State: "running", StartedAt: time.Now()})
@@ -97,8 +100,8 @@ func TestPool_GivesIdleMachinesToTheNextRun(t *testing.T) {
 			t.Errorf("got machines %v, want those of the run before, %v", b, a)
 		}
 		for _, m := range second {
-			if since := time.Since(*m.LaunchedAt); since > time.Minute {
-				t.Errorf("machine %s costs the second run since %v", m.ProviderID, since)
+			if since := time.Since(*m.LaunchedAt); since > time.Minute || !m.Reused {
+				t.Errorf("machine %s costs the second run since %v; used again is %v", m.ProviderID, since, m.Reused)
 			}
 			c.isOf(t, m, secondRun, 9000)
 			leases := c.leases(m)
@@ -528,6 +531,9 @@ func TestStandby_KeepsMachinesReady(t *testing.T) {
 		}))
 		if n := c.sim.State().Launched; n > 4 {
 			t.Errorf("%d launched", n)
+		}
+		if !got[0].Reused || !got[1].Reused { // though no run had them before
+			t.Errorf("got %+v, want machines that were there before", got)
 		}
 		wantReused(t, p, secondRun, 2)
 		time.Sleep(time.Minute) // others take their place

@@ -105,10 +105,16 @@ type Instance struct {
 type Report struct {
 	Run      Run
 	Machines []Machine
+	Replaced []Machine // that were of no use, and in whose place others are
 	Summary  metrics.Summary
 	Hosts    []metrics.HostSummary // what the machines told of themselves
 	Ledger   metrics.Ledger
 	Archive  *Archive // nil when the run is not archived
+}
+
+// SpentUSD is what the run's machines have cost until now, in USD.
+func (r Report) SpentUSD(now time.Time) float64 {
+	return Spent(r.Machines, now) + Spent(r.Replaced, now)
 }
 
 // New makes a Broker. Start begins its work.

@@ -17,8 +17,8 @@ const budgetReserve = 2 * time.Minute
 // within 30 days.
 type Budget struct {
 	MaxUSD float64 `json:"max_usd"` // Project.MaxCost
-	// SpentUSD is what they have cost in the last 30 days, as far as the runs are
-	// not deleted.
+	// SpentUSD is what they have cost in the last 30 days. A run that was deleted
+	// counts as a whole until the last of its machines was given back so long ago.
 	SpentUSD float64 `json:"spent_usd"`
 	// ReservedUSD is what runs under way can still cost at the very worst.
 	ReservedUSD float64 `json:"reserved_usd"`
@@ -40,11 +40,15 @@ func (b *Broker) ProjectBudget(ctx context.Context, projectUUID string) (*Budget
 	if err != nil {
 		return nil, fmt.Errorf("read the project's machines: %w", err)
 	}
+	deleted, err := b.cfg.Store.SpentOnDeleted(ctx, projectUUID, since)
+	if err != nil {
+		return nil, fmt.Errorf("read what the project's deleted runs have cost: %w", err)
+	}
 	running, err := b.cfg.Store.Runs(ctx, RunFilter{ProjectUUID: projectUUID, States: []RunState{Initializing, Running, Terminating}})
 	if err != nil {
 		return nil, fmt.Errorf("read the project's runs: %w", err)
 	}
-	u := Budget{MaxUSD: rec.Project.MaxCost, SpentUSD: spentSince(machines, since, now)}
+	u := Budget{MaxUSD: rec.Project.MaxCost, SpentUSD: spentSince(machines, since, now) + deleted}
 	byRun := map[int64][]Machine{}
 	for _, m := range machines {
 		byRun[m.RunID] = append(byRun[m.RunID], m)
@@ -116,6 +120,11 @@ func (x *execution) purses(ctx context.Context, now time.Time) ([]purse, error) 
 	if err != nil {
 		return nil, fmt.Errorf("read machines: %w", err)
 	}
+	replaced, err := x.b.cfg.Store.Replaced(ctx, x.ref.UUID)
+	if err != nil {
+		return nil, fmt.Errorf("read replaced machines: %w", err)
+	}
+	machines = append(machines, replaced...)
 	own := purse{"its machines", x.ref.Cost.MaxUSD, Spent(machines, now), perHour(machines)}
 	project, err := x.b.cfg.Store.Project(ctx, x.ref.ProjectUUID)
 	if err != nil || project.Project.MaxCost == 0 {
@@ -126,8 +135,12 @@ func (x *execution) purses(ctx context.Context, now time.Time) ([]purse, error) 
 	if err != nil {
 		return nil, fmt.Errorf("read the project's machines: %w", err)
 	}
+	deleted, err := x.b.cfg.Store.SpentOnDeleted(ctx, x.ref.ProjectUUID, since)
+	if err != nil {
+		return nil, fmt.Errorf("read what the project's deleted runs have cost: %w", err)
+	}
 	whose := fmt.Sprintf("the project's machines of %.0f days", budgetWindow.Hours()/24)
-	return []purse{own, {whose, project.Project.MaxCost, spentSince(all, since, now), perHour(all)}}, nil
+	return []purse{own, {whose, project.Project.MaxCost, spentSince(all, since, now) + deleted, perHour(all)}}, nil
 }
 
 // watchBudget shortens the life of the machines to what may be paid for, and

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,17 @@ func TestRunsOfAProjectCostNoMoreThanItMay(t *testing.T) {
 	ok(t, err)
 	if cost.Project == nil || cost.Project.SpentUSD <= 0 || cost.Project.ReservedUSD != 0 || len(cost.Faults) != 1 {
 		t.Errorf("cost %+v, want what the project has spent, and a fault", cost)
+	}
+
+	// What was spent stays so when the runs are deleted.
+	before, err := d.ProjectBudget(t.Context(), first.ProjectUUID)
+	ok(t, err)
+	ok(t, d.DeleteRun(t.Context(), first.UUID))
+	ok(t, d.DeleteRun(t.Context(), second.UUID))
+	after, err := d.ProjectBudget(t.Context(), first.ProjectUUID)
+	ok(t, err)
+	if math.Abs(after.SpentUSD-before.SpentUSD) > 1e-9 {
+		t.Errorf("the project has spent %v USD, and %v before its runs were deleted", after.SpentUSD, before.SpentUSD)
 	}
 	if _, err := d.SetMaxCost(t.Context(), first.ProjectUUID, -1); broker.CodeOf(err) != broker.EInvalid {
 		t.Errorf("a limit below 0: %v, want EInvalid", err)

@@ -30,6 +30,8 @@ func (s *condensingStore) ReadSeries(context.Context, string) (*metrics.Series, 
 
 func (s *condensingStore) Machines(context.Context, string) ([]Machine, error) { return nil, nil }
 
+func (s *condensingStore) Replaced(context.Context, string) ([]Machine, error) { return nil, nil }
+
 func (s *condensingStore) Condense(_ context.Context, _ string, until int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,6 +18,7 @@ const (
 	EConflict     Code = "conflict"     // the record's state forbids it
 	EUnauthorized Code = "unauthorized" // no token, or a wrong one
 	EUnavailable  Code = "unavailable"  // the broker can't do it now
+	EBroken       Code = "broken"       // the machine can't do it, and another one may
 	EInternal     Code = "internal"     // a fault of ours, or of the machine's
 )
 

@@ -45,11 +45,14 @@ type execution struct {
 
 	lettingIn sync.Mutex // guards letInAt
 	letInAt   time.Time
+	losing    sync.Mutex // held while machines are given up that can't be had
 
-	names    names
-	machines []*machine // set by loadMachines; the slice does not change after
-	engines  engines
-	spread   spread
+	names        names
+	machinesMu   sync.Mutex // guards machines, which loadMachines sets
+	machines     []*machine // see all
+	replacements replacements
+	engines      engines
+	spread       spread
 
 	councils councils
 	work     sync.WaitGroup // what drive waits for: frame readers, storeFrames and condense
@@ -119,6 +122,7 @@ func (x *execution) drive(ctx context.Context) {
 	x.work.Go(func() { x.renewLeases(storing) })
 	x.work.Go(func() { x.runMonitor(storing) })
 	x.work.Go(func() { x.watchNotices(storing) })
+	x.work.Go(func() { x.releaseLeftReplaced(storing) })
 
 	pause := time.Second
 	for ctx.Err() == nil {
@@ -316,7 +320,7 @@ func (x *execution) note(ctx context.Context, text string) error {
 // of returns the machines of step i.
 func (x *execution) of(step int) []*machine {
 	var ms []*machine
-	for _, m := range x.machines {
+	for _, m := range x.all() {
 		if m.Step == step {
 			ms = append(ms, m)
 		}

@@ -90,7 +90,7 @@ func (x *execution) firstFrame(ctx context.Context, m *machine) error {
 	case <-m.reader.first:
 		return nil
 	case <-m.reader.done:
-		return Errorf(EInternal, "its relay ended: %s", m.reader.stderr.String())
+		return Errorf(EBroken, "its relay ended: %s", m.reader.stderr.String())
 	case <-patience.C:
 		return Errorf(EUnavailable, "its relay sent no frame within %s", x.b.cfg.LostAfter)
 	case <-ctx.Done():

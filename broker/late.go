@@ -75,7 +75,7 @@ func (x *execution) getLate(ctx context.Context, i int) error {
 	if err := x.admit(ctx); err != nil {
 		return err
 	}
-	if err := x.prepareThese(ctx, x.of(i)); err != nil {
+	if err := x.prepareThese(ctx, func() []*machine { return x.of(i) }); err != nil {
 		return err
 	}
 	if err := x.enoughMachines(ctx, i); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,9 +123,9 @@ func (x *execution) endMonitor(ctx context.Context) error {
 // allMachines are those of the steps and, once it has ended, of the monitor.
 func (x *execution) allMachines() []*machine {
 	if x.monitor == nil || !isClosed(x.monitor.done) || x.monitor.machine == nil {
-		return x.machines
+		return x.all()
 	}
-	return append(x.machines[:len(x.machines):len(x.machines)], x.monitor.machine)
+	return append(slices.Clone(x.all()), x.monitor.machine)
 }
 
 // runMonitor takes the monitor from its state on disk to its end. A store that

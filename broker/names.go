@@ -123,6 +123,15 @@ func (n *names) add(name string, m Machine) {
 	}
 }
 
+// remove forgets a machine that has none of them any more.
+func (n *names) remove(id int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for name, machines := range n.machines {
+		n.machines[name] = slices.DeleteFunc(machines, func(m Machine) bool { return m.ID == id })
+	}
+}
+
 // file is the names file of the machine's relay. Private addresses are for
 // machines of the same region, since nothing connects the networks of two; others
 // are told the public ones.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"path"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -101,7 +102,7 @@ func (x *execution) planMachines(ctx context.Context) error {
 		return err
 	}
 	have := map[[2]int]bool{}
-	for _, m := range x.machines {
+	for _, m := range x.all() {
 		have[[2]int{m.Step, m.Index}] = true
 	}
 	if len(have) == 0 {
@@ -128,15 +129,18 @@ func (x *execution) planMachines(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	x.machinesMu.Lock()
 	x.machines = nil
+	x.machinesMu.Unlock()
 	return x.loadMachines(ctx)
 }
 
 // loadMachines reads the machines from the store, unless it has.
 func (x *execution) loadMachines(ctx context.Context) error {
-	if len(x.machines) > 0 {
+	if len(x.all()) > 0 {
 		return nil
 	}
+	var all []*machine
 	stored, err := x.b.cfg.Store.Machines(ctx, x.ref.UUID)
 	if err != nil {
 		return err
@@ -145,10 +149,18 @@ func (x *execution) loadMachines(ctx context.Context) error {
 		if x.ref.Plan.Steps[m.Step].Monitor {
 			continue // runMonitor reads it
 		}
-		x.machines = append(x.machines, &machine{Machine: m})
+		all = append(all, &machine{Machine: m})
 		x.noteLease(m)
 		x.names.add(x.ref.Plan.Steps[m.Step].DNSName, m)
 	}
+	replaced, err := x.b.cfg.Store.Replaced(ctx, x.ref.UUID)
+	if err != nil {
+		return err
+	}
+	x.replacements.set(replaced)
+	x.machinesMu.Lock()
+	x.machines = all
+	x.machinesMu.Unlock()
 	return nil
 }
 
@@ -166,16 +178,22 @@ func (x *execution) acquire(ctx context.Context) error {
 }
 
 func (x *execution) acquireStep(ctx context.Context, i int) error {
-	step := x.ref.Plan.Steps[i]
 	var wanted []*machine
-	var reqs []MachineRequest
 	for _, m := range x.of(i) {
-		if m.State != MachineRequested {
-			continue
+		if m.State == MachineRequested {
+			wanted = append(wanted, m)
 		}
-		wanted = append(wanted, m)
+	}
+	return x.acquireThese(ctx, i, wanted)
+}
+
+// acquireThese asks the pool for machines of step i.
+func (x *execution) acquireThese(ctx context.Context, i int, wanted []*machine) error {
+	step := x.ref.Plan.Steps[i]
+	var reqs []MachineRequest
+	for _, m := range wanted {
 		req := requestOf(x.ref.Plan, i, m.Index)
-		if x.isLate(i) {
+		if x.isLate(i) || x.replacements.of(i, m.Index) > 0 {
 			req.Life = min(req.Life, time.Until(x.lifeEnd()).Truncate(time.Second))
 		}
 		req.BrokerID, req.RunUUID, req.Owner, req.Token = x.b.id, x.ref.UUID, x.ref.Owner, m.Token
@@ -216,7 +234,8 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 		}
 	}
 	if acquireErr != nil && ctx.Err() == nil {
-		return x.notAcquired(ctx, i, acquireErr)
+		wanted = slices.DeleteFunc(wanted, func(m *machine) bool { return m.State != MachineRequested })
+		return x.notAcquired(ctx, i, wanted, acquireErr)
 	}
 	return ctx.Err()
 }
@@ -230,15 +249,21 @@ func (m *Machine) take(g Machine) {
 
 // notAcquired goes on without machines that can't be had when the step's quorum
 // allows that, and fails the run else.
-func (x *execution) notAcquired(ctx context.Context, i int, cause error) error {
+func (x *execution) notAcquired(ctx context.Context, i int, missing []*machine, cause error) error {
 	step := x.ref.Plan.Steps[i]
-	var missing []*machine
-	for _, m := range x.of(i) {
-		if m.State == MachineRequested {
-			missing = append(missing, m)
+	x.losing.Lock() // so that no two of a step count each other as there
+	defer x.losing.Unlock()
+	stored, err := x.b.cfg.Store.Machines(ctx, x.ref.UUID)
+	if err != nil {
+		return &storeError{fmt.Errorf("read machines: %w", err)}
+	}
+	had := step.InstanceCount - len(missing)
+	for _, m := range stored {
+		if m.Step == i && m.State == MachineLost {
+			had--
 		}
 	}
-	if had := step.InstanceCount - len(missing); step.Quorum == 0 || had < step.Quorum {
+	if step.Quorum == 0 || had < step.Quorum {
 		return x.fail(ctx, "Step %s can't have its machines: %v", step.Name, cause)
 	}
 	for _, m := range missing {
@@ -274,17 +299,19 @@ func (b *Broker) pool(name string) (Pool, error) {
 // prepareMachines checks the machines, loads their images and starts their
 // relays.
 func (x *execution) prepareMachines(ctx context.Context) error {
-	var early []*machine
-	for _, m := range x.machines {
-		if !x.isLate(m.Step) {
-			early = append(early, m)
-		}
+	early := func() []*machine {
+		return slices.DeleteFunc(slices.Clone(x.all()), func(m *machine) bool { return x.isLate(m.Step) })
 	}
-	if err := x.spread.resume(ctx, early); err != nil {
+	if err := x.spread.resume(ctx, early()); err != nil {
 		return err
 	}
 	if err := x.prepareThese(ctx, early); err != nil {
 		return err
+	}
+	if x.replacements.any() { // relays that were started before know the names of those that are gone
+		if err := x.tellNames(ctx); err != nil {
+			return err
+		}
 	}
 	for i := range x.ref.Plan.Steps {
 		if x.isLate(i) {
@@ -297,33 +324,47 @@ func (x *execution) prepareMachines(ctx context.Context) error {
 	return nil
 }
 
-func (x *execution) prepareThese(ctx context.Context, machines []*machine) error {
-	images := &imageLoads{loads: map[string]*imageLoad{}}
-	err := each(machines, func(m *machine) error {
+// prepareThese prepares the machines that list returns, or others in their place.
+// When one fails the run the rest is given up.
+func (x *execution) prepareThese(ctx context.Context, list func() []*machine) error {
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	orEnd := func(err error) error {
+		if err != nil {
+			cancel()
+		}
+		return err
+	}
+	images := newImageLoads()
+	err := each(list(), func(m *machine) error {
 		if m.State != MachineReady && m.State != MachinePrepared {
 			return nil
 		}
-		err := x.prepare(ctx, m, images)
-		if err == nil || ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return x.notPrepared(ctx, m, err)
+		return orEnd(x.prepareOne(inner, m, images))
 	})
 	if err != nil {
 		return err
 	}
-	return x.spread.over(ctx, machines)
+	if err := each(list(), func(m *machine) error { return orEnd(x.lastLook(inner, m)) }); err != nil {
+		return err
+	}
+	return x.spread.over(ctx, list())
 }
 
-// notPrepared gives up a machine that can't be used: the run goes on without
-// it when it does not answer and the step allows that, else it fails.
+// notPrepared gives up a machine that can't be used, and in whose place there is no
+// other: the run goes on without it when it does not answer and the step allows
+// that, else it fails.
 func (x *execution) notPrepared(ctx context.Context, m *machine, cause error) error {
 	step := x.ref.Plan.Steps[m.Step]
 	if isStoreError(cause) {
 		return cause
 	}
 	if CodeOf(cause) != EUnavailable || !step.PruneRunning {
-		return x.fail(ctx, "Step %s, machine %d can't be used: %v", step.Name, m.Index, cause)
+		before := ""
+		if n := x.replacements.of(m.Step, m.Index); n > 0 {
+			before = fmt.Sprintf(", nor could %s in its place before", countMachines(n))
+		}
+		return x.fail(ctx, "Step %s, machine %d can't be used%s: %v", step.Name, m.Index, before, cause)
 	}
 	text := fmt.Sprintf("Machine %s does not answer; going on without it: %v", m.ProviderID, cause)
 	return x.updateMachine(ctx, m, text, func(m *Machine) { m.State, m.Reason = MachineLost, cause.Error() })
@@ -562,6 +603,8 @@ type imageLoads struct {
 	mu    sync.Mutex
 	loads map[string]*imageLoad
 }
+
+func newImageLoads() *imageLoads { return &imageLoads{loads: map[string]*imageLoad{}} }
 
 type imageLoad struct {
 	done chan struct{}

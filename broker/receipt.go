@@ -165,7 +165,11 @@ func (b *Broker) settleCleanup(ctx context.Context, run Run) error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(machines, func(m Machine) bool { return m.State != MachineReleased }) {
+	replaced, err := b.cfg.Store.Replaced(ctx, run.UUID)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(append(machines, replaced...), func(m Machine) bool { return m.State != MachineReleased }) {
 		return nil
 	}
 	for _, r := range b.renters(machines) {

@@ -180,6 +180,8 @@ type Machine struct {
 	Index   int          `db:"idx"`      // among the step's machines, from 0
 	State   MachineState `db:"state"`
 	Reason  string       `db:"reason"`
+	// Replaced says that it was of no use, and that another machine has its place.
+	Replaced bool `db:"replaced"`
 	// Token makes asking for the machine idempotent; it is stored first.
 	Token string `db:"token"`
 
@@ -194,6 +196,7 @@ type Machine struct {
 	Region  string  `db:"region"`
 	Type    string  `db:"type"`     // as had, perhaps one of the step's alternatives
 	Spot    bool    `db:"spot"`     // the provider may take it back
+	Reused  bool    `db:"reused"`   // its pool had it before it was asked for
 	HourUSD float64 `db:"hour_usd"` // price with its disk and address, in USD an hour
 	// RequestedAt is when its pool was asked for it, PreparedAt when it was ready for
 	// its container.

@@ -44,10 +44,24 @@ type rental struct {
 	notices  []broker.Notice
 	admitted []int // machines, by call
 	idle     bool  // the pool keeps all that it has
+	acquired int   // calls of Acquire
+
+	apart     func(*broker.Machine)                       // changes a machine before it is given
+	onAcquire func(ctx context.Context, call int) error   // comes before the call, which is counted from 0
+	onRelease func(context.Context, broker.Machine) error // comes before the release
 }
 
 func (r *rental) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]broker.Machine, error) {
 	wanted := reqs
+	r.mu.Lock()
+	before, call := r.onAcquire, r.acquired
+	r.acquired++
+	r.mu.Unlock()
+	if before != nil {
+		if err := before(ctx, call); err != nil {
+			return make([]broker.Machine, len(reqs)), err
+		}
+	}
 	if r.sold == reqs[0].StepName {
 		reqs = reqs[:r.has]
 	}
@@ -63,6 +77,9 @@ func (r *rental) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]b
 		m := &machines[i]
 		m.Region, m.Type, m.HourUSD, m.LaunchedAt, m.Spot = req.Region, req.Type, r.hour, &now, req.Spot != strategies.SpotNever
 		r.launched[m.ProviderID] = true
+		if r.apart != nil {
+			r.apart(m)
+		}
 	}
 	return machines, err
 }
@@ -70,7 +87,13 @@ func (r *rental) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]b
 func (r *rental) Release(ctx context.Context, m broker.Machine) error {
 	r.mu.Lock()
 	r.released[m.ProviderID] = len(r.renewals[m.ProviderID])
+	before := r.onRelease
 	r.mu.Unlock()
+	if before != nil {
+		if err := before(ctx, m); err != nil {
+			return err
+		}
+	}
 	return r.Local.Release(ctx, m)
 }
 
@@ -417,10 +440,11 @@ func TestARunWhoseMachinesCostMoreThanExpectedIsEnded(t *testing.T) {
 }
 
 const latePlan = `name: late
+max_cpu_percent: 100 # this computer is all of the machines
 criteria:
   - count("req.count", "status:200") > 0
 steps:
-  - {name: load, container_name: loads/node, additional_command_args: "gen --url http://late:8000/ --rate 20 --duration 20s", run_max_time: 60, stop_timeout: 1}
+  - {name: load, container_name: loads/node, additional_command_args: "gen --url http://late:8000/ --rate 20 --duration 40s", run_max_time: 120, stop_timeout: 1}
   - {name: web, container_name: loads/node, additional_command_args: "serve --listen :8000", run_delay: 5, lead: 3, run_max_time: 8, stop_timeout: 1,
      port_mapping: "8000:8000", dns_name: late}
 `
@@ -492,7 +516,7 @@ func TestAStepWhoseLateMachinesDoNotComeEndsTheRun(t *testing.T) {
 func TestLateMachinesComeAfterARestart(t *testing.T) {
 	t.Parallel()
 	d := openDesk(t, nil)
-	run, err := d.startPlan(strings.NewReplacer("run_delay: 5", "run_delay: 7", "20s", "24s").Replace(latePlan))
+	run, err := d.startPlan(strings.Replace(latePlan, "run_delay: 5", "run_delay: 7", 1))
 	ok(t, err)
 	waittest.Until(t, "the late machine is there", time.Minute, func() bool {
 		machines, err := d.Machines(t.Context(), run.UUID)

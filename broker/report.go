@@ -92,6 +92,9 @@ func (b *Broker) Report(ctx context.Context, runUUID string) (Report, error) {
 	if r.Machines, err = b.cfg.Store.Machines(ctx, runUUID); err != nil {
 		return Report{}, err
 	}
+	if r.Replaced, err = b.cfg.Store.Replaced(ctx, runUUID); err != nil {
+		return Report{}, err
+	}
 	if r.Ledger, err = b.cfg.Store.Ledger(ctx, runUUID); err != nil {
 		return Report{}, err
 	}

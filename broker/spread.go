@@ -108,6 +108,15 @@ func (s *spread) tree(m *machine, arch, ref, url string) *tree {
 	return t
 }
 
+// forget has no machine get an image from one that is given back.
+func (s *spread) forget(m *machine) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.trees {
+		t.leave(m)
+	}
+}
+
 // begin returns the figures to begin with: those that an earlier broker has
 // stored, without the machines, which are looked at again.
 func (s *spread) begin(f ImageSpread) ImageSpread {
@@ -147,7 +156,7 @@ func (s *spread) over(ctx context.Context, prepared []*machine) error {
 	if more {
 		return s.tell(ctx)
 	}
-	err := each(s.x.machines, func(m *machine) error {
+	err := each(s.x.all(), func(m *machine) error {
 		if p := posts[m.ID]; p != nil {
 			s.clear(ctx, m, p)
 		}
@@ -179,7 +188,7 @@ func (s *spread) resume(ctx context.Context, machines []*machine) error {
 func (s *spread) resumeLate(ctx context.Context) error {
 	for i := range s.x.ref.Plan.Steps {
 		if s.x.isLate(i) && !s.x.isPrepared(i) {
-			return s.resume(ctx, s.x.machines)
+			return s.resume(ctx, s.x.all())
 		}
 	}
 	return nil

@@ -70,7 +70,7 @@ func (x *execution) execute(ctx context.Context) error {
 // with its engine, so did the containers, however well they ended. A machine
 // that does not answer is not asked for longer.
 func (x *execution) relaysRun(ctx context.Context) error {
-	return each(x.machines, func(m *machine) error {
+	return each(x.all(), func(m *machine) error {
 		if m.State != MachinePrepared {
 			return nil
 		}
@@ -85,7 +85,7 @@ func (x *execution) relaysRun(ctx context.Context) error {
 // reattach connects to the machines of a run that an earlier broker began. A
 // machine that can't be connected to is noticed later, by what needs it.
 func (x *execution) reattach(ctx context.Context) error {
-	return each(x.machines, func(m *machine) error {
+	return each(x.all(), func(m *machine) error {
 		if m.State != MachinePrepared {
 			return nil
 		}

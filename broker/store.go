@@ -144,19 +144,30 @@ type RunStore interface {
 	// SaveMachine inserts the machine (ID 0, setting ID) or stores its
 	// changeable columns, except those of frames, and the events.
 	SaveMachine(ctx context.Context, run *Run, m *Machine, events ...Event) error
+	// ReplaceMachine has next, which it inserts, take the place of old, which keeps
+	// its record, with its reason and as MachineReleasing, but not its frames; with
+	// the events.
+	ReplaceMachine(ctx context.Context, run *Run, old, next *Machine, events ...Event) error
 	// AddEvents stores events alone.
 	AddEvents(ctx context.Context, run *Run, events ...Event) error
 
-	Machines(ctx context.Context, runUUID string) ([]Machine, error) // by step and index
-	// MachinesIn returns the machines of all runs in any of the states.
+	// Machines returns the run's machines by step and index, without those that were
+	// replaced, which Replaced returns.
+	Machines(ctx context.Context, runUUID string) ([]Machine, error)
+	Replaced(ctx context.Context, runUUID string) ([]Machine, error)
+	// MachinesIn returns the machines of all runs in any of the states, replaced
+	// ones, too.
 	MachinesIn(ctx context.Context, states ...MachineState) ([]Machine, error)
 	// PreparedIn returns how long machines of the region and type take from when
 	// they are asked for until they are prepared, by what earlier ones took; 0 when
 	// that is not known.
 	PreparedIn(ctx context.Context, region, kind string) (time.Duration, error)
 	// ProjectMachines returns the rented machines of the project's runs that cost
-	// anything after the time.
+	// anything after the time, replaced ones, too.
 	ProjectMachines(ctx context.Context, projectUUID string, since time.Time) ([]Machine, error)
+	// SpentOnDeleted returns what the machines of deleted runs of the project have
+	// cost in USD, if any of the run's was given back after the time.
+	SpentOnDeleted(ctx context.Context, projectUUID string, since time.Time) (float64, error)
 	// Events returns the run's events with Seq > after.
 	Events(ctx context.Context, runUUID string, after int64) ([]Event, error)
 }

@@ -36,7 +36,7 @@ func (x *execution) terminate(ctx context.Context) error {
 	if err := x.reattach(ctx); err != nil {
 		return err
 	}
-	if err := each(x.machines, func(m *machine) error { return x.stopPlan(ctx, m) }); err != nil {
+	if err := each(x.all(), func(m *machine) error { return x.stopPlan(ctx, m) }); err != nil {
 		return err
 	}
 	if err := x.endSteps(ctx); err != nil {
@@ -46,7 +46,7 @@ func (x *execution) terminate(ctx context.Context) error {
 		return err
 	}
 	x.askRelays(ctx)
-	if err := each(x.machines, func(m *machine) error { return x.stopRelay(ctx, m) }); err != nil {
+	if err := each(x.all(), func(m *machine) error { return x.stopRelay(ctx, m) }); err != nil {
 		return err
 	}
 	if err := x.flushFrames(ctx); err != nil {
@@ -58,11 +58,14 @@ func (x *execution) terminate(ctx context.Context) error {
 	if err := x.judge(ctx); err != nil {
 		return err
 	}
-	err := each(x.machines, func(m *machine) error { return x.release(ctx, m) })
+	err := each(x.all(), func(m *machine) error { return x.release(ctx, m) })
 	if err != nil {
 		return err
 	}
 	if err := x.endMonitor(ctx); err != nil {
+		return err
+	}
+	if err := x.releaseAllReplaced(ctx); err != nil {
 		return err
 	}
 	if err := x.askReceipts(ctx); err != nil {
@@ -172,7 +175,7 @@ func (x *execution) endSteps(ctx context.Context) error {
 // one goes on, its frames come too. What fails here is tried again with each.
 func (x *execution) askRelays(ctx context.Context) {
 	// None of these errors is lost: see drain.
-	_ = each(x.machines, func(m *machine) error {
+	_ = each(x.all(), func(m *machine) error {
 		if m.reader == nil || m.FramesFinal || m.State == MachineLost {
 			return nil
 		}
@@ -379,7 +382,11 @@ func (x *execution) complete(ctx context.Context) error {
 	if why := whatIsLeft(x.receipts()); why != "" {
 		cleanup, detail = CleanupFailed, why
 	}
-	for _, m := range x.allMachines() {
+	replaced, err := x.b.cfg.Store.Replaced(ctx, x.ref.UUID)
+	if err != nil {
+		return err
+	}
+	for _, m := range append(machinesAt(x.allMachines()), replaced...) {
 		if m.State != MachineReleased {
 			cleanup, detail = CleanupFailed, fmt.Sprintf("machine %s could not be released: %s", m.ProviderID, m.Reason)
 		}

@@ -127,6 +127,14 @@ func (t *tree) join(m *machine, manifest string) {
 	t.change()
 }
 
+// leave takes a machine from the sources that is given back.
+func (t *tree) leave(m *machine) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.holders = slices.DeleteFunc(t.holders, func(h *holder) bool { return h.m == m })
+	t.change()
+}
+
 // sources are the peers that a machine is told of: the holder first, then the
 // least busy others, should it fail.
 func (t *tree) sources(h *holder) (manifest string, peers []order.Peer) {

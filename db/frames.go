@@ -177,7 +177,7 @@ func (d *DB) ledger(ctx context.Context, t *tx, runUUID string) (metrics.Ledger,
 		(SELECT count(*) FROM frame WHERE machine_id = m.id) +
 		(SELECT coalesce(sum(last - first + 1), 0) FROM frame_range WHERE machine_id = m.id) AS stored
 		FROM machine m LEFT JOIN frame f ON f.machine_id = m.id AND f.seq = m.frame_seq
-		WHERE m.run_id = ? AND (m.relay_id <> '' OR m.frame_seq > 0 OR m.frames_broken > 0)`, key.ID)
+		WHERE m.run_id = ? AND m.replaced IS NULL AND (m.relay_id <> '' OR m.frame_seq > 0 OR m.frames_broken > 0)`, key.ID)
 	if err != nil {
 		return metrics.Ledger{}, err
 	}

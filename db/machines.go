@@ -67,21 +67,84 @@ func (d *DB) SaveMachine(ctx context.Context, run *broker.Run, m *broker.Machine
 	return nil
 }
 
-// Machines returns the run's machines by step and index.
+// ReplaceMachine has another machine take the place of old: old keeps its record,
+// with its reason and as releasing, but neither its place nor its frames, and next
+// is inserted, for which ID, RunID, RunUUID, Step and Index are set. It adds the
+// events. ENotFound when the run has no such machine, EConflict when it was
+// replaced before or another machine has the token of next.
+func (d *DB) ReplaceMachine(ctx context.Context, run *broker.Run, old, next *broker.Machine, events ...broker.Event) error {
+	d.condensing.Lock() // which reads frames, and then removes what it has read
+	defer d.condensing.Unlock()
+	gone, made := *old, *next
+	gone.State, gone.Replaced = broker.MachineReleasing, true
+	gone.FrameSeq, gone.FrameTime, gone.FramesFinal, gone.FramesBroken = 0, 0, false, 0
+	made.ID, made.Step, made.Index = 0, old.Step, old.Index
+	var id int64
+	err := d.change(ctx, "replace machine", run, events, func(ctx context.Context, t *tx) (err error) {
+		if err := vacate(ctx, t, run, gone); err != nil {
+			return err
+		}
+		id, err = saveMachine(ctx, t, run, made)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	made.ID, made.RunID, made.RunUUID = id, run.ID, run.UUID
+	*old, *next = gone, made
+	return nil
+}
+
+// vacate frees the place of a machine for another.
+func vacate(ctx context.Context, t *tx, run *broker.Run, m broker.Machine) error {
+	if err := updateMachine(ctx, t, run, m); err != nil {
+		return err
+	}
+	n, err := affected(t.ExecContext(ctx, `UPDATE machine SET replaced = idx, idx = -id,
+		frame_seq = 0, frame_time = 0, frames_final = 0, frames_broken = 0 WHERE id = ? AND replaced IS NULL`, m.ID))
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return broker.Errorf(broker.EConflict, "Another machine has the place of machine %d of step %d of run %s already.", m.Index, m.Step, run.UUID)
+	}
+	for _, table := range []string{"frame", "frame_range", "export_cursor", "monitor_cursor"} {
+		if _, err := t.ExecContext(ctx, "DELETE FROM "+table+" WHERE machine_id = ?", m.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Machines returns the run's machines by step and index, without those that were
+// replaced.
 func (d *DB) Machines(ctx context.Context, runUUID string) (list []broker.Machine, err error) {
 	err = d.read(ctx, "read machines", func(ctx context.Context, t *tx) error {
 		key, err := findRunKey(ctx, t, runUUID)
 		if err != nil {
 			return err
 		}
-		list, err = machines(ctx, t, "WHERE m.run_id = ? ORDER BY m.step_idx, m.idx", key.ID)
+		list, err = machines(ctx, t, "WHERE m.run_id = ? AND m.replaced IS NULL ORDER BY m.step_idx, m.idx", key.ID)
+		return err
+	})
+	return list, err
+}
+
+// Replaced returns the machines in whose place others were taken, the oldest first.
+func (d *DB) Replaced(ctx context.Context, runUUID string) (list []broker.Machine, err error) {
+	err = d.read(ctx, "read replaced machines", func(ctx context.Context, t *tx) error {
+		key, err := findRunKey(ctx, t, runUUID)
+		if err != nil {
+			return err
+		}
+		list, err = machines(ctx, t, "WHERE m.run_id = ? AND m.replaced IS NOT NULL ORDER BY m.id", key.ID)
 		return err
 	})
 	return list, err
 }
 
 // MachinesIn returns the machines of all runs in any of the states, the oldest
-// first; none for no state. A pool sees by it what is taken.
+// first and replaced ones, too; none for no state. A pool sees by it what is taken.
 func (d *DB) MachinesIn(ctx context.Context, states ...broker.MachineState) (list []broker.Machine, err error) {
 	err = d.read(ctx, "read machines", func(ctx context.Context, t *tx) error {
 		list, err = machines(ctx, t, "WHERE m.state IN (SELECT value FROM json_each(?)) ORDER BY m.id",
@@ -96,14 +159,13 @@ const preparedOf = 20
 
 // PreparedIn returns how long the slowest of the last machines of the region and
 // type took from when it was asked for until it was prepared; 0 when there was
-// none. Machines that were there already, for another run, don't count.
+// none. Machines that their pool had before they were asked for don't count.
 func (d *DB) PreparedIn(ctx context.Context, region, kind string) (took time.Duration, err error) {
 	var longest int64
 	err = d.read(ctx, "read how long machines take", func(ctx context.Context, t *tx) error {
 		return t.GetContext(ctx, &longest, `SELECT coalesce(max(took), 0) FROM (
 			SELECT prepared_at - requested_at AS took FROM machine
-			WHERE region = ? AND type = ? AND prepared_at IS NOT NULL AND launched_at >= requested_at
-			AND NOT EXISTS (SELECT 1 FROM machine AS before WHERE before.provider_id = machine.provider_id AND before.id < machine.id)
+			WHERE region = ? AND type = ? AND prepared_at IS NOT NULL AND launched_at >= requested_at AND reused = 0
 			ORDER BY id DESC LIMIT ?)`, region, kind, preparedOf)
 	})
 	return time.Duration(longest) * time.Microsecond, err
@@ -133,10 +195,10 @@ func saveMachine(ctx context.Context, t *tx, run *broker.Run, m broker.Machine) 
 	id, err := lastID(t.NamedExecContext(ctx, `INSERT INTO machine
 		(run_id, step_idx, idx, state, reason, token, pool, provider_id, address, public_ip, network, endpoint,
 		clock_offset, clock_error, relay_id, container_id, image_id, environment, started_at, finished_at, exit_code,
-		region, type, spot, hour_usd, launched_at, released_at, requested_at, prepared_at) VALUES
+		region, type, spot, reused, hour_usd, launched_at, released_at, requested_at, prepared_at) VALUES
 		(:run_id, :step_idx, :idx, :state, :reason, :token, :pool, :provider_id, :address, :public_ip, :network, :endpoint,
 		:clock_offset, :clock_error, :relay_id, :container_id, :image_id, :environment, :started_at, :finished_at, :exit_code,
-		:region, :type, :spot, :hour_usd, :launched_at, :released_at, :requested_at, :prepared_at)`, newMachineRow(m)))
+		:region, :type, :spot, :reused, :hour_usd, :launched_at, :released_at, :requested_at, :prepared_at)`, newMachineRow(m)))
 	return id, orConflict(err, "Run %s has machine %d of step %d already, or another machine has its token.",
 		run.UUID, m.Index, m.Step)
 }
@@ -146,7 +208,7 @@ func updateMachine(ctx context.Context, t *tx, run *broker.Run, m broker.Machine
 		pool = :pool, provider_id = :provider_id, address = :address, public_ip = :public_ip, network = :network,
 		endpoint = :endpoint, clock_offset = :clock_offset, clock_error = :clock_error, relay_id = :relay_id,
 		container_id = :container_id, image_id = :image_id, environment = :environment, started_at = :started_at, finished_at = :finished_at, exit_code = :exit_code,
-		region = :region, type = :type, spot = :spot, hour_usd = :hour_usd, launched_at = :launched_at, released_at = :released_at,
+		region = :region, type = :type, spot = :spot, reused = :reused, hour_usd = :hour_usd, launched_at = :launched_at, released_at = :released_at,
 		requested_at = :requested_at, prepared_at = :prepared_at
 		WHERE id = :id AND run_id = :run_id`, newMachineRow(m)))
 	if err == nil && n == 0 {
@@ -158,10 +220,10 @@ func updateMachine(ctx context.Context, t *tx, run *broker.Run, m broker.Machine
 // machines returns the machines that rest, the end of the query, selects.
 func machines(ctx context.Context, t *tx, rest string, args ...any) ([]broker.Machine, error) {
 	var rows []machineRow
-	err := t.SelectContext(ctx, &rows, `SELECT m.id, m.run_id, r.uuid AS run_uuid, m.step_idx, m.idx, m.state, m.reason,
+	err := t.SelectContext(ctx, &rows, `SELECT m.id, m.run_id, r.uuid AS run_uuid, m.step_idx, coalesce(m.replaced, m.idx) AS idx, m.replaced IS NOT NULL AS replaced, m.state, m.reason,
 		m.token, m.pool, m.provider_id, m.address, m.public_ip, m.network, m.endpoint, m.clock_offset, m.clock_error,
 		m.relay_id, m.container_id, m.image_id, m.environment, m.started_at, m.finished_at, m.exit_code,
-		m.region, m.type, m.spot, m.hour_usd, m.launched_at, m.released_at, m.requested_at, m.prepared_at,
+		m.region, m.type, m.spot, m.reused, m.hour_usd, m.launched_at, m.released_at, m.requested_at, m.prepared_at,
 		m.frame_seq, m.frame_time, m.frames_final, m.frames_broken
 		FROM machine m JOIN run r ON r.id = m.run_id `+rest, args...)
 	if err != nil {

@@ -66,6 +66,97 @@ func TestSaveMachine(t *testing.T) {
 	})
 }
 
+func TestReplaceMachine(t *testing.T) {
+	ctx := context.Background()
+	d, _ := mustOpen(t)
+	run := mustRun(t, d)
+	other := mustMachine(t, d, &run, 1, 0)
+	launched := time.UnixMicro(5).UTC()
+	first := broker.Machine{
+		Step: 1, Index: 1, State: broker.MachinePrepared, Token: "t-1", ProviderID: "i-1", RelayID: "relay", Reused: true, LaunchedAt: &launched,
+	}
+	ok(t, d.SaveMachine(ctx, &run, &first))
+	ok(t, d.AddFrames(ctx, []broker.StoredFrame{frame(first.ID, 1, false), frame(other.ID, 1, true)}, map[int64]uint64{first.ID: 1}))
+
+	first.Reason = "its disk is full"
+	second := broker.Machine{State: broker.MachineRequested, Token: "t-2"}
+	ok(t, d.ReplaceMachine(ctx, &run, &first, &second, broker.Event{Kind: broker.EventMachine, Text: "Another is taken."}))
+	list, err := d.Machines(ctx, run.UUID)
+	ok(t, err)
+	if len(list) != 2 || second.ID == 0 || second.Index != 1 || second.Step != 1 {
+		t.Fatalf("got %+v, and %+v for the second", list, second)
+	}
+	same(t, "the second has the place", list[1], second)
+	gone, err := d.Replaced(ctx, run.UUID)
+	ok(t, err)
+	same(t, "the first is kept", gone, []broker.Machine{first})
+	if first.State != broker.MachineReleasing || !first.Replaced || first.Index != 1 || first.FrameSeq != 0 {
+		t.Errorf("got %+v, want it as it was, but releasing and without frames", first)
+	}
+	l, err := d.Ledger(ctx, run.UUID)
+	ok(t, err)
+	if !l.Balance || l.Stored != 1 {
+		t.Errorf("ledger %+v, want the other machine's frame alone, and a balance", l)
+	}
+	list, err = d.MachinesIn(ctx, broker.MachineReleasing)
+	ok(t, err)
+	same(t, "what is to be released", list, gone)
+	list, err = d.ProjectMachines(ctx, run.ProjectUUID, launched)
+	ok(t, err)
+	same(t, "what costs", list, gone)
+
+	again := broker.Machine{State: broker.MachineRequested, Token: "t-3"}
+	wantCode(t, d.ReplaceMachine(ctx, &run, &first, &again), broker.EConflict)
+	taken := broker.Machine{State: broker.MachineRequested, Token: "t-2"}
+	wantCode(t, d.ReplaceMachine(ctx, &run, &other, &taken), broker.EConflict)
+	third := broker.Machine{State: broker.MachineRequested, Token: "t-3"}
+	ok(t, d.ReplaceMachine(ctx, &run, &second, &third))
+	released := time.UnixMicro(9).UTC()
+	first.State, first.ReleasedAt = broker.MachineReleased, &released
+	ok(t, d.SaveMachine(ctx, &run, &first))
+	gone, err = d.Replaced(ctx, run.UUID)
+	ok(t, err)
+	same(t, "both are kept", gone, []broker.Machine{first, second})
+}
+
+func TestWhatDeletedRunsHaveCostGoesOnCounting(t *testing.T) {
+	ctx := context.Background()
+	d, _ := mustOpen(t)
+	run, other := mustRun(t, d), mustRun(t, d)
+	end := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	begin, early := end.Add(-2*time.Hour), end.Add(-time.Hour)
+	for i, released := range []*time.Time{&end, &early, nil} {
+		m := broker.Machine{Index: i, Token: strconv.Itoa(i), State: broker.MachineReleased, HourUSD: 1.5, LaunchedAt: &begin, ReleasedAt: released}
+		if released == nil {
+			m.LaunchedAt = nil // it was never there
+		}
+		ok(t, d.SaveMachine(ctx, &run, &m))
+	}
+	complete(t, d, &run)
+	complete(t, d, &other)
+	ok(t, d.DeleteRun(ctx, run.UUID))
+	ok(t, d.DeleteRun(ctx, other.UUID))
+	for _, row := range []struct {
+		desc    string
+		project string
+		since   time.Time
+		want    float64
+	}{
+		{"as long as its last machine counts, all of it", run.ProjectUUID, end.Add(-time.Second), 4.5},
+		{"no longer than that", run.ProjectUUID, end, 0},
+		{"for no other project", other.ProjectUUID, begin, 0},
+	} {
+		t.Run(row.desc, func(t *testing.T) {
+			got, err := d.SpentOnDeleted(ctx, row.project, row.since)
+			ok(t, err)
+			if got != row.want {
+				t.Errorf("got %v USD, want %v", got, row.want)
+			}
+		})
+	}
+	ok(t, d.DeleteProject(ctx, run.ProjectUUID))
+}
+
 func TestMachines(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -116,11 +207,12 @@ func TestPreparedIn_IsTheSlowestOfTheLastMachines(t *testing.T) {
 	run := mustRun(t, d)
 	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	n := 0
+	const reused = 2 * time.Second
 	add := func(kind string, launched, prepared time.Duration) {
 		n++
 		l, p := began.Add(launched), began.Add(prepared)
 		m := broker.Machine{
-			Index: n, Token: strconv.Itoa(n), State: broker.MachinePrepared, Region: "r", Type: kind, ProviderID: kind + strconv.Itoa(min(n, 23)),
+			Index: n, Token: strconv.Itoa(n), State: broker.MachinePrepared, Region: "r", Type: kind, Reused: launched == reused,
 			RequestedAt: &began, LaunchedAt: &l, PreparedAt: &p,
 		}
 		ok(t, d.SaveMachine(ctx, &run, &m))
@@ -141,7 +233,7 @@ func TestPreparedIn_IsTheSlowestOfTheLastMachines(t *testing.T) {
 	}
 	add("a", -time.Hour, 5*time.Minute) // was there already
 	add("b", time.Second, 3*time.Minute)
-	add("b", time.Second, 4*time.Minute) // again, by another run
+	add("b", reused, 4*time.Minute) // had waited for a run
 	want("a", 59*time.Second)
 	want("b", 3*time.Minute)
 }

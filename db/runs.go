@@ -96,7 +96,8 @@ func (d *DB) Runs(ctx context.Context, f broker.RunFilter) (list []broker.Run, e
 }
 
 // DeleteRun removes a completed run and all that belongs to it; EConflict when
-// it is not completed. Its plan stays frozen.
+// it is not completed. Its plan stays frozen, and what its machines have cost goes
+// on counting for its project.
 func (d *DB) DeleteRun(ctx context.Context, uuid string) error {
 	return d.write(ctx, "delete run", func(ctx context.Context, t *tx) error {
 		key, err := findRunKey(ctx, t, uuid)
@@ -105,6 +106,9 @@ func (d *DB) DeleteRun(ctx context.Context, uuid string) error {
 		}
 		if key.State != broker.Completed {
 			return broker.Errorf(broker.EConflict, "Run %s is not completed; abort it first.", uuid)
+		}
+		if err := keepSpent(ctx, t, key.ID); err != nil {
+			return err
 		}
 		_, err = t.ExecContext(ctx, "DELETE FROM run WHERE id = ?", key.ID)
 		return err

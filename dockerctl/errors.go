@@ -41,8 +41,24 @@ func codeOf(err error) broker.Code {
 		return broker.EConflict
 	case errdefs.IsUnavailable(err):
 		return broker.EUnavailable
+	case isBroken(err):
+		return broker.EBroken
 	}
 	return broker.EInternal
+}
+
+// isBroken reports whether the engine's machine is worn out or defective: engines
+// pass on what the kernel says, in words.
+func isBroken(err error) bool {
+	for _, words := range []string{
+		"no space left on device", "disk quota exceeded", "input/output error", "read-only file system",
+		"structure needs cleaning", "cannot allocate memory",
+	} {
+		if strings.Contains(err.Error(), words) {
+			return true
+		}
+	}
+	return false
 }
 
 // unreachable returns the cause when err says that there was no answer, or

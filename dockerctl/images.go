@@ -150,7 +150,10 @@ func pullCode(err error) broker.Code {
 			return broker.ENotFound
 		}
 	}
-	return codeOf(err)
+	if code := codeOf(err); code != broker.EUnavailable {
+		return code
+	}
+	return broker.EInternal // its registry, not the engine, is unavailable
 }
 
 // load loads an archive in the docker save format, not compressed, and returns

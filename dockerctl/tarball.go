@@ -90,17 +90,15 @@ func (e *Engine) download(ctx context.Context, u *url.URL) (io.ReadCloser, error
 	req.Header.Set("Accept-Encoding", "identity")
 	res, err := e.opts.HTTP.Do(req)
 	if err != nil {
-		return nil, &broker.Error{
-			Code: broker.EUnavailable, Message: fmt.Sprintf("the image tarball %s can't be fetched", u.Redacted()), Err: errors.Unwrap(err),
+		code := broker.EInvalid
+		if ctx.Err() != nil {
+			code = broker.EUnavailable
 		}
+		return nil, &broker.Error{Code: code, Message: fmt.Sprintf("the image tarball %s can't be fetched", u.Redacted()), Err: errors.Unwrap(err)}
 	}
 	if res.StatusCode != http.StatusOK {
-		code := broker.EUnavailable
-		if res.StatusCode >= 400 && res.StatusCode < 500 {
-			code = broker.EInvalid
-		}
 		return nil, errors.Join(
-			broker.Errorf(code, "the image tarball %s can't be fetched: the server answers %s", u.Redacted(), res.Status),
+			broker.Errorf(broker.EInvalid, "the image tarball %s can't be fetched: the server answers %s", u.Redacted(), res.Status),
 			res.Body.Close())
 	}
 	return res.Body, nil
@@ -172,7 +170,7 @@ func unpack(raw io.ReadCloser, name string, limit int64) (*tarball, error) {
 const tarBlock = 512
 
 func broken(name string, err error) error {
-	return &broker.Error{Code: broker.EUnavailable, Message: fmt.Sprintf("the image tarball %s can't be read", name), Err: err}
+	return &broker.Error{Code: broker.EInvalid, Message: fmt.Sprintf("the image tarball %s can't be read", name), Err: err}
 }
 
 // bounded fails, rather than ends, when there is more than its limit.

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,8 +29,10 @@ import (
 	"github.com/loads/loads/api"
 	"github.com/loads/loads/aws/ec2sim"
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/dockerctl"
 	"github.com/loads/loads/dockerctl/dockertest"
 	"github.com/loads/loads/dockerctl/scratch"
+	"github.com/loads/loads/hosts/hoststest"
 	"github.com/loads/loads/metrics"
 )
 
@@ -285,10 +288,9 @@ steps:
 // long is longer than tests take.
 const long = 500
 
-// stopLoad ends the plan's containers of a run in order, by the local engine.
-func stopLoad(t *testing.T, run string) {
+// stopLoad ends the plan's container of a run in order, by the engine that it is on.
+func stopLoad(t *testing.T, run string, eng *dockerctl.Engine) {
 	t.Helper()
-	eng := localEngine(t)
 	found, err := eng.List(t.Context(), map[string]string{broker.LabelRun: run, broker.LabelRole: broker.RolePlan})
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%d containers of the plan, %v; want 1", len(found), err)
@@ -330,7 +332,7 @@ func TestARunHasAnInfluxDBOfItsOwnAndIsArchived(t *testing.T) {
 
 	begun, release := store.hold()
 	defer release()
-	stopLoad(t, run)
+	stopLoad(t, run, localEngine(t))
 	r := d.await(run)
 	d.pass(r)
 	select {
@@ -366,6 +368,53 @@ func TestARunHasAnInfluxDBOfItsOwnAndIsArchived(t *testing.T) {
 	}
 	if after, err := d.Monitor(t.Context(), run); err != nil || after.Password != "" {
 		t.Errorf("the password is kept after the run: %v", err)
+	}
+}
+
+// On a list of hosts the monitor has one to itself, at whose address InfluxDB and
+// Grafana are. When none is left for it, the run goes on without.
+func TestAMonitorOnAListedHost(t *testing.T) {
+	t.Parallel()
+	engines := hoststest.StartEngines(t, 2)
+	d := startBroker(t, "--hosts", hostsFile(t, engines))
+	images := monitorImages(t)
+	run := d.trigger(monitoredPlan(images, long))
+	m := d.monitor(run)
+	until(t, "metrics come while the run goes on", time.Minute, func() bool { return m.ticks(run) >= 2 })
+	var answer any
+	until(t, "the run's dashboard is in its Grafana", time.Minute, func() bool {
+		return m.ask(m.at.GrafanaURL+"/api/dashboards/uid/"+run, m.at.Password, &answer) == http.StatusOK
+	})
+	if status := m.ask(m.at.InfluxURL+"/query?q=SHOW+DATABASES", "wrong", &answer); status != http.StatusUnauthorized {
+		t.Errorf("InfluxDB answers %d to a wrong password, want 401", status)
+	}
+	machines, err := d.Machines(t.Context(), run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, machine := range machines {
+		i := slices.IndexFunc(engines, func(h hoststest.Host) bool { return h.Address == machine.Address })
+		isMonitor := strings.HasPrefix(m.at.InfluxURL, "https://"+machine.Address+":")
+		if i < 0 || isMonitor != (machine.StepIndex == 0) || isMonitor != strings.HasPrefix(m.at.GrafanaURL, "https://"+machine.Address+":") {
+			t.Errorf("the monitor is at %s and %s, and a machine of step %d at %s", m.at.InfluxURL, m.at.GrafanaURL, machine.StepIndex, machine.Address)
+			continue
+		}
+		if !isMonitor {
+			stopLoad(t, run, engineOf(t, engines[i]))
+		}
+	}
+	d.pass(d.await(run))
+	if history := d.events(run); !strings.Contains(history, "has all the run's metrics") {
+		t.Errorf("the history does not say that the monitor had all:\n%s", history)
+	}
+
+	run = d.trigger(strings.Replace(monitoredPlan(images, 1), "stop_timeout: 1", "stop_timeout: 1, instance_count: 2", 1))
+	d.pass(d.await(run))
+	if history := d.events(run); !strings.Contains(history, "The run has no monitor: ") || !strings.Contains(history, "taken by run") {
+		t.Errorf("the history does not say why there was no monitor:\n%s", history)
+	}
+	for _, h := range engines {
+		empty(t, h)
 	}
 }
 

@@ -69,7 +69,7 @@ func TestLocal_ContainersReachTheirMachineByUDP(t *testing.T) {
 	}
 	defer conn.Close()
 	mustStart(t, e, spec(id, m, image, "send", "send", m.Address+":8125", "a:1|c"))
-	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 100)

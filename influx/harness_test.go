@@ -159,7 +159,7 @@ func (b *bench) notes() (texts []string) {
 // until polls until the condition holds.
 func (b *bench) until(what string, holds func() bool) {
 	b.Helper()
-	if !waittest.Holds(30*time.Second, holds) {
+	if !waittest.Holds(time.Minute, holds) {
 		b.Fatalf("not within 30 s: %s; export %+v; log:\n%s", what, b.export(), b.log.String())
 	}
 }

@@ -122,6 +122,12 @@ func (s *Series) machine(key machineKey) *machineState {
 	return m
 }
 
+// Forget has the numbers of the machine's frames begin again, as another has taken
+// its place. What came before stays.
+func (s *Series) Forget(step string, machine int) {
+	delete(s.machines, machineKey{step, machine})
+}
+
 func (s *Series) total(metric metricKey) *total {
 	t := s.totals[metric]
 	if t == nil {

@@ -53,9 +53,9 @@ func ServeDNS(ctx context.Context, cfg DNSConfig) error {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	udp, tcp, err := listenDNS(ctx, cfg.Listen)
+	udp, tcp, err := listenBoth(ctx, cfg.Listen)
 	if err != nil {
-		return err
+		return fmt.Errorf("listen for name queries on %s: %w", cfg.Listen, err)
 	}
 	defer udp.Close()
 	defer tcp.Close()
@@ -74,20 +74,6 @@ func ServeDNS(ctx context.Context, cfg DNSConfig) error {
 		cfg.Ready(udp.LocalAddr())
 	}
 	return s.serve(ctx, udp, tcp)
-}
-
-// listenDNS binds one port for both protocols.
-func listenDNS(ctx context.Context, address string) (net.PacketConn, net.Listener, error) {
-	var lc net.ListenConfig
-	udp, err := lc.ListenPacket(ctx, "udp", address)
-	if err != nil {
-		return nil, nil, fmt.Errorf("listen for name queries on %s: %w", address, err)
-	}
-	tcp, err := lc.Listen(ctx, "tcp", udp.LocalAddr().String())
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("listen for name queries on %s: %w", address, err), udp.Close())
-	}
-	return udp, tcp, nil
 }
 
 // nameServer answers queries. One goroutine reads UDP, one accepts TCP; they

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/loads/loads/internal/waittest"
 	"github.com/loads/loads/relay"
 )
 
@@ -207,11 +208,14 @@ func TestDNSFailsWhenNoUpstreamAnswers(t *testing.T) {
 func TestDNSDoesNotForwardToItself(t *testing.T) {
 	address := freeAddress(t)
 	mustServe(t, relay.DNSConfig{Listen: address, Upstreams: []string{address}})
-	start := time.Now()
-	answer := exchange(t, address, "udp", query("example.org.", dnsmessage.TypeA, 0))
-	if took := time.Since(start); answer.RCode != dnsmessage.RCodeServerFailure || took > time.Second {
-		t.Errorf("got %s after %s, want SERVFAIL at once", answer.RCode, took)
+	atOnce := func() bool { // and not when it has given up waiting for itself, after 2 s
+		start := time.Now()
+		if answer := exchange(t, address, "udp", query("example.org.", dnsmessage.TypeA, 0)); answer.RCode != dnsmessage.RCodeServerFailure {
+			t.Errorf("got %s, want SERVFAIL", answer.RCode)
+		}
+		return time.Since(start) < time.Second
 	}
+	waittest.Until(t, "the answer comes at once", time.Minute, atOnce)
 }
 
 func TestDNSAnswersItsNamesWhileUpstreamsAreSlow(t *testing.T) {
@@ -226,16 +230,17 @@ func TestDNSAnswersItsNamesWhileUpstreamsAreSlow(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	for range 400 { // more than may wait at once
-		if _, err := conn.Write(query("example.org.", dnsmessage.TypeA, 0)); err != nil {
-			t.Fatal(err)
+	atOnce := func() bool { // and not when upstreams have been given up, after 2 s
+		for range 400 { // more than may wait at once
+			if _, err := conn.Write(query("example.org.", dnsmessage.TypeA, 0)); err != nil {
+				t.Fatal(err)
+			}
 		}
+		start := time.Now()
+		exchange(t, address, "udp", query("web.", dnsmessage.TypeA, 0))
+		return time.Since(start) < time.Second
 	}
-	start := time.Now()
-	exchange(t, address, "udp", query("web.", dnsmessage.TypeA, 0))
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("its own name took %s", took)
-	}
+	waittest.Until(t, "its own name is answered at once", time.Minute, atOnce)
 }
 
 func TestDNSLeavesGarbageUnanswered(t *testing.T) {
@@ -318,7 +323,7 @@ func exchange(t *testing.T, address, network string, query []byte) dnsmessage.Me
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if network == "tcp" {

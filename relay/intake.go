@@ -22,22 +22,26 @@ type intake struct {
 // listen opens all sockets that cfg names, or none.
 func listen(ctx context.Context, cfg Config) (*intake, error) {
 	in := &intake{}
-	err := in.listenUDP(ctx, cfg)
-	if err == nil && cfg.TCP {
-		err = in.listenTCP(ctx, cfg)
-	}
+	err := in.listenIP(ctx, cfg)
 	if err == nil && cfg.UnixSocket != "" {
 		err = in.listenUnix(ctx, cfg)
 	}
 	if err != nil {
 		return nil, errors.Join(err, in.close())
 	}
+	cfg.Log.Info("statsd is received", "address", in.address.String(), "socket_buffer", in.sockets[0].size)
 	return in, nil
 }
 
-func (in *intake) listenUDP(ctx context.Context, cfg Config) error {
+// listenIP listens on UDP and, if that is asked for, on TCP.
+func (in *intake) listenIP(ctx context.Context, cfg Config) (err error) {
 	var lc net.ListenConfig
-	conn, err := lc.ListenPacket(ctx, "udp", cfg.Listen)
+	var conn net.PacketConn
+	if cfg.TCP {
+		conn, in.stream, err = listenBoth(ctx, cfg.Listen)
+	} else {
+		conn, err = lc.ListenPacket(ctx, "udp", cfg.Listen)
+	}
 	if err != nil {
 		return fmt.Errorf("listen for statsd on %s: %w", cfg.Listen, err)
 	}
@@ -47,17 +51,6 @@ func (in *intake) listenUDP(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("listen for statsd on %s: %w", cfg.Listen, err)
 	}
 	in.sockets = append(in.sockets, s)
-	cfg.Log.Info("statsd is received", "address", in.address.String(), "socket_buffer", s.size)
-	return nil
-}
-
-func (in *intake) listenTCP(ctx context.Context, cfg Config) error {
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", in.address.String())
-	if err != nil {
-		return fmt.Errorf("listen for statsd on TCP %s: %w", in.address, err)
-	}
-	in.stream = listener.(*net.TCPListener) // as the network is "tcp"
 	return nil
 }
 

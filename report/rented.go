@@ -40,7 +40,7 @@ func archiveLine(d broker.Dossier) string {
 }
 
 // spent is what the machines have cost so far, in USD.
-func spent(d broker.Dossier) float64 { return broker.Spent(d.Machines, time.Now()) }
+func spent(d broker.Dossier) float64 { return d.SpentUSD(time.Now()) }
 
 func usd(v float64) string {
 	if v > 0 && v < 1 {

@@ -13,7 +13,7 @@ func costLines(r broker.Report) []count {
 	var list []count
 	if c := r.Run.Cost; c != nil {
 		now := time.Now()
-		spent := count{"Spent until now, about", usd(broker.Spent(r.Machines, now))}
+		spent := count{"Spent until now, about", usd(r.SpentUSD(now))}
 		if r.Run.State == broker.Completed {
 			spent.Name = "Spent, about"
 		}

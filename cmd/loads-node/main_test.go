@@ -90,7 +90,7 @@ func start(t *testing.T, env []string, args ...string) *process {
 
 // end waits for the process and returns its exit status.
 func (p *process) end() int {
-	killer := time.AfterFunc(30*time.Second, func() { _ = p.cmd.Process.Kill() })
+	killer := time.AfterFunc(2*time.Minute, func() { _ = p.cmd.Process.Kill() })
 	defer killer.Stop()
 	_ = p.cmd.Wait() // its error is the status
 	return p.cmd.ProcessState.ExitCode()

@@ -47,7 +47,9 @@ func runRelay(ctx context.Context, p program, args []string) error {
 	}
 	if *host {
 		cfg.Container = cgroup.NewReader("/host/proc", "/host/cgroup", log.With("component", "containers")).Read
-		cfg.Host = hoststats.NewReader(log.With("component", "host")).Read
+		machine := hoststats.NewReader(log.With("component", "host"))
+		defer machine.Close()
+		cfg.Host = machine.Read
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	if dns.Listen != "" {

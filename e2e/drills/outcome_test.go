@@ -15,17 +15,17 @@ import (
 type outcome struct {
 	*drill
 	report  api.Report
-	made    []ec2sim.MachineInfo // for the run, the oldest first
-	left    []ec2sim.Thing       // of the run
-	byToken map[string][]ec2sim.MachineInfo
-	boots   time.Duration // how long a machine is given to boot
+	made    []ec2sim.MachineInfo            // for the run, the oldest first
+	left    []ec2sim.Thing                  // of the run
+	byPlace map[string][]ec2sim.MachineInfo // by index in the step
+	boots   time.Duration                   // how long a machine is given to boot
 }
 
 func newOutcome(d *drill, report api.Report, made []ec2sim.MachineInfo, left []ec2sim.Thing, boots time.Duration) *outcome {
-	o := &outcome{drill: d, report: report, made: made, left: left, byToken: map[string][]ec2sim.MachineInfo{}, boots: boots}
+	o := &outcome{drill: d, report: report, made: made, left: left, byPlace: map[string][]ec2sim.MachineInfo{}, boots: boots}
 	for _, m := range made {
-		token := m.Tags["loads:token"]
-		o.byToken[token] = append(o.byToken[token], m)
+		place := m.Tags["loads:machine"]
+		o.byPlace[place] = append(o.byPlace[place], m)
 	}
 	return o
 }
@@ -48,16 +48,15 @@ func met(m ec2sim.MachineInfo, any []ec2sim.FaultName) bool {
 	return slices.ContainsFunc(m.Faults, func(f ec2sim.FaultName) bool { return slices.Contains(any, f) })
 }
 
-// right are the verdicts that what met the run explains. Of machines that were
-// replaced before they were of use the run knows nothing; those that it was
-// given are the last of their token.
+// right are the verdicts that what met the run explains. Machines that were
+// replaced before the steps began don't matter; those that it was given are the
+// last of their place.
 //
 //	what met the machines that were given        right is
 //	nothing, or a moment without network         PASS
 //	a wrong clock                                INVALID
 //	death, so that a quorum is left              PASS
 //	death, so that none is left                  INVALID or ERROR; PASS if its work was done before
-//	a disk, full just after it was tried         ERROR, or PASS
 //	no machine could be had                      ERROR
 //	an abort that came in time                   ABORTED
 func (o *outcome) right() []broker.Verdict {
@@ -67,21 +66,18 @@ func (o *outcome) right() []broker.Verdict {
 	if o.nowhere {
 		return []broker.Verdict{broker.Errored}
 	}
-	harmed, clock, full := 0, false, false
-	for _, machines := range o.byToken {
+	harmed, clock := 0, false
+	for _, machines := range o.byPlace {
 		given := machines[len(machines)-1]
 		if met(given, harmful) && !o.short {
 			harmed++
 		}
 		clock = clock || met(given, []ec2sim.FaultName{ec2sim.ClockWrong})
-		full = full || met(given, []ec2sim.FaultName{ec2sim.DiskFull})
 	}
 	switch {
 	case clock:
 		return []broker.Verdict{broker.Invalid}
-	case full: // just after it was found to be of use
-		return []broker.Verdict{broker.Pass, broker.Errored}
-	case harmed > 0 && (o.quorum == 0 || len(o.byToken)-harmed < o.quorum):
+	case harmed > 0 && (o.quorum == 0 || len(o.byPlace)-harmed < o.quorum):
 		return []broker.Verdict{broker.Pass, broker.Invalid, broker.Errored}
 	}
 	return []broker.Verdict{broker.Pass}
@@ -106,18 +102,20 @@ func (o *outcome) verdictFaults() (faults []string) {
 // came to nothing and was ended before. One that nothing was wrong with must have
 // had its time to boot: on a busy computer that may pass.
 func (o *outcome) launchFaults() (faults []string) {
-	for token, machines := range o.byToken {
+	for place, machines := range o.byPlace {
 		for i, m := range machines[:len(machines)-1] {
 			if lived := m.Ended.Sub(m.Launched); !met(m, useless) && lived < o.boots-time.Second {
-				faults = append(faults, fmt.Sprintf("%s was launched for %s and given up after %v, though nothing was wrong with it", m.ID, token, lived))
+				faults = append(faults, fmt.Sprintf("%s was launched as machine %s and given up after %v, though nothing was wrong with it", m.ID, place, lived))
 			}
 			// EC2 tells when machines were launched by the second.
 			if next := machines[i+1]; next.Launched.Add(time.Second).Before(m.Ended) {
-				faults = append(faults, fmt.Sprintf("%s was launched for %s while %s was there", next.ID, token, m.ID))
+				faults = append(faults, fmt.Sprintf("%s was launched as machine %s while %s was there", next.ID, place, m.ID))
 			}
 		}
-		if token == "" {
-			faults = append(faults, fmt.Sprintf("%d machines have no token", len(machines)))
+		for _, m := range machines {
+			if m.Tags["loads:token"] == "" || place == "" {
+				faults = append(faults, fmt.Sprintf("%s has only the tags %v", m.ID, m.Tags))
+			}
 		}
 	}
 	asked := o.machines
@@ -126,7 +124,7 @@ func (o *outcome) launchFaults() (faults []string) {
 			asked--
 		}
 	}
-	n := len(o.byToken)
+	n := len(o.byPlace)
 	switch {
 	case o.nowhere || o.report.Run.Verdict == broker.Aborted || o.report.Run.Verdict == broker.Errored:
 		if n > asked {

@@ -215,7 +215,7 @@ func TestTimeoutsOfEarlierExchangesDoNotEndLaterOnes(t *testing.T) {
 	defer close(open)
 	b := mustPool(t, to(mustServe(t, gate(open)), 1))
 	open <- struct{}{}
-	if r := b.exchange(func(r *record) { r.Timeout = 10 * time.Second }).begin().wait(); r.end.Err != nil {
+	if r := b.exchange(func(r *record) { r.Timeout = time.Minute }).begin().wait(); r.end.Err != nil {
 		t.Fatal(r.end.Err)
 	}
 	short := b.exchange(func(r *record) { r.Timeout = 20 * time.Millisecond }).begin().wait() // earlier than the one before

@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/shirou/gopsutil/v4/cpu"
@@ -33,17 +34,30 @@ type Reader struct {
 
 	disks, interfaces totals
 
-	tcp     map[string]float64 // of the last count
-	tcpFrom time.Time          // when connections are counted again
+	tcp      map[string]float64 // of the last count
+	tcpFrom  time.Time          // when connections are counted again
+	counting <-chan count       // gets the count under way; nil when there is none
+	patience time.Duration      // see countPatience
+	counts   sync.WaitGroup     // Close waits for it
+	ended    context.Context
+	end      context.CancelFunc
 }
 
 // NewReader returns a reader that tells of what it can't measure, once for
-// each measurement; a nil log drops that.
+// each measurement; a nil log drops that. It is to be closed.
 func NewReader(log *slog.Logger) *Reader {
 	if log == nil {
 		log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	return &Reader{log: log, warned: make(map[string]bool)}
+	r := &Reader{log: log, warned: make(map[string]bool), patience: countPatience}
+	r.ended, r.end = context.WithCancel(context.Background())
+	return r
+}
+
+// Close ends what Read has begun, and waits for it. It comes after the last Read.
+func (r *Reader) Close() {
+	r.end()
+	r.counts.Wait()
 }
 
 // Read measures everything that can be measured here. Usage of processors is

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/shirou/gopsutil/v4/disk"
 
+	"github.com/loads/loads/internal/waittest"
 	"github.com/loads/loads/metrics"
 )
 
@@ -43,13 +45,17 @@ func spin(d time.Duration) {
 }
 
 func TestBusyLoopShowsInCPU(t *testing.T) {
-	r := NewReader(nil)
+	r := mustReader(t, nil)
 	if cpu := find(r.Read(t.Context()), "cpu", ""); cpu != nil {
 		t.Errorf("first reading: got %v, want no usage yet", cpu)
 	}
-	spin(time.Second)
-	cpu := find(r.Read(t.Context()), "cpu", "cpu-total")
-	if cpu["usage_user"] < 50 || cpu["usage_active"] < 75 || cpu["usage_active"] > 100 {
+	var cpu map[string]float64
+	isBusy := func() bool {
+		spin(time.Second)
+		cpu = find(r.Read(t.Context()), "cpu", "cpu-total")
+		return cpu["usage_user"] >= 50 && cpu["usage_active"] >= 75 && cpu["usage_active"] <= 100
+	}
+	if !waittest.Holds(time.Minute, isBusy) { // others may keep the processors from us for a while
 		t.Errorf("after a second with all processors busy: got %v, want them busy in user mode", cpu)
 	}
 	if sum := cpu["usage_active"] + cpu["usage_idle"] + cpu["usage_iowait"]; sum < 99.9 || sum > 100.1 {
@@ -58,16 +64,24 @@ func TestBusyLoopShowsInCPU(t *testing.T) {
 }
 
 func TestMemoryThatIsUsedShows(t *testing.T) {
-	r := NewReader(nil)
-	before := find(r.Read(t.Context()), "mem", "")
+	r := mustReader(t, nil)
 	const size = 256 << 20
-	block := make([]byte, size)
-	for i := 0; i < size; i += os.Getpagesize() {
-		block[i] = 1
+	var after map[string]float64
+	var used float64
+	shows := func() bool {
+		before := find(r.Read(t.Context()), "mem", "")
+		block := make([]byte, size)
+		for i := 0; i < size; i += os.Getpagesize() {
+			block[i] = 1
+		}
+		after = find(r.Read(t.Context()), "mem", "")
+		runtime.KeepAlive(block)
+		block = nil
+		debug.FreeOSMemory()
+		used = before["available"] - after["available"]
+		return used >= size/2
 	}
-	after := find(r.Read(t.Context()), "mem", "")
-	runtime.KeepAlive(block)
-	if used := before["available"] - after["available"]; used < size/2 {
+	if !waittest.Holds(time.Minute, shows) { // others may free as much meanwhile
 		t.Errorf("available memory fell by %v bytes, want %d about", used, size)
 	}
 	if p := after["used_percent"]; after["total"] < size || p <= 0 || p >= 100 {
@@ -76,13 +90,56 @@ func TestMemoryThatIsUsedShows(t *testing.T) {
 }
 
 func TestLoadAndProcessors(t *testing.T) {
-	system := find(NewReader(nil).Read(t.Context()), "system", "")
+	system := find(mustReader(t, nil).Read(t.Context()), "system", "")
 	if int(system["n_cpus"]) < runtime.NumCPU() || system["load1"] < 0 {
 		t.Errorf("got %v, want %d processors at least", system, runtime.NumCPU())
 	}
 }
 
+// mustReader returns a reader that waits for its counts, however busy the machine
+// is.
+func mustReader(tb testing.TB, log *slog.Logger) *Reader {
+	tb.Helper()
+	r := NewReader(log)
+	r.patience = time.Minute
+	tb.Cleanup(r.Close)
+	return r
+}
+
+// TestCountsThatTakeLongKeepNoFrameWaiting has a count that is not done.
+func TestCountsThatTakeLongKeepNoFrameWaiting(t *testing.T) {
+	r := mustReader(t, nil)
+	r.patience = time.Millisecond
+	slow := make(chan count, 1)
+	r.counting = slow
+	if points, err := r.readStates(t.Context()); err != nil || points != nil {
+		t.Errorf("got %v, %v before the first count, want nothing", points, err)
+	}
+	slow <- count{states: map[string]float64{"tcp_listen": 7}, took: time.Hour}
+	r.patience = time.Minute
+	for range 2 {
+		points, err := r.readStates(t.Context())
+		if err != nil || len(points) != 1 || points[0].Fields["tcp_listen"] != 7 {
+			t.Errorf("got %v, %v, want what was counted", points, err)
+		}
+	}
+}
+
 func TestConnectionsShowByState(t *testing.T) {
+	// Others use this computer too, and may close as many of theirs meanwhile.
+	var established, waiting float64
+	shows := func() bool {
+		established, waiting = connections(t)
+		return established >= 80 && waiting >= 30
+	}
+	if !waittest.Holds(time.Minute, shows) {
+		t.Errorf("%v connections more are established and %v in TIME_WAIT, want 100 and 50", established, waiting)
+	}
+}
+
+// connections opens 50 connections to itself and closes them again, and returns how
+// many more were established, and then in TIME_WAIT.
+func connections(t *testing.T) (established, waiting float64) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -90,7 +147,7 @@ func TestConnectionsShowByState(t *testing.T) {
 	}
 	defer listener.Close()
 	const pairs = 50
-	before := find(NewReader(nil).Read(t.Context()), "netstat", "")
+	before := find(mustReader(t, nil).Read(t.Context()), "netstat", "")
 	var ours, theirs []net.Conn
 	for range pairs {
 		conn, err := net.Dial("tcp", listener.Addr().String())
@@ -105,24 +162,18 @@ func TestConnectionsShowByState(t *testing.T) {
 		defer other.Close()
 		ours, theirs = append(ours, conn), append(theirs, other)
 	}
-	open := find(NewReader(nil).Read(t.Context()), "netstat", "")
-	// Others use this computer too, and may close a few of theirs meanwhile.
-	if n := open["tcp_established"] - before["tcp_established"]; n < 2*pairs*0.8 {
-		t.Errorf("%v connections more are established, want %d", n, 2*pairs)
-	}
+	open := find(mustReader(t, nil).Read(t.Context()), "netstat", "")
 	for i := range ours {
 		_ = ours[i].Close()
 		_, _ = io.Copy(io.Discard, theirs[i]) // until the end that ours has sent
 		_ = theirs[i].Close()
 	}
-	closed := find(NewReader(nil).Read(t.Context()), "netstat", "")
-	if n := closed["tcp_time_wait"] - before["tcp_time_wait"]; n < pairs*0.6 {
-		t.Errorf("%v connections more are in TIME_WAIT, want %d", n, pairs)
-	}
+	closed := find(mustReader(t, nil).Read(t.Context()), "netstat", "")
+	return open["tcp_established"] - before["tcp_established"], closed["tcp_time_wait"] - before["tcp_time_wait"]
 }
 
 func TestManyConnectionsAreCountedLessOften(t *testing.T) {
-	r := NewReader(nil)
+	r := mustReader(t, nil)
 	first, err := r.readStates(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -137,13 +188,13 @@ func TestManyConnectionsAreCountedLessOften(t *testing.T) {
 
 func TestTableThatIsNotThereHasNoConnections(t *testing.T) {
 	missing, empty := filepath.Join(t.TempDir(), "tcp6"), filepath.Join(t.TempDir(), "tcp")
-	if counts, err := countStates(empty, missing); err == nil {
+	if counts, err := countStates(t.Context(), empty, missing); err == nil {
 		t.Errorf("got %v, want an error where no table is there", counts)
 	}
 	if err := os.WriteFile(empty, []byte("  sl  local_address rem_address   st\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	counts, err := countStates(empty, missing)
+	counts, err := countStates(t.Context(), empty, missing)
 	if err != nil || len(counts) == 0 || counts["tcp_established"] != 0 {
 		t.Errorf("got %v, %v, want every state with 0", counts, err)
 	}
@@ -198,7 +249,7 @@ func TestTotalsNeverFall(t *testing.T) {
 }
 
 func TestPointsAreFitForAFrame(t *testing.T) {
-	r := NewReader(nil)
+	r := mustReader(t, nil)
 	r.Read(t.Context())
 	spin(20 * time.Millisecond)
 	points := r.Read(t.Context())
@@ -218,7 +269,7 @@ func TestPointsAreFitForAFrame(t *testing.T) {
 }
 
 func BenchmarkRead(b *testing.B) {
-	r := NewReader(nil)
+	r := mustReader(b, nil)
 	for b.Loop() {
 		r.Read(b.Context())
 	}
@@ -227,7 +278,7 @@ func BenchmarkRead(b *testing.B) {
 func TestWhatCannotBeReadIsToldOnceAndLeftOut(t *testing.T) {
 	t.Setenv("HOST_PROC", t.TempDir()) // where the library looks
 	var log bytes.Buffer
-	r := NewReader(slog.New(slog.NewTextHandler(&log, nil)))
+	r := mustReader(t, slog.New(slog.NewTextHandler(&log, nil)))
 	for range 3 {
 		points := r.Read(t.Context())
 		if find(points, "mem", "") != nil || find(points, "netstat", "") == nil {

@@ -20,6 +20,11 @@ import (
 // so long, there is none for countShare times as long.
 const countShare = 50
 
+// countPatience is how long Read waits for a count. One that takes longer, as with
+// very many connections or a busy machine, is in what a later Read returns: frames
+// must not be late for it.
+const countPatience = 100 * time.Millisecond
+
 // stateFields are the fields of TCP states by their number in the kernel
 // (include/net/tcp_states.h). State 12 is a connection that is half made.
 var stateFields = [...]string{
@@ -28,18 +33,40 @@ var stateFields = [...]string{
 	12: "tcp_syn_recv",
 }
 
+// A count is one of connections.
+type count struct {
+	states map[string]float64
+	err    error
+	took   time.Duration
+}
+
 // readStates counts the TCP connections of the network namespace by state. A
 // generator may have very many of them, which takes the kernel time to list;
 // then the last count stands for a while. The library is not used for it, as it
 // looks through the files of every process to tell whose each connection is.
-func (r *Reader) readStates(context.Context) ([]metrics.HostPoint, error) {
-	if begin := time.Now(); !begin.Before(r.tcpFrom) {
-		counts, err := countStates("/proc/net/tcp", "/proc/net/tcp6")
-		r.tcpFrom = begin.Add(countShare * time.Since(begin))
-		if err != nil {
-			return nil, err
+func (r *Reader) readStates(ctx context.Context) ([]metrics.HostPoint, error) {
+	if r.counting == nil && !time.Now().Before(r.tcpFrom) {
+		done := make(chan count, 1) // so that it ends whether Read waits or not
+		r.counting = done
+		r.counts.Go(func() {
+			begin := time.Now()
+			states, err := countStates(r.ended, "/proc/net/tcp", "/proc/net/tcp6")
+			done <- count{states, err, time.Since(begin)}
+		})
+	}
+	if r.counting != nil {
+		patience := time.NewTimer(r.patience)
+		defer patience.Stop()
+		select {
+		case c := <-r.counting:
+			r.counting, r.tcpFrom = nil, time.Now().Add((countShare-1)*c.took)
+			if c.err != nil {
+				return nil, c.err
+			}
+			r.tcp = c.states
+		case <-patience.C:
+		case <-ctx.Done():
 		}
-		r.tcp = counts
 	}
 	if r.tcp == nil {
 		return nil, nil
@@ -48,8 +75,8 @@ func (r *Reader) readStates(context.Context) ([]metrics.HostPoint, error) {
 }
 
 // countStates counts the connections in the tables. One that is not there, for
-// want of IPv6, has none; but one of them has to be.
-func countStates(tables ...string) (map[string]float64, error) {
+// want of IPv6, has none; but one of them has to be. It stops when ctx ends.
+func countStates(ctx context.Context, tables ...string) (map[string]float64, error) {
 	counts := make(map[string]float64)
 	for _, field := range stateFields[1:] {
 		counts[field] = 0
@@ -63,7 +90,7 @@ func countStates(tables ...string) (map[string]float64, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = countTable(table, counts)
+		err = countTable(ctx, table, counts)
 		_ = table.Close() // was only read
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", path, err)
@@ -79,10 +106,10 @@ func countStates(tables ...string) (map[string]float64, error) {
 // countTable adds up the states in a table as proc(5) describes /proc/net/tcp:
 // a heading, then a line for each connection, whose fourth word is the state in
 // hexadecimal.
-func countTable(table io.Reader, counts map[string]float64) error {
+func countTable(ctx context.Context, table io.Reader, counts map[string]float64) error {
 	lines := bufio.NewScanner(table)
 	lines.Scan()
-	for lines.Scan() {
+	for ctx.Err() == nil && lines.Scan() {
 		words := bytes.Fields(lines.Bytes())
 		if len(words) < 4 {
 			continue
@@ -93,5 +120,5 @@ func countTable(table io.Reader, counts map[string]float64) error {
 		}
 		counts[stateFields[state]]++
 	}
-	return lines.Err()
+	return errors.Join(ctx.Err(), lines.Err())
 }
