@@ -84,7 +84,7 @@ func (c *cloud) asToldTo(t *testing.T, id string) {
 	if m == nil {
 		t.Fatalf("there is no machine %s", id)
 	}
-	p, err := boot.Parse(m.Spec.UserData)
+	p, err := boot.Parse(m.Spec.UserData, m.Spec.LaunchIndex)
 	if err != nil {
 		t.Fatal(err)
 	}
