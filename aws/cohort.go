@@ -102,8 +102,8 @@ func alike(rec record) string {
 	return string(key)
 }
 
-// errCutShort is told when a launch neither succeeded nor failed.
-var errCutShort = errors.New("the launch was cut short")
+// errCutShort is told when a call for many neither succeeded nor failed.
+var errCutShort = errors.New("the call was cut short")
 
 func (c *cohort) launchGroup(group []*wish) {
 	err := errCutShort

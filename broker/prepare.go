@@ -167,6 +167,7 @@ func (x *execution) acquire(ctx context.Context) error {
 
 func (x *execution) acquireStep(ctx context.Context, i int) error {
 	step := x.ref.Plan.Steps[i]
+	lifeLeft := time.Until(x.lifeEnd()).Truncate(time.Second) // the same for all
 	var wanted []*machine
 	var reqs []MachineRequest
 	for _, m := range x.of(i) {
@@ -176,7 +177,7 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 		wanted = append(wanted, m)
 		req := requestOf(x.ref.Plan, i, m.Index)
 		if x.isLate(i) {
-			req.Life = min(req.Life, time.Until(x.lifeEnd()).Truncate(time.Second))
+			req.Life = min(req.Life, lifeLeft)
 		}
 		req.BrokerID, req.RunUUID, req.Owner, req.Token = x.b.id, x.ref.UUID, x.ref.Owner, m.Token
 		reqs = append(reqs, req)

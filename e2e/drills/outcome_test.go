@@ -14,18 +14,21 @@ import (
 // An outcome is how a drill ended, as the broker tells it and as it was.
 type outcome struct {
 	*drill
-	report  api.Report
-	made    []ec2sim.MachineInfo // for the run, the oldest first
-	left    []ec2sim.Thing       // of the run
-	byToken map[string][]ec2sim.MachineInfo
-	boots   time.Duration // how long a machine is given to boot
+	report   api.Report
+	made     []ec2sim.MachineInfo            // for the run, the oldest first
+	left     []ec2sim.Thing                  // of the run
+	byNumber map[string][]ec2sim.MachineInfo // of the machine that they were launched for
+	boots    time.Duration                   // how long a machine is given to boot
 }
 
 func newOutcome(d *drill, report api.Report, made []ec2sim.MachineInfo, left []ec2sim.Thing, boots time.Duration) *outcome {
-	o := &outcome{drill: d, report: report, made: made, left: left, byToken: map[string][]ec2sim.MachineInfo{}, boots: boots}
+	o := &outcome{drill: d, report: report, made: made, left: left, byNumber: map[string][]ec2sim.MachineInfo{}, boots: boots}
 	for _, m := range made {
-		token := m.Tags["loads:token"]
-		o.byToken[token] = append(o.byToken[token], m)
+		number := ""
+		if all := strings.Fields(m.Tags["loads:machine"]); m.Index < len(all) {
+			number = all[m.Index]
+		}
+		o.byNumber[number] = append(o.byNumber[number], m)
 	}
 	return o
 }
@@ -50,7 +53,7 @@ func met(m ec2sim.MachineInfo, any []ec2sim.FaultName) bool {
 
 // right are the verdicts that what met the run explains. Of machines that were
 // replaced before they were of use the run knows nothing; those that it was
-// given are the last of their token.
+// given are the last of their number.
 //
 //	what met the machines that were given        right is
 //	nothing, or a moment without network         PASS
@@ -68,7 +71,7 @@ func (o *outcome) right() []broker.Verdict {
 		return []broker.Verdict{broker.Errored}
 	}
 	harmed, clock, full := 0, false, false
-	for _, machines := range o.byToken {
+	for _, machines := range o.byNumber {
 		given := machines[len(machines)-1]
 		if met(given, harmful) && !o.short {
 			harmed++
@@ -81,7 +84,7 @@ func (o *outcome) right() []broker.Verdict {
 		return []broker.Verdict{broker.Invalid}
 	case full: // just after it was found to be of use
 		return []broker.Verdict{broker.Pass, broker.Errored}
-	case harmed > 0 && (o.quorum == 0 || len(o.byToken)-harmed < o.quorum):
+	case harmed > 0 && (o.quorum == 0 || len(o.byNumber)-harmed < o.quorum):
 		return []broker.Verdict{broker.Pass, broker.Invalid, broker.Errored}
 	}
 	return []broker.Verdict{broker.Pass}
@@ -106,27 +109,27 @@ func (o *outcome) verdictFaults() (faults []string) {
 // came to nothing and was ended before. One that nothing was wrong with must have
 // had its time to boot: on a busy computer that may pass.
 func (o *outcome) launchFaults() (faults []string) {
-	for token, machines := range o.byToken {
+	for number, machines := range o.byNumber {
 		for i, m := range machines[:len(machines)-1] {
 			if lived := m.Ended.Sub(m.Launched); !met(m, useless) && lived < o.boots-time.Second {
-				faults = append(faults, fmt.Sprintf("%s was launched for %s and given up after %v, though nothing was wrong with it", m.ID, token, lived))
+				faults = append(faults, fmt.Sprintf("%s was launched for machine %s and given up after %v, though nothing was wrong with it", m.ID, number, lived))
 			}
 			// EC2 tells when machines were launched by the second.
 			if next := machines[i+1]; next.Launched.Add(time.Second).Before(m.Ended) {
-				faults = append(faults, fmt.Sprintf("%s was launched for %s while %s was there", next.ID, token, m.ID))
+				faults = append(faults, fmt.Sprintf("%s was launched for machine %s while %s was there", next.ID, number, m.ID))
 			}
 		}
-		if token == "" {
-			faults = append(faults, fmt.Sprintf("%d machines have no token", len(machines)))
+		if number == "" {
+			faults = append(faults, fmt.Sprintf("%d machines have no number", len(machines)))
 		}
 	}
 	asked := o.machines
 	for _, f := range o.armed {
-		if f.Name == ec2sim.NoCapacity && f.Tags["loads:machine"] != "" {
-			asked--
+		if f.Room > 0 {
+			asked = f.Room
 		}
 	}
-	n := len(o.byToken)
+	n := len(o.byNumber)
 	switch {
 	case o.nowhere || o.report.Run.Verdict == broker.Aborted || o.report.Run.Verdict == broker.Errored:
 		if n > asked {
