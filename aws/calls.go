@@ -24,11 +24,12 @@ import (
 type call struct {
 	turn turn      // of who makes it, or finds out what came of it
 	made time.Time // last, by this process
-	Launch
+	callFile
 }
 
-// A Launch is what a call's file has.
-type Launch struct {
+// A callFile is what is on disk of a call.
+type callFile struct {
+	Run    string // that it is for
 	Region string
 	// Input is the call as it is made, however often. It has the keys of its
 	// machines, which are nowhere else but on them.
@@ -41,7 +42,7 @@ type Launch struct {
 }
 
 // token is the client token, and the call's name.
-func (l *Launch) token() string { return sdk.ToString(l.Input.ClientToken) }
+func (f *callFile) token() string { return sdk.ToString(f.Input.ClientToken) }
 
 // calls are those that are under way. Its methods may be called concurrently.
 type calls struct {
@@ -67,7 +68,7 @@ func openCalls(dir string) (*calls, error) {
 			continue
 		}
 		c := &call{}
-		if err := readJSON(path, &c.Launch); err != nil {
+		if err := readJSON(path, &c.callFile); err != nil {
 			return nil, err
 		}
 		all.open[c.token()] = c
@@ -96,7 +97,7 @@ func (a *calls) file(c *call) string { return filepath.Join(a.dir, c.token()+suf
 
 // begin keeps a call that is made from now on, on disk.
 func (a *calls) begin(c *call) error {
-	data, err := json.Marshal(c.Launch)
+	data, err := json.Marshal(c.callFile)
 	if err == nil {
 		err = writeWhole(a.file(c), data)
 	}
@@ -133,7 +134,7 @@ func (p *Pool) underWay(rec record) *call {
 	return p.calls.get(rec.Call)
 }
 
-// open returns the entries of the call's machines that it is not known of whether
+// openIn returns the entries of the call's machines that it is not known of whether
 // it has made them, by launch index.
 func (p *Pool) openIn(c *call) map[int]*entry {
 	out := map[int]*entry{}
@@ -167,19 +168,17 @@ func (p *Pool) answered(c *call, instances []types.Instance) error {
 		e  *entry
 	}
 	var found []machine
-	ids := map[string][]string{} // by run
+	var ids []string
 	open := p.openIn(c)
 	for _, in := range instances {
 		if e := open[int(sdk.ToInt32(in.AmiLaunchIndex))]; e != nil {
-			id, run := sdk.ToString(in.InstanceId), e.read().Request.RunUUID
-			found = append(found, machine{id, e})
-			ids[run] = append(ids[run], id)
+			id := sdk.ToString(in.InstanceId)
+			found, ids = append(found, machine{id, e}), append(ids, id)
 		}
 	}
-	for run, list := range ids { // first: the records end what is known of the call
-		if err := p.journal.note(run, c.Region, list...); err != nil {
-			return err
-		}
+	// The journal comes first: what the records have is not looked for again.
+	if err := p.journal.note(c.Run, c.Region, ids...); err != nil {
+		return err
 	}
 	return atOnce(found, func(m machine) error {
 		return m.e.update(func(rec *record) { rec.Instance, rec.Called = m.id, later(c.made, p.opened) })

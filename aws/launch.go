@@ -85,7 +85,7 @@ func (p *Pool) plan(ctx context.Context, r *region, entries []*entry) (*call, er
 	if err != nil {
 		return nil, err
 	}
-	c := &call{Launch: Launch{Region: r.name, At: at, Asked: asked}}
+	c := &call{callFile: callFile{Run: rec.Request.RunUUID, Region: r.name, At: at, Asked: asked}}
 	var numbers []int
 	for _, e := range entries {
 		req := e.read().Request
@@ -196,6 +196,12 @@ func (p *Pool) make(ctx context.Context, r *region, c *call) error {
 	defer c.turn.give()
 	doubt := c.made.IsZero() && c.Asked.Before(p.opened) // it may have been done
 	for giveUp, pause := time.Now().Add(againLimit), leastPause; p.calls.get(c.token()) == c; pause = min(2*pause, mostPause) {
+		if err := ctx.Err(); err != nil {
+			if !doubt { // nothing was made
+				return cmp.Or(p.calls.end(c), err)
+			}
+			return err
+		}
 		c.made = time.Now().UTC()
 		// Not cut off by an abort: EC2 would go on with it.
 		calling, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*callLimit)
@@ -205,7 +211,7 @@ func (p *Pool) make(ctx context.Context, r *region, c *call) error {
 			if err := p.answered(c, out.Instances); err != nil {
 				return err
 			}
-			p.log.Info("launched machines", "launched", len(out.Instances), "asked", len(c.Machines), "at", c.At, "region", r.name, "call", c.token())
+			p.log.Info("launched machines", "launched", len(out.Instances), "asked", len(c.Machines), "at", c.At, "region", r.name, "run", c.Run, "call", c.token())
 			return p.calls.end(c)
 		}
 		k := kindOf(err)
@@ -217,12 +223,7 @@ func (p *Pool) make(ctx context.Context, r *region, c *call) error {
 		if k == outcomeUnknown && time.Now().After(giveUp) {
 			return failed("launch machines in "+r.name, err)
 		}
-		if !sleep(ctx, pause/2+rand.N(pause)) {
-			if !doubt { // nothing was made
-				return p.calls.end(c)
-			}
-			return ctx.Err()
-		}
+		sleep(ctx, pause/2+rand.N(pause))
 	}
 	return nil // somebody else has found out what came of it
 }

@@ -71,7 +71,7 @@ say "the watchdog runs"
 # 2. Who it is, and who may talk to its Docker.
 put 0600 /etc/loads/ca.pem <<'LOADS-END'
 {{.CA}}LOADS-END
-index=0
+index={{if .Many}}-1{{else}}0{{end}}
 {{- if .Many}}
 # The machines of one call are told the same. EC2 numbers them, and each has the
 # key of its number. ask METHOD PATH HEADER puts what the metadata service says

@@ -217,7 +217,7 @@ say "the watchdog runs"
 put 0600 /etc/loads/ca.pem <<'LOADS-END'
 PEM
 LOADS-END
-index=0
+index=-1
 # The machines of one call are told the same. EC2 numbers them, and each has the
 # key of its number. ask METHOD PATH HEADER puts what the metadata service says
 # into answer.
