@@ -123,10 +123,10 @@ func (o *outcome) launchFaults() (faults []string) {
 			faults = append(faults, fmt.Sprintf("%d machines have no number", len(machines)))
 		}
 	}
-	asked := o.machines
+	asked, least := o.machines, o.machines
 	for _, f := range o.armed {
-		if f.Room > 0 {
-			asked = f.Room
+		if f.Room > 0 { // one that comes to nothing leaves its room to another
+			least = f.Room
 		}
 	}
 	n := len(o.byNumber)
@@ -135,8 +135,8 @@ func (o *outcome) launchFaults() (faults []string) {
 		if n > asked {
 			faults = append(faults, fmt.Sprintf("machines were launched for %d, asked for were %d", n, asked))
 		}
-	case n != asked:
-		faults = append(faults, fmt.Sprintf("machines were launched for %d, asked for were %d", n, asked))
+	case n < least || n > asked:
+		faults = append(faults, fmt.Sprintf("machines were launched for %d, asked for were %d, and at least %d could be had", n, asked, least))
 	}
 	return faults
 }
