@@ -24,6 +24,8 @@ import (
 type call struct {
 	turn turn      // of who makes it, or finds out what came of it
 	made time.Time // last, by this process
+	// doubt says that it may have been done, though there is no answer.
+	doubt bool
 	callFile
 }
 
@@ -67,7 +69,7 @@ func openCalls(dir string) (*calls, error) {
 			_ = os.Remove(path) // half written when the process was killed
 			continue
 		}
-		c := &call{}
+		c := &call{doubt: true} // the process before may have made it
 		if err := readJSON(path, &c.callFile); err != nil {
 			return nil, err
 		}
@@ -186,8 +188,7 @@ func (p *Pool) answered(c *call, instances []types.Instance) error {
 }
 
 // settle finds out what came of the call that was to make the machine, when who
-// has made it is gone: by its client token, for as long as EC2 may take to show
-// it. The call may have been on its way until this process was opened.
+// has made it is gone.
 func (p *Pool) settle(ctx context.Context, r *region, e *entry) error {
 	c := p.underWay(e.read())
 	if c == nil {
@@ -197,7 +198,14 @@ func (p *Pool) settle(ctx context.Context, r *region, e *entry) error {
 		return err
 	}
 	defer c.turn.give()
-	for last := later(c.made, p.opened); p.underWay(e.read()) == c; {
+	return p.lookFor(ctx, r, c, func() bool { return p.underWay(e.read()) != c })
+}
+
+// lookFor finds out what a call has made, by its client token, until it has
+// enough, and for as long as EC2 may take to show it. The call may have been on its
+// way until this process was opened. Who calls it has the call's turn.
+func (p *Pool) lookFor(ctx context.Context, r *region, c *call, enough func() bool) error {
+	for last := later(c.made, p.opened); !enough(); {
 		found, err := r.find(ctx, filter("client-token", c.token()))
 		if err != nil {
 			return err
@@ -208,7 +216,7 @@ func (p *Pool) settle(ctx context.Context, r *region, e *entry) error {
 		if len(p.openIn(c)) == 0 || time.Since(last) > unseenLimit { // what is not there was not made
 			return p.calls.end(c)
 		}
-		if p.underWay(e.read()) == c && !sleep(ctx, askEvery) {
+		if !enough() && !sleep(ctx, askEvery) {
 			return ctx.Err()
 		}
 	}

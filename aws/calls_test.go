@@ -16,6 +16,7 @@ import (
 	"github.com/loads/loads/aws"
 	"github.com/loads/loads/aws/ec2sim"
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/internal/waittest"
 )
 
 // launches counts the calls of RunInstances, and those of them that succeeded.
@@ -173,19 +174,51 @@ func TestAcquire_GoesOnFromWhatAKillHasLeft(t *testing.T) {
 	}
 }
 
-func halfWritten(t *testing.T, n int, answer bool, written int, goesOn bool) {
-	drill := quick()
-	drill.Delays.Visible = ec2sim.Fixed(2 * time.Second)
-	c := startCloud(t, drill)
-	dir, before := t.TempDir(), filepath.Join(t.TempDir(), "before")
-	reqs := requests(n, nil)
+// photographed gets machines for the requests, and returns the folder of them and
+// what it was like just before the launch.
+func (c *cloud) photographed(reqs []broker.MachineRequest) (dir, before string, got []broker.Machine) {
+	c.t.Helper()
+	dir, before = c.t.TempDir(), filepath.Join(c.t.TempDir(), "before")
 	ph := &photographer{via: c.via, dir: dir, copy: before}
 	p := c.open(dir, func(cfg *aws.Config) {
 		via := cfg.SDK.Copy()
 		via.HTTPClient = &http.Client{Transport: ph}
 		cfg.SDK = &via
 	})
-	c.acquire(p, reqs)
+	return dir, before, c.acquire(p, reqs)
+}
+
+// TestAcquire_GoesOnThoughAMachineOfTheCallHasEnded has the broker killed before
+// it has the answer, and come back when EC2 does not repeat it any more.
+func TestAcquire_GoesOnThoughAMachineOfTheCallHasEnded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := startCloud(t, quick())
+		reqs := requests(3, nil)
+		_, before, first := c.photographed(reqs)
+		if err := c.sim.Strike(filepath.Base(first[1].ProviderID), ec2sim.Fault{Name: ec2sim.Dies}); err != nil {
+			t.Fatal(err)
+		}
+		waittest.Until(t, "the machine has ended", time.Minute, func() bool { return c.sim.State().Alive == 2 })
+		p := c.open(before, nil)
+		got := c.acquire(p, reqs)
+		c.numbered(t, got)
+		for i, m := range got {
+			if (m.ProviderID == first[i].ProviderID) != (i != 1) {
+				t.Errorf("machine %d was %s, and is %s", i, first[i].ProviderID, m.ProviderID)
+			}
+		}
+		c.release(p, got...)
+		c.clean(p, 4)
+	})
+}
+
+func halfWritten(t *testing.T, n int, answer bool, written int, goesOn bool) {
+	drill := quick()
+	drill.Delays.Visible = ec2sim.Fixed(2 * time.Second)
+	c := startCloud(t, drill)
+	reqs := requests(n, nil)
+	dir, before, _ := c.photographed(reqs)
 	// What there was before the call, and of the answer so many records. Without an
 	// answer the call was not made: there are fewer records, and no file of it.
 	for i, req := range reqs {
@@ -203,7 +236,7 @@ func halfWritten(t *testing.T, n int, answer bool, written int, goesOn bool) {
 		remove(t, filepath.Join(before, "calls", calls[0]))
 	}
 	remove(t, filepath.Join(before, "runs", runID+".json"))
-	p = c.open(before, nil)
+	p := c.open(before, nil)
 	launched := c.sim.State().Launched
 	if !answer {
 		c.reap(p) // those of the first process stand for none

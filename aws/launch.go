@@ -194,10 +194,9 @@ func (p *Pool) make(ctx context.Context, r *region, c *call) error {
 		return err
 	}
 	defer c.turn.give()
-	doubt := c.made.IsZero() && c.Asked.Before(p.opened) // it may have been done
 	for giveUp, pause := time.Now().Add(againLimit), leastPause; p.calls.get(c.token()) == c; pause = min(2*pause, mostPause) {
 		if err := ctx.Err(); err != nil {
-			if !doubt { // nothing was made
+			if !c.doubt { // nothing was made
 				return cmp.Or(p.calls.end(c), err)
 			}
 			return err
@@ -215,10 +214,13 @@ func (p *Pool) make(ctx context.Context, r *region, c *call) error {
 			return p.calls.end(c)
 		}
 		k := kindOf(err)
+		if k == doneBefore {
+			return p.lookFor(ctx, r, c, func() bool { return p.calls.get(c.token()) != c })
+		}
 		if k != outcomeUnknown && k != refusedSoon {
 			return p.refused(ctx, r, c, k, err)
 		}
-		doubt = doubt || k == outcomeUnknown
+		c.doubt = c.doubt || k == outcomeUnknown
 		p.log.Warn("launching machines is tried again", "machines", len(c.Machines), "at", c.At, "error", err)
 		if k == outcomeUnknown && time.Now().After(giveUp) {
 			return failed("launch machines in "+r.name, err)

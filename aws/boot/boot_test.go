@@ -89,10 +89,7 @@ func TestUserData_HasNoSecretButTheServersKeys(t *testing.T) {
 	if block, _ := pem.Decode(rest); block != nil {
 		t.Errorf("there is another %s", block.Type)
 	}
-	var secrets [][]byte
-	for _, text := range regexp.MustCompile(`[A-Za-z0-9+/=]{60,}`).FindAll(rest, -1) {
-		secrets = append(secrets, text)
-	}
+	secrets := regexp.MustCompile(`[A-Za-z0-9+/=]{60,}`).FindAll(rest, -1)
 	want := [][]byte{der(p.Servers[0].Cert), der(p.Servers[0].Key), der(p.Servers[1].Cert), der(p.Servers[1].Key)}
 	if !cmp.Equal(secrets, want) {
 		t.Errorf("got %q, want %q", secrets, want)

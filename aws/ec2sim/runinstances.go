@@ -48,6 +48,9 @@ func runInstances(c *call) (any, *wire.Error) {
 		if done.asked != asked {
 			return nil, wire.Errorf("IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).")
 		}
+		if slices.ContainsFunc(done.instances, func(in *instance) bool { return in.state == stateTerminated }) {
+			return nil, wire.Errorf("IdempotentInstanceTerminated", "The client token you have provided is associated with a terminated instance. Please use a different client token.")
+		}
 		c.params.Accept()
 		return reservationOf(c, done.instances, true), nil
 	}
