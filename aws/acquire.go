@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,9 +30,10 @@ func (p *Pool) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]bro
 	waiting, done := context.WithCancel(ctx)
 	defer done()
 	var getting, keeping sync.WaitGroup
+	together := p.cohort(ctx, len(reqs))
 	for i, req := range reqs {
 		getting.Go(func() {
-			machines[i], errs[i] = p.acquire(ctx, req)
+			machines[i], errs[i] = p.acquire(ctx, req, together)
 			if errs[i] == nil {
 				m := machines[i]
 				keeping.Go(func() { p.keepAlive(waiting, m, req.Token) })
@@ -39,6 +41,7 @@ func (p *Pool) Acquire(ctx context.Context, reqs []broker.MachineRequest) ([]bro
 		})
 	}
 	getting.Wait()
+	together.busy.Wait()
 	done()
 	keeping.Wait()
 	return machines, summary(errs)
@@ -55,36 +58,22 @@ func (p *Pool) keepAlive(ctx context.Context, m broker.Machine, token string) {
 	}
 }
 
-// acquire gets one machine. What it has launched and can't use it ends again.
-func (p *Pool) acquire(ctx context.Context, req broker.MachineRequest) (broker.Machine, error) {
+// acquire gets one machine of a cohort, in which it is deciding. What it has
+// launched and can't use it ends again.
+func (p *Pool) acquire(ctx context.Context, req broker.MachineRequest, together *cohort) (broker.Machine, error) {
 	r := p.in(req.Region)
-	e := p.ledger.open(req, r.name)
-	if rec := e.read(); rec.Launch == nil && len(rec.Tried) == 0 {
-		idle, err := p.reuse(ctx, r, req)
-		if err != nil {
-			return broker.Machine{}, err
-		}
-		if idle != nil {
-			e = idle
-		}
+	e, err := p.entryFor(ctx, r, req)
+	if err != nil {
+		together.leave()
+		return broker.Machine{}, err
 	}
-	for {
-		if err := ctx.Err(); err != nil {
-			return broker.Machine{}, &broker.Error{Code: broker.EUnavailable, Message: "asking EC2 for machines was given up", Err: err}
+	for ; ; together.join() {
+		for err == nil && ctx.Err() == nil && e.read().Instance == "" {
+			err = together.launch(e)
 		}
-		if e.read().Launch == nil {
-			if err := p.plan(ctx, r, e); err != nil {
-				return broker.Machine{}, err
-			}
-		}
-		if e.read().Instance == "" {
-			again, err := p.launch(ctx, r, e)
-			if err != nil {
-				return broker.Machine{}, err
-			}
-			if again {
-				continue
-			}
+		together.leave()
+		if err := cmp.Or(givenUp(ctx), err); err != nil {
+			return broker.Machine{}, err
 		}
 		getReady := p.awaitUp
 		if e.read().Fitting {
@@ -95,13 +84,35 @@ func (p *Pool) acquire(ctx context.Context, req broker.MachineRequest) (broker.M
 			p.images.note(p.cfg.Standby, e.read())
 			return p.machine(ctx, e.read())
 		}
-		if ctx.Err() != nil {
-			continue // which says so; Release ends the machine
+		if err := givenUp(ctx); err != nil { // Release ends the machine
+			return broker.Machine{}, err
 		}
 		if err := p.giveUp(ctx, r, e, why); err != nil {
 			return broker.Machine{}, err
 		}
 	}
+}
+
+// givenUp says that nobody waits for machines any more.
+func givenUp(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return &broker.Error{Code: broker.EUnavailable, Message: "asking EC2 for machines was given up", Err: err}
+	}
+	return nil
+}
+
+// entryFor returns the entry of a request, which has an idle machine if there is
+// one that suits.
+func (p *Pool) entryFor(ctx context.Context, r *region, req broker.MachineRequest) (*entry, error) {
+	e := p.ledger.open(req, r.name)
+	if rec := e.read(); rec.Instance != "" || p.underWay(rec) != nil || len(rec.Tried) > 0 {
+		return e, nil
+	}
+	idle, err := p.reuse(ctx, r, req)
+	if idle != nil {
+		e = idle
+	}
+	return e, err
 }
 
 // errNotUp says why a machine is of no use.
@@ -126,7 +137,7 @@ func (p *Pool) giveUp(ctx context.Context, r *region, e *entry, why error) error
 			k = notFit
 		}
 		rec.Tried = append(rec.Tried, attempt{rec.At, k, fmt.Sprintf("%s (%v) %s", rec.Instance, rec.At, why)})
-		rec.Launch, rec.Instance, rec.Private, rec.Public = nil, "", "", ""
+		rec.Call, rec.Instance, rec.Private, rec.Public = "", "", "", ""
 		rec.Taken, rec.Fitting = time.Time{}, false
 	})
 }

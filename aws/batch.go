@@ -70,6 +70,7 @@ func (b *batcher[V]) lead(ctx context.Context, mine *batch[V]) {
 	}
 	calling, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*callLimit)
 	defer cancel()
+	mine.err = errCutShort
+	defer close(mine.done)
 	mine.answers, mine.err = b.call(calling, keys)
-	close(mine.done)
 }

@@ -183,11 +183,11 @@ func (e *engine) Info(context.Context) (broker.EngineInfo, error) {
 	if err != nil {
 		return broker.EngineInfo{}, err
 	}
-	p, err := boot.Parse(m.Spec.UserData)
+	p, err := boot.Parse(m.Spec.UserData, m.Spec.LaunchIndex)
 	if err != nil {
 		return broker.EngineInfo{}, err
 	}
-	if err := verify(p.Server, e.name); err != nil {
+	if err := verify(p.Servers[0], e.name); err != nil {
 		return broker.EngineInfo{}, err
 	}
 	return broker.EngineInfo{Version: "20.10", Offset: e.offset(private)}, nil

@@ -87,6 +87,7 @@ type Pool struct {
 	log     *slog.Logger
 	trust   *trust.Trust
 	ledger  *ledger
+	calls   *calls
 	journal *journal
 	opened  time.Time
 	dials   chan struct{} // a place for each engine that is being asked at once
@@ -123,6 +124,12 @@ func Open(ctx context.Context, c Config) (*Pool, error) {
 		return nil, err
 	}
 	if err := p.ledger.forget(time.Now()); err != nil {
+		return nil, err
+	}
+	if p.calls, err = openCalls(filepath.Join(c.Dir, "calls")); err != nil {
+		return nil, err
+	}
+	if err := p.tidy(); err != nil {
 		return nil, err
 	}
 	if p.journal, err = openJournal(c.Dir); err != nil {

@@ -23,6 +23,7 @@ const (
 	refusedDenied              // the credentials don't allow it
 	refusedWrong               // the request is wrong
 	notFit                     // an idle machine is of no use to another run
+	doneBefore                 // by the same call, and some of what it made has ended
 )
 
 // kinds are the codes of EC2's errors that need their own treatment.
@@ -41,6 +42,7 @@ var kinds = map[string]kind{
 	"Throttling":                           refusedSoon,
 	"ThrottlingException":                  refusedSoon,
 	"EC2ThrottledException":                refusedSoon,
+	"IdempotentInstanceTerminated":         doneBefore,
 	"InvalidGroup.NotFound":                refusedUnseen,
 	"InvalidInstanceID.NotFound":           refusedUnseen,
 	"UnauthorizedOperation":                refusedDenied,

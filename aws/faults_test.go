@@ -201,27 +201,38 @@ func (k *killer) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // TestAcquire_LosesNoMachineToAKill kills the broker at each of the calls that
-// it takes to get a machine, and has the next one go on, or give up.
+// it takes to get machines, and has the next one go on, or give up. Where zones have
+// too little room they come by several launches.
 func TestAcquire_LosesNoMachineToAKill(t *testing.T) {
 	t.Parallel()
-	for _, done := range []bool{false, true} {
-		for _, goesOn := range []bool{true, false} {
-			for at := 1; at <= 12; at++ {
-				t.Run(fmt.Sprintf("call %d, done %v, the next goes on %v", at, done, goesOn), func(t *testing.T) {
-					t.Parallel()
-					synctest.Test(t, func(t *testing.T) { killed(t, at, done, goesOn) })
-				})
+	for _, row := range []struct{ machines, room, calls int }{{5, 0, 12}, {5, 2, 20}} {
+		for _, done := range []bool{false, true} {
+			for _, goesOn := range []bool{true, false} {
+				if !done && !goesOn {
+					continue // much like the call before, done
+				}
+				for at := 1; at <= row.calls; at++ {
+					t.Run(fmt.Sprintf("%d machines, room for %d, call %d, done %v, the next goes on %v", row.machines, row.room, at, done, goesOn), func(t *testing.T) {
+						t.Parallel()
+						synctest.Test(t, func(t *testing.T) { killed(t, row.machines, row.room, at, done, goesOn) })
+					})
+				}
 			}
 		}
 	}
 }
 
-func killed(t *testing.T, at int, done, goesOn bool) {
+func killed(t *testing.T, n, room, at int, done, goesOn bool) {
 	drill := quick()
 	drill.Delays.Visible = ec2sim.Fixed(2 * time.Second)
+	for _, zone := range []string{"a", "b", "c", "d", "f"} {
+		if room > 0 {
+			drill.Limits.Capacity = append(drill.Limits.Capacity, ec2sim.Capacity{Region: virginia, Zone: virginia + zone, Instances: room})
+		}
+	}
 	c := startCloud(t, drill)
 	dir := t.TempDir()
-	reqs := requests(1, nil)
+	reqs := requests(n, nil)
 	k := &killer{via: c.via, at: at, done: done}
 	doomed := c.open(dir, func(cfg *aws.Config) {
 		via := cfg.SDK.Copy()
@@ -237,14 +248,16 @@ func killed(t *testing.T, at int, done, goesOn bool) {
 	p := c.open(dir, nil)
 	if goesOn {
 		got := c.acquire(p, reqs)
-		if n := c.sim.State().Launched; n != 1 {
-			t.Errorf("launched %d machines, want 1", n)
+		c.numbered(t, got)
+		if launched := c.sim.State().Launched; launched != n {
+			t.Errorf("launched %d machines, want %d", launched, n)
 		}
 		c.release(p, got...)
-		c.clean(p, 1)
+		c.clean(p, n)
 		return
 	}
-	c.release(p, withTokens(make([]broker.Machine, 1), reqs)...)
+	c.release(p, withTokens(make([]broker.Machine, n), reqs)...)
+	c.left(c.sim.State().Launched) // by the release, without the reaper
 	c.clean(p, c.sim.State().Launched)
 }
 

@@ -158,22 +158,11 @@ func typesOf(req broker.MachineRequest) []string {
 // place of its type among those asked for, or -1 if it does not. With spot:
 // prefer none on demand does, since a cheaper one may be had.
 func suits(rec record, req broker.MachineRequest, images map[string]string) int {
-	if rec.Launch == nil || rec.At.Spot != (req.Spot != strategies.SpotNever) ||
-		sdk.ToString(rec.Launch.ImageId) != images[rec.At.Type] || diskOf(rec.Launch) != req.VolumeGB ||
+	if rec.At.Spot != (req.Spot != strategies.SpotNever) || rec.Image != images[rec.At.Type] || rec.Request.VolumeGB != req.VolumeGB ||
 		time.Until(rec.Until) < cmp.Or(req.Life, defaultLife) {
 		return -1
 	}
 	return slices.Index(typesOf(req), rec.At.Type)
-}
-
-// diskOf is the size of the disk that was asked for, in GiB; 0 is the image's.
-func diskOf(in *ec2.RunInstancesInput) int {
-	for _, d := range in.BlockDeviceMappings {
-		if d.Ebs != nil {
-			return int(sdk.ToInt32(d.Ebs.VolumeSize))
-		}
-	}
-	return 0
 }
 
 // fit makes a machine that was another run's ready for the one that has it now.
@@ -261,7 +250,7 @@ func (r *region) retag(ctx context.Context, in types.Instance, rec record) error
 	if in.SpotInstanceRequestId != nil {
 		ids = append(ids, *in.SpotInstanceRequestId)
 	}
-	tags := machineTags(rec.Request, rec.Ends)
+	tags := machineTags(rec.Request, fromTags(in.Tags)[tagToken], []int{rec.Request.Index}, rec.Ends)
 	for _, old := range in.Tags { // one that the run has no value for is emptied
 		has := func(t types.Tag) bool { return sdk.ToString(t.Key) == sdk.ToString(old.Key) }
 		if isOurs(sdk.ToString(old.Key)) && !slices.ContainsFunc(tags, has) {

@@ -130,10 +130,10 @@ func (j *journal) noteHad(rec record) error {
 	return j.noteReused(rec.Request.RunUUID, rec.Region, rec.Instance)
 }
 
-// note keeps, on disk, that the machine was launched for the run in the region;
-// without one, that something is about to be made there.
-func (j *journal) note(run, region, machine string) error {
-	return j.change(run, region, func(h *had) *[]string { return &h.Launched }, machine)
+// note keeps, on disk, that machines were launched for the run in the region;
+// without any, that something is about to be made there.
+func (j *journal) note(run, region string, machines ...string) error {
+	return j.change(run, region, func(h *had) *[]string { return &h.Launched }, machines...)
 }
 
 // noteReused keeps, on disk, that the run takes the machine over.
@@ -141,7 +141,7 @@ func (j *journal) noteReused(run, region, machine string) error {
 	return j.change(run, region, func(h *had) *[]string { return &h.Reused }, machine)
 }
 
-func (j *journal) change(run, region string, list func(*had) *[]string, machine string) error {
+func (j *journal) change(run, region string, list func(*had) *[]string, machines ...string) error {
 	if run == standbyRun {
 		return j.see(region) // there is no receipt for it
 	}
@@ -155,14 +155,14 @@ func (j *journal) change(run, region string, list func(*had) *[]string, machine 
 		return err
 	}
 	h, there := all[region]
-	if there && (machine == "" || slices.Contains(h.ids(), machine)) {
+	known := h.ids()
+	machines = slices.DeleteFunc(slices.Clone(machines), func(id string) bool { return slices.Contains(known, id) })
+	if there && len(machines) == 0 {
 		return nil
 	}
 	next := maps.Clone(all)
-	if machine != "" {
-		ids := list(&h)
-		*ids = append(slices.Clone(*ids), machine)
-	}
+	ids := list(&h)
+	*ids = slices.Concat(*ids, machines)
 	next[region] = h
 	if err := writeJSON(j.file(run), next); err != nil {
 		return err

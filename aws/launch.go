@@ -3,11 +3,12 @@ package aws
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
+	crand "crypto/rand"
 	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -24,35 +25,53 @@ const defaultLife = 24 * time.Hour
 // againLimit is how long a launch without an answer is repeated.
 const againLimit = 5 * time.Minute
 
-// plan fixes the next launch, and writes it down as it will be made.
-func (p *Pool) plan(ctx context.Context, r *region, e *entry) error {
+// launch has one call made for the entries, which are alike: the one that is under
+// way for them, or one that is planned now. Where it has made machines, the
+// records have them; where not, another may.
+func (p *Pool) launch(ctx context.Context, entries []*entry) error {
+	rec := entries[0].read()
+	r := p.in(rec.Region)
+	c := p.underWay(rec)
+	if c == nil {
+		var err error
+		if c, err = p.plan(ctx, r, entries); err != nil {
+			return err
+		}
+	}
+	return p.make(ctx, r, c)
+}
+
+// plan fixes the next call, and writes it down as it will be made: first into the
+// records, then as a call, which may be made from then on.
+func (p *Pool) plan(ctx context.Context, r *region, entries []*entry) (*call, error) {
 	subnets, err := r.subnets(ctx, p.cfg.Subnets)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	rec := e.read()
+	// The turn comes before the choice, and the record: what is recorded is asked
+	// at once.
+	if err := r.launches.Wait(ctx); err != nil {
+		return nil, &broker.Error{Code: broker.EUnavailable, Message: "asking EC2 for machines was given up", Err: err}
+	}
+	rec := entries[0].read()
 	at, err := r.choose(ctx, rec, subnets, p.home(r, rec.Request, subnets))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := p.journal.note(rec.Request.RunUUID, r.name, ""); err != nil {
-		return err
+	if err := p.journal.note(rec.Request.RunUUID, r.name); err != nil {
+		return nil, err
 	}
 	group, err := p.group(ctx, r, rec.Request, subnets)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	kind, err := r.machineType(ctx, at.Type)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	img, err := r.image(ctx, cmp.Or(rec.Request.Image, p.cfg.Image), kind.arch)
 	if err != nil {
-		return err
-	}
-	// The turn comes before the record: what is recorded is asked at once.
-	if err := r.launches.Wait(ctx); err != nil {
-		return &broker.Error{Code: broker.EUnavailable, Message: "asking EC2 for machines was given up", Err: err}
+		return nil, err
 	}
 	asked := time.Now().UTC()
 	life := cmp.Or(rec.Request.Life, defaultLife) + p.cfg.BootLimit
@@ -61,17 +80,40 @@ func (p *Pool) plan(ctx context.Context, r *region, e *entry) error {
 	if p.keepsAny() {
 		until = ends.Add(reuseFor)
 	}
-	data, err := p.userData(rec.Request.Token, life, until)
+	token := strings.ToLower(crand.Text())
+	data, err := p.userData(token, len(entries), life, until)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	in := p.input(rec, at, img, subnetIn(subnets, at.Zone), group, data, ends)
-	return e.update(func(rec *record) {
-		rec.Launch, rec.At, rec.Asked, rec.Called, rec.Ends = in, at, asked, asked, ends
-		rec.Authority, rec.Name, rec.Until, rec.Seq, rec.Term = p.trust.ID(), rec.Request.Token, until, 0, 0
-		rec.Instance, rec.Private, rec.Public = "", "", ""
+	c := &call{callFile: callFile{Run: rec.Request.RunUUID, Region: r.name, At: at, Asked: asked}}
+	var numbers []int
+	for _, e := range entries {
+		req := e.read().Request
+		c.Machines, numbers = append(c.Machines, req.Token), append(numbers, req.Index)
+	}
+	c.Input = p.input(rec.Request, at, img, subnetIn(subnets, at.Zone), group, data)
+	c.Input.ClientToken, c.Input.MaxCount = sdk.String(token), sdk.Int32(int32(len(entries)))
+	tag(c.Input, machineTags(rec.Request, token, numbers, ends))
+	var indexes []int
+	for i := range entries {
+		indexes = append(indexes, i)
+	}
+	err = atOnce(indexes, func(i int) error {
+		return entries[i].update(func(rec *record) {
+			rec.Call, rec.At, rec.Image, rec.Asked, rec.Called, rec.Ends = token, at, img.id, asked, asked, ends
+			rec.Authority, rec.Name, rec.Until, rec.Seq, rec.Term = p.trust.ID(), certName(token, i), until, 0, 0
+			rec.Instance, rec.Private, rec.Public = "", "", ""
+		})
 	})
+	if err != nil {
+		return nil, err
+	}
+	return c, p.calls.begin(c)
 }
+
+// certName is what the certificate of a machine is for: equally long for all of a
+// call, and with little that is another for each.
+func certName(token string, index int) string { return fmt.Sprintf("%s-%02d", token, index) }
 
 func subnetIn(subnets []types.Subnet, zone string) string {
 	for _, s := range subnets {
@@ -82,33 +124,29 @@ func subnetIn(subnets []types.Subnet, zone string) string {
 	return ""
 }
 
-// userData is what the machine is told; its key pair, which is good until the
-// time given, is made here and nowhere else. A lease that is longer than the term
-// would say nothing.
-func (p *Pool) userData(token string, life time.Duration, until time.Time) ([]byte, error) {
-	server, err := p.trust.Mint(token, until.Add(boot.Overrun))
-	if err != nil {
-		return nil, err
+// userData is what the machines of a call are told; their key pairs, which are
+// good until the time given, are made here and nowhere else. A lease that is longer
+// than the term would say nothing.
+func (p *Pool) userData(token string, n int, life time.Duration, until time.Time) ([]byte, error) {
+	params := boot.Params{Lease: whole(p.cfg.Lease), End: whole(life)}
+	for i := range n {
+		server, err := p.trust.Mint(certName(token, i), until.Add(boot.Overrun))
+		if err != nil {
+			return nil, err
+		}
+		params.Servers = append(params.Servers, server)
 	}
-	return boot.UserData(boot.Params{
-		Server: server, Lease: whole(p.cfg.Lease), End: whole(life),
-	})
+	return boot.UserData(params)
 }
 
 // whole makes whole seconds of a duration, one at least.
 func whole(d time.Duration) time.Duration { return max(d.Truncate(time.Second), time.Second) }
 
-// clientToken is the same for the same launch, and for no other.
-func clientToken(rec record, at choice) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %v %d", rec.Request.Token, rec.Region, at, len(rec.Tried)))
-	return hex.EncodeToString(sum[:])
-}
-
-// input is the call that makes the machine.
-func (p *Pool) input(rec record, at choice, img image, subnet, group string, data []byte, ends time.Time) *ec2.RunInstancesInput {
+// input is the call that makes machines, but for what is each call's own.
+func (p *Pool) input(req broker.MachineRequest, at choice, img image, subnet, group string, data []byte) *ec2.RunInstancesInput {
 	disk := &types.EbsBlockDevice{DeleteOnTermination: sdk.Bool(true), VolumeType: types.VolumeTypeGp3, Encrypted: sdk.Bool(true)}
-	if rec.Request.VolumeGB > 0 {
-		disk.VolumeSize = sdk.Int32(int32(rec.Request.VolumeGB))
+	if req.VolumeGB > 0 {
+		disk.VolumeSize = sdk.Int32(int32(req.VolumeGB))
 	}
 	card := types.InstanceNetworkInterfaceSpecification{
 		DeviceIndex: sdk.Int32(0), SubnetId: sdk.String(subnet), Groups: []string{group}, DeleteOnTermination: sdk.Bool(true),
@@ -116,11 +154,8 @@ func (p *Pool) input(rec record, at choice, img image, subnet, group string, dat
 	if !p.cfg.Private {
 		card.AssociatePublicIpAddress = sdk.Bool(true)
 	}
-	tags := machineTags(rec.Request, ends)
-	kinds := []types.ResourceType{types.ResourceTypeInstance, types.ResourceTypeVolume, types.ResourceTypeNetworkInterface}
 	in := &ec2.RunInstancesInput{
-		MinCount: sdk.Int32(1), MaxCount: sdk.Int32(1), ClientToken: sdk.String(clientToken(rec, at)),
-		ImageId: sdk.String(img.id), InstanceType: types.InstanceType(at.Type),
+		MinCount: sdk.Int32(1), ImageId: sdk.String(img.id), InstanceType: types.InstanceType(at.Type),
 		UserData:                          sdk.String(base64.StdEncoding.EncodeToString(data)),
 		InstanceInitiatedShutdownBehavior: types.ShutdownBehaviorTerminate,
 		MetadataOptions: &types.InstanceMetadataOptionsRequest{
@@ -137,96 +172,101 @@ func (p *Pool) input(rec record, at choice, img image, subnet, group string, dat
 				SpotInstanceType: types.SpotInstanceTypeOneTime, InstanceInterruptionBehavior: types.InstanceInterruptionBehaviorTerminate,
 			},
 		}
+	}
+	return in
+}
+
+// tag has the call put tags on all that it makes.
+func tag(in *ec2.RunInstancesInput, tags []types.Tag) {
+	kinds := []types.ResourceType{types.ResourceTypeInstance, types.ResourceTypeVolume, types.ResourceTypeNetworkInterface}
+	if in.InstanceMarketOptions != nil {
 		kinds = append(kinds, types.ResourceTypeSpotInstancesRequest)
 	}
 	for _, kind := range kinds {
 		in.TagSpecifications = append(in.TagSpecifications, types.TagSpecification{ResourceType: kind, Tags: tags})
 	}
-	return in
 }
 
-// launch makes the call that is on record, until there is an answer: the same
-// call gives the same machine. again says that it was refused and another is
-// to be planned.
-func (p *Pool) launch(ctx context.Context, r *region, e *entry) (again bool, err error) {
-	for giveUp := time.Now().Add(againLimit); ; {
-		if err := e.called(); err != nil {
-			return false, err
+// make makes a call until there is an answer: the same call makes the same
+// machines. Each time is one request, so that it is known what was answered.
+func (p *Pool) make(ctx context.Context, r *region, c *call) error {
+	if err := c.turn.take(ctx); err != nil {
+		return err
+	}
+	defer c.turn.give()
+	for giveUp, pause := time.Now().Add(againLimit), leastPause; p.calls.get(c.token()) == c; pause = min(2*pause, mostPause) {
+		if err := ctx.Err(); err != nil {
+			if !c.doubt { // nothing was made
+				return cmp.Or(p.calls.end(c), err)
+			}
+			return err
 		}
-		rec := e.read()
+		c.made = time.Now().UTC()
 		// Not cut off by an abort: EC2 would go on with it.
 		calling, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*callLimit)
-		out, err := r.ec2.RunInstances(calling, rec.Launch)
+		out, err := r.ec2.RunInstances(calling, c.Input, func(o *ec2.Options) { o.RetryMaxAttempts = 1 })
 		cancel()
-		if err := e.called(); err != nil { // the SDK repeats calls, too
-			return false, err
-		}
 		if err == nil {
-			id := sdk.ToString(out.Instances[0].InstanceId)
-			p.log.Info("launched a machine", "machine", id, "at", rec.At, "region", rec.Region, "run", rec.Request.RunUUID)
-			if err := e.update(func(rec *record) { rec.Instance, rec.Launch = id, answered(rec.Launch) }); err != nil {
-				return false, err
+			if err := p.answered(c, out.Instances); err != nil {
+				return err
 			}
-			return false, p.journal.note(rec.Request.RunUUID, r.name, id)
+			p.log.Info("launched machines", "launched", len(out.Instances), "asked", len(c.Machines), "at", c.At, "region", r.name, "run", c.Run, "call", c.token())
+			return p.calls.end(c)
 		}
 		k := kindOf(err)
+		if k == doneBefore {
+			return p.lookFor(ctx, r, c, func() bool { return p.calls.get(c.token()) != c })
+		}
 		if k != outcomeUnknown && k != refusedSoon {
-			return p.refused(ctx, r, e, k, err)
+			return p.refused(ctx, r, c, k, err)
 		}
-		p.log.Warn("launching a machine is tried again", "at", rec.At, "error", err)
+		c.doubt = c.doubt || k == outcomeUnknown
+		p.log.Warn("launching machines is tried again", "machines", len(c.Machines), "at", c.At, "error", err)
 		if k == outcomeUnknown && time.Now().After(giveUp) {
-			return false, failed("launch a machine in "+r.name, err)
+			return failed("launch machines in "+r.name, err)
 		}
-		if !sleep(ctx, time.Second+rand.N(4*time.Second)) {
-			if k == refusedSoon { // nothing was made
-				return false, e.update(func(rec *record) { rec.Launch = nil })
-			}
-			return false, ctx.Err()
-		}
+		sleep(ctx, pause/2+rand.N(pause))
 	}
+	return nil // somebody else has found out what came of it
 }
 
-// called notes that the launch is made now, unless it did so a moment ago.
-func (e *entry) called() error {
-	now := time.Now().UTC()
-	if now.Sub(e.read().Called) < time.Second {
+// Between two requests of a call.
+const (
+	leastPause = 400 * time.Millisecond
+	mostPause  = 3 * time.Second
+)
+
+// refused deals with a call that was refused: nothing was made. That is on disk
+// before any of its machines is asked for anew.
+func (p *Pool) refused(ctx context.Context, r *region, c *call, k kind, cause error) error {
+	var entries []*entry
+	for _, e := range p.openIn(c) {
+		entries = append(entries, e)
+	}
+	if err := p.calls.end(c); err != nil || len(entries) == 0 {
+		return err
+	}
+	rec := entries[0].read()
+	if k == refusedQuota && rec.Request.RunUUID != standbyRun && p.makeRoom(ctx, r, c.Asked) {
 		return nil
 	}
-	return e.update(func(rec *record) { rec.Called = now })
-}
-
-// answered is what is kept of a call that EC2 has answered: not the user data with
-// the machine's key, which is of no use any more.
-func answered(in *ec2.RunInstancesInput) *ec2.RunInstancesInput {
-	kept := *in
-	kept.UserData = nil
-	return &kept
-}
-
-// refused deals with a launch that was refused: nothing was made.
-func (p *Pool) refused(ctx context.Context, r *region, e *entry, k kind, cause error) (again bool, err error) {
-	rec := e.read()
-	if k == refusedQuota && rec.Request.RunUUID != standbyRun && p.makeRoom(ctx, r, rec.Asked) {
-		return true, e.update(func(rec *record) { rec.Launch = nil })
-	}
-	p.log.Info("EC2 refused a machine", "at", rec.At, "region", rec.Region, "code", codeOf(cause))
-	reason := fmt.Sprintf("%v: %s", rec.At, codeOf(cause))
-	err = e.update(func(rec *record) {
-		rec.Launch = nil
-		rec.Tried = append(rec.Tried, attempt{rec.At, k, reason})
+	p.log.Info("EC2 refused machines", "machines", len(c.Machines), "at", c.At, "region", r.name, "code", codeOf(cause))
+	reason := fmt.Sprintf("%v: %s", c.At, codeOf(cause))
+	err := atOnce(entries, func(e *entry) error {
+		return e.update(func(rec *record) { rec.Tried = append(slices.Clone(rec.Tried), attempt{c.At, k, reason}) })
 	})
 	switch {
 	case err != nil:
-		return false, err
-	case k == refusedUnseen && unseen(e.read().Tried) < unseenTries:
+		return err
+	case k == refusedUnseen && unseen(rec.Tried) < unseenTries-1:
 		r.forgetGroup(groupKey(rec.Request)) // made a moment ago, or gone
 		sleep(ctx, seenEvery)
-		return true, nil
+		return nil
 	case k == refusedFull, k == refusedQuota, k == refusedSpot:
-		r.noRoom(rec.At)
-		return true, nil
+		r.noRoom(c.At)
+		return nil
 	}
-	return false, failed("launch a machine of type "+rec.At.Type+" in "+r.name, cause)
+	return failed("launch machines of type "+c.At.Type+" in "+r.name, cause)
 }
 
 // unseenTries is how often a launch may be refused as its security group is

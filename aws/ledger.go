@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-
 	"github.com/loads/loads/broker"
 )
 
@@ -23,13 +21,13 @@ import (
 type record struct {
 	Request broker.MachineRequest
 	Region  string
-	// Launch is the call that makes the machine, as it is or will be made; nil
-	// when none is under way. It has the machine's key, which is nowhere else but
-	// on the machine. Once EC2 has answered, it is kept without the user data.
-	Launch *ec2.RunInstancesInput `json:",omitempty"`
-	At     choice                 // where Launch is to
-	// Asked is when Launch was first written, and Called when it was made last:
-	// EC2 may refuse it for long as coming too soon.
+	// Call is the token of the call that was to make the machine, which is for
+	// others, too: see calls.go.
+	Call  string
+	At    choice // where it was to
+	Image string // the AMI
+	// Asked is when the call was planned, and Called when it was made last: EC2
+	// may refuse it for long as coming too soon.
 	Asked, Called time.Time
 	// Authority signed the machine's certificate, which is for Name and lasts
 	// until Until: a machine that is used again keeps it.
@@ -275,7 +273,11 @@ func writeWhole(path string, data []byte) error {
 	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	return syncFolder(filepath.Dir(path))
+}
+
+func syncFolder(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}

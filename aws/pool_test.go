@@ -85,7 +85,7 @@ func (c *cloud) asToldTo(t *testing.T, id string) {
 	if m == nil {
 		t.Fatalf("there is no machine %s", id)
 	}
-	p, err := boot.Parse(m.Spec.UserData)
+	p, err := boot.Parse(m.Spec.UserData, m.Spec.LaunchIndex)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,12 +248,9 @@ func TestAdmit_LetsMachinesOfOtherRegionsInByTheirPublicAddresses(t *testing.T) 
 		"8000 to " + clients[0].PublicIP + "/32", "8000 to " + clients[1].PublicIP + "/32",
 	}
 	slices.Sort(want)
-	if got := open(server[0]); !slices.Equal(got, want) {
-		t.Errorf("the server admits %v, want %v", got, want)
-	}
-	if got := open(clients[0]); !slices.Equal(got, want[:2]) {
-		t.Errorf("a client, which publishes nothing, admits %v, want %v", got, want[:2])
-	}
+	// Machines are told their rules after the call is answered.
+	waittest.Until(t, fmt.Sprintf("the server admits %v", want), time.Minute, func() bool { return slices.Equal(open(server[0]), want) })
+	waittest.Until(t, fmt.Sprintf("a client, which publishes nothing, admits %v", want[:2]), time.Minute, func() bool { return slices.Equal(open(clients[0]), want[:2]) })
 	c.release(p, all...)
 	c.clean(p, 3)
 }

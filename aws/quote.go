@@ -42,9 +42,9 @@ func (p *Pool) Quote(ctx context.Context, reqs []broker.MachineRequest) (broker.
 		}
 		q.Lines = append(q.Lines, line)
 	}
-	asked := map[string]int{} // machines, by region: those of all steps wait for each other
+	asked := map[string]int{} // calls, by region: those of all steps wait for each other
 	for _, line := range q.Lines {
-		asked[line.Region] += line.Count
+		asked[line.Region] += (line.Count + boot.MaxServers - 1) / boot.MaxServers
 	}
 	for i := range q.Lines {
 		q.Lines[i].Up += asking(asked[q.Lines[i].Region])
@@ -241,9 +241,9 @@ func (r *region) used(ctx context.Context, spot bool, passedOver map[string]bool
 	return float64(used), nil
 }
 
-// asking is how long it takes until EC2 has been asked for so many machines.
-func asking(n int) time.Duration {
-	return time.Duration(float64(max(n-launchBurst, 0)) / launchPerSecond * float64(time.Second))
+// asking is how long it takes until so many calls have been made.
+func asking(calls int) time.Duration {
+	return time.Duration(float64(max(calls-launchBurst, 0)) / launchPerSecond * float64(time.Second))
 }
 
 // up is how long the last machine took from its launch until it was up.

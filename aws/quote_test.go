@@ -65,17 +65,17 @@ func TestQuote_NamesAllFaults(t *testing.T) {
 	c := startCloud(t, drill)
 	p := c.open(t.TempDir(), nil)
 	reqs := append(requests(2, nil), requests(1, func(r *broker.MachineRequest) { r.Step, r.Type = 1, "t1.gigantic" })...)
-	reqs = append(reqs, requests(60, func(r *broker.MachineRequest) { r.Step, r.Type, r.Region = 2, "t3.micro", "eu-central-1" })...)
+	reqs = append(reqs, requests(600, func(r *broker.MachineRequest) { r.Step, r.Type, r.Region = 2, "t3.micro", "eu-central-1" })...)
 	q, err := p.Quote(t.Context(), reqs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// 60 machines are asked for by 4 calls at once, and then by 1.95 a second.
-	if up := q.Lines[2].Up - q.Lines[0].Up; up.Round(100*time.Millisecond) != 28700*time.Millisecond {
-		t.Errorf("the 60 machines are up %v after the others, want 28.7 s", up)
+	// 600 machines are asked for by 12 calls: 4 at once, and then 1.95 a second.
+	if up := q.Lines[2].Up - q.Lines[0].Up; up.Round(100*time.Millisecond) != 4100*time.Millisecond {
+		t.Errorf("the 600 machines are up %v after the others, want 4.1 s", up)
 	}
 	faults := strings.Join(q.Faults, "\n")
-	for _, want := range []string{"no machine type t1.gigantic", "need 4 vCPUs in us-east-1", "there are 3 left", "The 60 machines in other regions need 63 rules in a security group of us-east-1"} {
+	for _, want := range []string{"no machine type t1.gigantic", "need 4 vCPUs in us-east-1", "there are 3 left", "The 600 machines in other regions need 603 rules in a security group of us-east-1"} {
 		if !strings.Contains(faults, want) {
 			t.Errorf("faults %q, want %q among them", faults, want)
 		}

@@ -60,49 +60,18 @@ func (p *Pool) Release(ctx context.Context, m broker.Machine) error {
 func (p *Pool) end(ctx context.Context, e *entry) error {
 	rec := e.read()
 	r := p.in(rec.Region)
-	id := rec.Instance
-	if id == "" && rec.Launch != nil {
-		var err error
-		if id, err = p.launched(ctx, r, rec); err != nil {
-			return err
-		}
+	if err := p.settle(ctx, r, e); err != nil {
+		return err
 	}
-	if id != "" {
-		rec.Instance = id
+	if rec = e.read(); rec.Instance != "" {
 		if err := p.journal.noteHad(rec); err != nil {
 			return err
 		}
-		if err := r.terminate(ctx, id, rec.Called); err != nil {
+		if err := r.terminate(ctx, rec.Instance, rec.Called); err != nil {
 			return err
 		}
 	}
 	return p.ledger.drop(e)
-}
-
-// launched finds out whether the launch on record was made, when the process
-// that was to make it is gone: by its client token, for as long as EC2 may take
-// to show it. The call may have been on its way until this process was opened.
-// The reaper would find the machine later by its tags.
-func (p *Pool) launched(ctx context.Context, r *region, rec record) (string, error) {
-	last := rec.Called
-	if last.Before(p.opened) {
-		last = p.opened
-	}
-	for {
-		found, err := r.find(ctx, filter("client-token", sdk.ToString(rec.Launch.ClientToken)))
-		if err != nil {
-			return "", err
-		}
-		if len(found) > 0 {
-			return sdk.ToString(found[0].InstanceId), nil
-		}
-		if time.Since(last) > unseenLimit {
-			return "", nil
-		}
-		if !sleep(ctx, askEvery) {
-			return "", ctx.Err()
-		}
-	}
 }
 
 // split takes a provider id apart.

@@ -118,7 +118,10 @@ func (t *tender) pausedUntil(s Standby) time.Time {
 // ended, unless ctx is done: then the next process does.
 func (t *tender) launch(ctx context.Context, e *entry) error {
 	l := t.pool.ledger
-	if _, err := t.pool.acquire(ctx, e.read().Request); err != nil {
+	alone := t.pool.cohort(ctx, 1)
+	_, err := t.pool.acquire(ctx, e.read().Request, alone)
+	alone.busy.Wait()
+	if err != nil {
 		if ctx.Err() != nil {
 			return err
 		}

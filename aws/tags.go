@@ -1,8 +1,8 @@
 package aws
 
 import (
+	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +21,8 @@ const (
 	tagStep    = "Uuid"
 	tagOwner   = "Owner"
 	tagBroker  = "loads:broker"
-	tagToken   = "loads:token"
+	tagToken   = "loads:token" // of the call that launched it
+	tagMachine = "loads:machine"
 	// tagDeadline is when the machine must be gone, for whoever looks.
 	tagDeadline = "loads:deadline"
 )
@@ -43,11 +44,13 @@ func groupTags(req broker.MachineRequest) []types.Tag {
 	})
 }
 
-// machineTags are the tags of a machine and its parts.
-func machineTags(req broker.MachineRequest, ends time.Time) []types.Tag {
+// machineTags are the tags of machines that one call makes, and of their parts:
+// one call can't give them different ones, so they tell the numbers of all, in the
+// order of launch indexes.
+func machineTags(req broker.MachineRequest, token string, numbers []int, ends time.Time) []types.Tag {
 	return append(groupTags(req), toTags(map[string]string{
-		tagStep: req.StepUUID, tagToken: req.Token, tagDeadline: ends.UTC().Format(time.RFC3339),
-		"loads:step": req.StepName, "loads:machine": strconv.Itoa(req.Index),
+		tagStep: req.StepUUID, tagToken: token, tagDeadline: ends.UTC().Format(time.RFC3339),
+		"loads:step": req.StepName, tagMachine: strings.Trim(fmt.Sprint(numbers), "[]"),
 	})...)
 }
 

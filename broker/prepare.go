@@ -190,11 +190,12 @@ func (x *execution) acquireStep(ctx context.Context, i int) error {
 // acquireThese asks the pool for machines of step i.
 func (x *execution) acquireThese(ctx context.Context, i int, wanted []*machine) error {
 	step := x.ref.Plan.Steps[i]
+	lifeLeft := time.Until(x.lifeEnd()).Truncate(time.Second) // the same for all
 	var reqs []MachineRequest
 	for _, m := range wanted {
 		req := requestOf(x.ref.Plan, i, m.Index)
 		if x.isLate(i) || x.replacements.of(i, m.Index) > 0 {
-			req.Life = min(req.Life, time.Until(x.lifeEnd()).Truncate(time.Second))
+			req.Life = min(req.Life, lifeLeft)
 		}
 		req.BrokerID, req.RunUUID, req.Owner, req.Token = x.b.id, x.ref.UUID, x.ref.Owner, m.Token
 		reqs = append(reqs, req)

@@ -95,6 +95,10 @@ type ec2State struct {
 	Alive    int
 	ByState  map[string]int `json:"by_state"`
 	Receipt  map[string]struct{ Made, Left int }
+	Calls    []struct {
+		Action string
+		N      int
+	}
 }
 
 func (c *ec2) state() ec2State {

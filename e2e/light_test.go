@@ -14,6 +14,18 @@ steps:
   - {name: servers, instance_type: m5.large, instance_count: 2, container_name: loads/node, additional_command_args: "serve", run_max_time: 3}
 `
 
+// launches is how often RunInstances was called.
+func (c *ec2) launches() int {
+	c.t.Helper()
+	n := 0
+	for _, call := range c.state().Calls {
+		if call.Action == "RunInstances" {
+			n += call.N
+		}
+	}
+	return n
+}
+
 // TestEC2_RunsAPlanOnLightMachines goes the whole way of a run on machines that
 // only answer for themselves.
 func TestEC2_RunsAPlanOnLightMachines(t *testing.T) {
@@ -23,6 +35,9 @@ func TestEC2_RunsAPlanOnLightMachines(t *testing.T) {
 	r := d.await(d.trigger(lightPlan))
 	d.pass(r)
 	c.nothing(10)
+	if n := c.launches(); n != 2 {
+		t.Errorf("RunInstances was called %d times for the machines of two steps, want twice", n)
+	}
 	for _, m := range r.Machines {
 		if m.State != broker.MachineReleased || m.StartedAt == nil || m.FinishedAt == nil {
 			t.Errorf("machine %d of step %s is %s, started %v, finished %v", m.Index, m.Step, m.State, m.StartedAt, m.FinishedAt)

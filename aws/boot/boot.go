@@ -12,14 +12,14 @@ package boot
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/tls"
 	"crypto/x509"
 	_ "embed"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
 	"text/template"
 	"time"
 
@@ -29,6 +29,9 @@ import (
 // MaxUserData is how long user data may be, in bytes, before its encoding as
 // base64: EC2's limit.
 const MaxUserData = 16 << 10
+
+// MaxServers is for how many machines one call's user data has room.
+const MaxServers = 50
 
 // Overrun is how much longer than its lease, and than its term, a machine may
 // run: until the watchdog looks again, and until a machine that does not shut
@@ -45,8 +48,11 @@ const (
 
 // Params say what a machine is told. UserData refuses what can't work.
 type Params struct {
-	// Server is the machine's own certificate and key, the only secret in it.
-	Server trust.Server
+	// Servers are the certificates and keys of the machines that are launched by
+	// one call, in the order of their launch indexes, of one authority: the only
+	// secrets in it. Of several, each machine takes its own by its launch index,
+	// which it asks the metadata service for.
+	Servers []trust.Server
 
 	// Term numbers what the machine is launched for, from 0; see Renewal.
 	Term uint64
@@ -73,7 +79,7 @@ var watchdog string
 var userData = template.Must(template.New("userdata.sh").Parse(userDataText))
 
 // UserData returns the script that cloud-init runs on the machine, once and as
-// root. Equal parameters give equal bytes, so that a launch can be repeated
+// root; that for several machines is compressed by gzip. Equal parameters give equal bytes, so that a launch can be repeated
 // with its client token. The error names all that is wrong with them.
 func UserData(p Params) ([]byte, error) {
 	if p.Tick == 0 {
@@ -97,17 +103,24 @@ func UserData(p Params) ([]byte, error) {
 	if p.Term > maxNumber {
 		faults = append(faults, fmt.Errorf("term %d has more than 15 digits", p.Term))
 	}
-	faults = append(faults, checkServer(p.Server))
+	faults = append(faults, checkServers(p.Servers))
 	if err := errors.Join(faults...); err != nil {
 		return nil, fmt.Errorf("make a machine's user data: %w", err)
+	}
+	var rows []string
+	for _, s := range p.Servers {
+		rows = append(rows, row(s))
 	}
 	var buf bytes.Buffer
 	err := userData.Execute(&buf, map[string]any{
 		"Watchdog": watchdog,
 		"Term":     p.Term, "Lease": seconds(p.Lease), "End": seconds(p.End),
 		"Tick": seconds(p.Tick), "Orderly": seconds(p.Orderly), "Forced": seconds(forced),
-		"CA": string(p.Server.CA), "Cert": string(p.Server.Cert), "Key": string(p.Server.Key),
+		"CA": string(p.Servers[0].CA), "Servers": rows, "Many": len(rows) > 1,
 	})
+	if err == nil && len(rows) > 1 {
+		err = compress(&buf)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make a machine's user data: %w", err)
 	}
@@ -115,6 +128,32 @@ func UserData(p Params) ([]byte, error) {
 		return nil, fmt.Errorf("make a machine's user data: it has %d bytes, and %d are the limit", buf.Len(), MaxUserData)
 	}
 	return buf.Bytes(), nil
+}
+
+// row is what the script has of a machine: certificate and key, in base64.
+func row(s trust.Server) string {
+	der := func(data []byte) string {
+		block, _ := pem.Decode(data) // which was checked
+		return base64.StdEncoding.EncodeToString(block.Bytes)
+	}
+	return der(s.Cert) + " " + der(s.Key)
+}
+
+// compress replaces what is in the buffer.
+func compress(buf *bytes.Buffer) error {
+	var out bytes.Buffer
+	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(buf.Bytes()); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	*buf = out
+	return nil
 }
 
 // maxNumber is the greatest number that the watchdog reads: 15 digits.
@@ -130,6 +169,20 @@ func checkSeconds(what string, d time.Duration) error {
 		return fmt.Errorf("the %s of %v is not between a second and a year", what, d)
 	}
 	return nil
+}
+
+func checkServers(all []trust.Server) error {
+	if len(all) == 0 {
+		return errors.New("there is no machine's certificate")
+	}
+	var faults []error
+	for _, s := range all {
+		faults = append(faults, checkServer(s))
+		if !bytes.Equal(s.CA, all[0].CA) {
+			faults = append(faults, errors.New("the machines' certificates are not of one authority"))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // checkServer makes sure that nothing gets into a machine but a certificate
@@ -176,45 +229,4 @@ func onlyBlock(data []byte) ([]byte, error) {
 		return nil, errors.New("is not a single PEM block")
 	}
 	return block.Bytes, nil
-}
-
-// What Parse looks for.
-var (
-	filePattern  = regexp.MustCompile(`(?s)put 0600 /etc/loads/(\S+) <<'LOADS-END'\n(.*?)LOADS-END\n`)
-	statePattern = regexp.MustCompile(`\nloads-state 0 0 (\d+) 0 (\d+) (\d+) \.\n`)
-	unitPattern  = regexp.MustCompile(`\nExecStart=/bin/bash \S+ (\d+) (\d+) \d+\n`)
-)
-
-// Parse reads back what a machine with this user data is told, for who plays
-// machines without running it. The server's Until is not in it.
-func Parse(data []byte) (Params, error) {
-	state, unit := statePattern.FindSubmatch(data), unitPattern.FindSubmatch(data)
-	if state == nil || unit == nil {
-		return Params{}, errors.New("read a machine's user data: it is not what UserData makes")
-	}
-	var p Params
-	var faults []error
-	number := func(text []byte) uint64 {
-		n, err := strconv.ParseUint(string(text), 10, 50)
-		faults = append(faults, err)
-		return n
-	}
-	p.Term = number(state[1])
-	p.Lease, p.End = time.Duration(number(state[2]))*time.Second, time.Duration(number(state[3]))*time.Second
-	p.Tick, p.Orderly = time.Duration(number(unit[1]))*time.Second, time.Duration(number(unit[2]))*time.Second
-	for _, file := range filePattern.FindAllSubmatch(data, -1) {
-		switch string(file[1]) {
-		case "ca.pem":
-			p.Server.CA = file[2]
-		case "server.pem":
-			p.Server.Cert = file[2]
-		case "server-key.pem":
-			p.Server.Key = file[2]
-		}
-	}
-	faults = append(faults, checkServer(p.Server))
-	if err := errors.Join(faults...); err != nil {
-		return Params{}, fmt.Errorf("read a machine's user data: %w", err)
-	}
-	return p, nil
 }

@@ -33,7 +33,7 @@ func TestBroker_RenewsThroughTheMachinesDocker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := boot.Params{Server: server, Lease: time.Hour, End: 2 * time.Hour, Tick: time.Second, Orderly: time.Second}
+	p := boot.Params{Servers: []trust.Server{server}, Lease: time.Hour, End: 2 * time.Hour, Tick: time.Second, Orderly: time.Second}
 	m := newMachine(t)
 	m.write("record/with-docker", "")
 	m.bear(p)

@@ -71,10 +71,49 @@ say "the watchdog runs"
 # 2. Who it is, and who may talk to its Docker.
 put 0600 /etc/loads/ca.pem <<'LOADS-END'
 {{.CA}}LOADS-END
-put 0600 /etc/loads/server.pem <<'LOADS-END'
-{{.Cert}}LOADS-END
-put 0600 /etc/loads/server-key.pem <<'LOADS-END'
-{{.Key}}LOADS-END
+index={{if .Many}}-1{{else}}0{{end}}
+{{- if .Many}}
+# The machines of one call are told the same. EC2 numbers them, and each has the
+# key of its number. ask METHOD PATH HEADER puts what the metadata service says
+# into answer.
+ask() {
+	local line
+	answer=
+	{
+		printf '%s /latest/%s HTTP/1.1\r\nHost: 169.254.169.254\r\n%s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n' "$@" >&3
+		read -rt 10 -u 3 line
+		[[ $line == HTTP/1.?' 200 '* ]] || return
+		while read -rt 10 -u 3 line && [[ $line != $'\r' ]]; do :; done
+		read -rt 10 -u 3 answer
+	} 3<>/dev/tcp/169.254.169.254/80
+	[[ -n $answer ]]
+} 2>/dev/null
+find_index() {
+	for _ in {1..120}; do
+		ask PUT api/token 'X-aws-ec2-metadata-token-ttl-seconds: 60' &&
+			ask GET meta-data/ami-launch-index "X-aws-ec2-metadata-token: $answer" &&
+			[[ $answer =~ ^[0-9]+$ ]] && index=$answer && return
+		sleep 1
+	done
+	fail "the metadata service does not tell which machine this is"
+}
+find_index && say "it is number $index of its call"
+{{- end}}
+pem() {
+	echo "-----BEGIN $1-----"
+	fold -w 64 <<<"$2"
+	echo "-----END $1-----"
+}
+row=0 found=
+while read -r cert key; do
+	((row++ == index)) || continue
+	put 0600 /etc/loads/server.pem < <(pem CERTIFICATE "$cert")
+	put 0600 /etc/loads/server-key.pem < <(pem "EC PRIVATE KEY" "$key")
+	found=yes
+done <<'LOADS-END'
+{{range .Servers}}{{.}}
+{{end}}LOADS-END
+[[ $found ]] || fail "there is no key for it"
 
 # 3. Kernel limits for load: many connections from one host.
 put 0644 /etc/modules-load.d/loads.conf <<'LOADS-END'

@@ -28,6 +28,7 @@ type MachineInfo struct {
 	PrivateIP string            `json:"private_ip"`
 	PublicIP  string            `json:"public_ip,omitempty"`
 	Spot      bool              `json:"spot,omitempty"`
+	Index     int               `json:"launch_index"` // its place among those launched with it
 	Launched  time.Time         `json:"launched"`
 	Ended     time.Time         `json:"ended,omitzero"` // when it began to shut down for good
 	Tags      map[string]string `json:"tags"`
@@ -173,7 +174,7 @@ func (s *Sim) Machines() []MachineInfo {
 			m := MachineInfo{
 				ID: in.ID, Account: r.account, Region: r.Name, Zone: in.subnet.Zone.Name, Type: in.typ.Name, State: in.state.Name,
 				Reason: in.history[len(in.history)-1].reason.Code, PrivateIP: in.privateIP.String(), PublicIP: in.publicAddress(),
-				Spot: in.spot != nil, Launched: in.launched, Tags: map[string]string{}, Faults: slices.Clone(in.met), Ended: in.ended,
+				Spot: in.spot != nil, Index: in.index, Launched: in.launched, Tags: map[string]string{}, Faults: slices.Clone(in.met), Ended: in.ended,
 			}
 			setTags(m.Tags, in.tags)
 			all = append(all, m)

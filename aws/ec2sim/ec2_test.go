@@ -519,8 +519,54 @@ func TestInstancesKnowTheirPlaceInTheLaunch(t *testing.T) {
 	}
 	for i, in := range out.Instances {
 		c.await(ireland, *in.InstanceId, types.InstanceStateNameRunning)
-		if got := c.host.Machine(*in.InstanceId).Spec.Metadata().LaunchIndex; got != i || int(*in.AmiLaunchIndex) != i {
+		if got := c.host.Machine(*in.InstanceId).Spec.LaunchIndex; got != i || int(*in.AmiLaunchIndex) != i {
 			t.Errorf("instance %d is number %d by its metadata, and %d by the API", i, got, *in.AmiLaunchIndex)
 		}
+	}
+}
+
+// TestRunInstances_GivesFewerWhereThereIsNoRoomForAll asks for one to five, again
+// and again: it gets what there is room for, and then says why not.
+func TestRunInstances_GivesFewerWhereThereIsNoRoomForAll(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*ec2sim.Drill)
+		why    string
+	}{
+		{"the zone has room for three", func(d *ec2sim.Drill) {
+			d.Limits.Capacity = []ec2sim.Capacity{{Zone: ireland + "a", Instances: 3}}
+		}, "InsufficientInstanceCapacity"},
+		{"the quota has room for three", func(d *ec2sim.Drill) { d.Limits.OnDemandVCPUs = 7 }, "VcpuLimitExceeded"},
+		{"a fault leaves room for three", func(d *ec2sim.Drill) {
+			d.Faults = []ec2sim.Fault{{Name: ec2sim.NoCapacity, Type: "m5.large", Room: 3}}
+		}, "InsufficientInstanceCapacity"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			drill := quick()
+			row.change(&drill)
+			c := startCloud(t, drill)
+			in := c.request(ireland, 5)
+			in.MinCount, in.ClientToken = aws.Int32(1), aws.String("one to five")
+			in.Placement = &types.Placement{AvailabilityZone: aws.String(ireland + "a")}
+			var ids []string
+			for range 2 { // the second time is the same launch
+				out, err := c.ec2(ireland).RunInstances(t.Context(), in)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, one := range out.Instances {
+					if int(*one.AmiLaunchIndex) != i {
+						t.Errorf("instance %d has launch index %d", i, *one.AmiLaunchIndex)
+					}
+					ids = append(ids, *one.InstanceId)
+				}
+			}
+			if len(ids) != 6 || !slices.Equal(ids[:3], ids[3:]) {
+				t.Errorf("got %v, want the same three twice", ids)
+			}
+			in.ClientToken = aws.String("again")
+			_, err := c.ec2(ireland).RunInstances(t.Context(), in)
+			wantCode(t, err, row.why)
+		})
 	}
 }

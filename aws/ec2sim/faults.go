@@ -11,7 +11,7 @@ type FaultName string
 
 // What can go wrong: first with calls, then with machines.
 const (
-	NoCapacity FaultName = "no-capacity"          // RunInstances finds no room in the zone
+	NoCapacity FaultName = "no-capacity"          // RunInstances finds no room in the zone, or too little
 	Throttled  FaultName = "throttled"            // the call is refused for coming too soon
 	ErrorAfter FaultName = "error-after-doing-it" // the call is done, and answered with status 500
 	AnswerLost FaultName = "answer-lost"          // the call is done, and the connection cut
@@ -56,6 +56,10 @@ type Fault struct {
 	// Rate is the share of the matching ones that is met; 0 is all.
 	Rate float64 `yaml:"rate,omitempty" json:"rate,omitempty"`
 
+	// Room is how many machines that match there is room for all the same: of
+	// no-capacity. A call for more gets as many as there is room for, if that is
+	// enough for it.
+	Room int `yaml:"room,omitempty" json:"room,omitempty"`
 	// At is how long after the machine began to run it dies, is cut off, or is
 	// given notice.
 	At Delay `yaml:"at,omitempty" json:"at,omitzero"`
@@ -102,6 +106,9 @@ func (f Fault) check() []string {
 	}
 	if f.Nth < 0 || f.Count < 0 {
 		wrong("nth and count can't be negative")
+	}
+	if f.Room < 0 || f.Room > 0 && f.Name != NoCapacity {
+		wrong("room: it goes with %s, and is not negative", NoCapacity)
 	}
 	if f.At != (Delay{}) && !slices.Contains(timedFaults, f.Name) {
 		wrong("at: only %v have a time", timedFaults)

@@ -54,6 +54,12 @@ func TestAClientTokenLaunchesOnce(t *testing.T) {
 	if n := c.sim.State().Launched; n != 6 {
 		t.Errorf("%d instances were launched, want 6", n)
 	}
+	ended := *first.Instances[1].InstanceId
+	c.terminate(virginia, ended)
+	c.await(virginia, ended, types.InstanceStateNameTerminated)
+	in.ClientToken = aws.String("once")
+	_, err = client.RunInstances(t.Context(), in)
+	wantCode(t, err, "IdempotentInstanceTerminated")
 }
 
 func TestQuotaAndCapacity(t *testing.T) {

@@ -77,6 +77,10 @@ type MachineSpec struct {
 	// UserData is what was given to RunInstances, decoded from base64.
 	UserData []byte
 
+	// LaunchIndex is its place among those launched with it, from 0:
+	// meta-data/ami-launch-index.
+	LaunchIndex int
+
 	// Metadata returns what the metadata service at 169.254.169.254 has to
 	// say of the machine just now. It is called for each request and may be
 	// called concurrently. It must not be called from inside a method of Host
@@ -119,7 +123,6 @@ type Metadata struct {
 	HopLimit int
 
 	AMI           string // meta-data/ami-id
-	LaunchIndex   int    // meta-data/ami-launch-index: its place among those launched with it
 	Account       string // of the owner, for the identity document
 	AvailZoneID   string // meta-data/placement/availability-zone-id: use1-az1
 	LaunchTime    time.Time

@@ -406,7 +406,7 @@ func (s *Sim) spec(in *instance) MachineSpec {
 	spec := MachineSpec{
 		ID: in.ID, Region: in.region.Name, Zone: in.subnet.Zone.Name, Type: in.typ.Name, Arch: in.image.Arch,
 		VCPUs: in.typ.VCPUs, Memory: in.typ.Memory, PrivateIP: in.privateIP, PublicIP: in.publicIP,
-		UserData: in.userData, Metadata: func() Metadata { return s.metadataOf(in) }, Rules: in.rules(),
+		UserData: in.userData, LaunchIndex: in.index, Metadata: func() Metadata { return s.metadataOf(in) }, Rules: in.rules(),
 		RootVolumeBytes: int64(in.volumes[0].GiB) << 30,
 		ClockOffset:     in.clockOffset, NoDocker: in.noDocker, DiskFull: in.diskFull,
 		OnPowerOff: func() { s.poweredOff(in) },
@@ -422,7 +422,7 @@ func (s *Sim) metadataOf(in *instance) Metadata {
 	defer s.mu.Unlock()
 	m := Metadata{
 		Enabled: in.metadata.Endpoint != "disabled", TokenRequired: in.metadata.Tokens == "required",
-		HopLimit: in.metadata.HopLimit, AMI: in.image.ID, LaunchIndex: in.index, Account: in.region.account,
+		HopLimit: in.metadata.HopLimit, AMI: in.image.ID, Account: in.region.account,
 		AvailZoneID: in.subnet.Zone.ID, LaunchTime: in.launched, Tags: maps.Clone(in.tags),
 		TagsHidden: in.metadata.Tags != "enabled", SpotAction: in.notice,
 	}

@@ -47,6 +47,8 @@ func stubborn(c *cloud, r *rand.Rand, in *ec2.RunInstancesInput) []string {
 		case isCode(err, "IdempotentParameterMismatch"), isCode(err, "UnknownParameter"):
 			c.t.Errorf("%v", err)
 			return nil
+		case isCode(err, "IdempotentInstanceTerminated"):
+			return nil
 		}
 		time.Sleep(time.Duration(1+r.IntN(3)) * time.Second)
 	}

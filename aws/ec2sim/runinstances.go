@@ -48,6 +48,9 @@ func runInstances(c *call) (any, *wire.Error) {
 		if done.asked != asked {
 			return nil, wire.Errorf("IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).")
 		}
+		if slices.ContainsFunc(done.instances, func(in *instance) bool { return in.state == stateTerminated }) {
+			return nil, wire.Errorf("IdempotentInstanceTerminated", "The client token you have provided is associated with a terminated instance. Please use a different client token.")
+		}
 		c.params.Accept()
 		return reservationOf(c, done.instances, true), nil
 	}
@@ -266,7 +269,10 @@ func (c *call) place(req *request) (zone, n int, fault *wire.Error) {
 		}
 		o := occasion{action: c.action, region: c.region.Name, zone: name, typ: req.typ.Name, tags: req.tags["instance"]}
 		room := min(most, c.room(name, req.typ.Name))
-		if room < req.least || c.sim.met(NoCapacity, o) != nil {
+		if short := c.sim.met(NoCapacity, o); short != nil {
+			room = min(room, short.Room-c.sim.matching(short.Fault))
+		}
+		if room < req.least {
 			fault = wire.Errorf("InsufficientInstanceCapacity", "We currently do not have sufficient %s capacity in the Availability Zone you requested (%s). Our system will be working on provisioning additional capacity.", req.typ.Name, name).With(500)
 			continue
 		}
@@ -330,6 +336,20 @@ func (c *call) room(zone, typ string) int {
 		least = min(least, left)
 	}
 	return max(0, least)
+}
+
+// matching is how many machines there are that a fault's selector matches.
+func (s *Sim) matching(f Fault) int {
+	f.Action = ""
+	n := 0
+	for _, r := range s.regions {
+		for _, in := range r.instances {
+			if (in.state == statePending || in.state == stateRunning) && f.matches(in.occasion()) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // launch makes the instances.

@@ -76,8 +76,14 @@ func (m *measurement) printTimes(line func(string, string, ...any), report api.R
 	}
 	slices.SortFunc(starts, time.Time.Compare)
 	took := starts[len(starts)-1].Sub(report.Run.CreatedAt.Time)
-	// The broker keeps to one call a machine by itself.
-	limits := max(0, float64(state.Launched-callBurst)/callRate)
+	// The broker keeps to the limit of calls by itself.
+	calls := 0
+	for _, c := range state.Calls {
+		if c.Action == "RunInstances" {
+			calls += c.N
+		}
+	}
+	limits := max(0, float64(calls-callBurst)/callRate)
 	if m.throttle {
 		limits = max(limits, float64(m.n-machineBurst)/machineRate)
 	}

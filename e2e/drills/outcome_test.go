@@ -14,18 +14,21 @@ import (
 // An outcome is how a drill ended, as the broker tells it and as it was.
 type outcome struct {
 	*drill
-	report  api.Report
-	made    []ec2sim.MachineInfo            // for the run, the oldest first
-	left    []ec2sim.Thing                  // of the run
-	byPlace map[string][]ec2sim.MachineInfo // by index in the step
-	boots   time.Duration                   // how long a machine is given to boot
+	report   api.Report
+	made     []ec2sim.MachineInfo            // for the run, the oldest first
+	left     []ec2sim.Thing                  // of the run
+	byNumber map[string][]ec2sim.MachineInfo // of the machine that they were launched for
+	boots    time.Duration                   // how long a machine is given to boot
 }
 
 func newOutcome(d *drill, report api.Report, made []ec2sim.MachineInfo, left []ec2sim.Thing, boots time.Duration) *outcome {
-	o := &outcome{drill: d, report: report, made: made, left: left, byPlace: map[string][]ec2sim.MachineInfo{}, boots: boots}
+	o := &outcome{drill: d, report: report, made: made, left: left, byNumber: map[string][]ec2sim.MachineInfo{}, boots: boots}
 	for _, m := range made {
-		place := m.Tags["loads:machine"]
-		o.byPlace[place] = append(o.byPlace[place], m)
+		number := ""
+		if all := strings.Fields(m.Tags["loads:machine"]); m.Index < len(all) {
+			number = all[m.Index]
+		}
+		o.byNumber[number] = append(o.byNumber[number], m)
 	}
 	return o
 }
@@ -50,7 +53,7 @@ func met(m ec2sim.MachineInfo, any []ec2sim.FaultName) bool {
 
 // right are the verdicts that what met the run explains. Machines that were
 // replaced before the steps began don't matter; those that it was given are the
-// last of their place.
+// last of their number.
 //
 //	what met the machines that were given        right is
 //	nothing, or a moment without network         PASS
@@ -67,7 +70,7 @@ func (o *outcome) right() []broker.Verdict {
 		return []broker.Verdict{broker.Errored}
 	}
 	harmed, clock := 0, false
-	for _, machines := range o.byPlace {
+	for _, machines := range o.byNumber {
 		given := machines[len(machines)-1]
 		if met(given, harmful) && !o.short {
 			harmed++
@@ -77,7 +80,7 @@ func (o *outcome) right() []broker.Verdict {
 	switch {
 	case clock:
 		return []broker.Verdict{broker.Invalid}
-	case harmed > 0 && (o.quorum == 0 || len(o.byPlace)-harmed < o.quorum):
+	case harmed > 0 && (o.quorum == 0 || len(o.byNumber)-harmed < o.quorum):
 		return []broker.Verdict{broker.Pass, broker.Invalid, broker.Errored}
 	}
 	return []broker.Verdict{broker.Pass}
@@ -102,36 +105,36 @@ func (o *outcome) verdictFaults() (faults []string) {
 // came to nothing and was ended before. One that nothing was wrong with must have
 // had its time to boot: on a busy computer that may pass.
 func (o *outcome) launchFaults() (faults []string) {
-	for place, machines := range o.byPlace {
+	for number, machines := range o.byNumber {
 		for i, m := range machines[:len(machines)-1] {
 			if lived := m.Ended.Sub(m.Launched); !met(m, useless) && lived < o.boots-time.Second {
-				faults = append(faults, fmt.Sprintf("%s was launched as machine %s and given up after %v, though nothing was wrong with it", m.ID, place, lived))
+				faults = append(faults, fmt.Sprintf("%s was launched for machine %s and given up after %v, though nothing was wrong with it", m.ID, number, lived))
 			}
 			// EC2 tells when machines were launched by the second.
 			if next := machines[i+1]; next.Launched.Add(time.Second).Before(m.Ended) {
-				faults = append(faults, fmt.Sprintf("%s was launched as machine %s while %s was there", next.ID, place, m.ID))
+				faults = append(faults, fmt.Sprintf("%s was launched for machine %s while %s was there", next.ID, number, m.ID))
 			}
 		}
 		for _, m := range machines {
-			if m.Tags["loads:token"] == "" || place == "" {
+			if m.Tags["loads:token"] == "" || number == "" {
 				faults = append(faults, fmt.Sprintf("%s has only the tags %v", m.ID, m.Tags))
 			}
 		}
 	}
-	asked := o.machines
+	asked, least := o.machines, o.machines
 	for _, f := range o.armed {
-		if f.Name == ec2sim.NoCapacity && f.Tags["loads:machine"] != "" {
-			asked--
+		if f.Room > 0 { // one that comes to nothing leaves its room to another
+			least = f.Room
 		}
 	}
-	n := len(o.byPlace)
+	n := len(o.byNumber)
 	switch {
 	case o.nowhere || o.report.Run.Verdict == broker.Aborted || o.report.Run.Verdict == broker.Errored:
 		if n > asked {
 			faults = append(faults, fmt.Sprintf("machines were launched for %d, asked for were %d", n, asked))
 		}
-	case n != asked:
-		faults = append(faults, fmt.Sprintf("machines were launched for %d, asked for were %d", n, asked))
+	case n < least || n > asked:
+		faults = append(faults, fmt.Sprintf("machines were launched for %d, asked for were %d, and at least %d could be had", n, asked, least))
 	}
 	return faults
 }

@@ -78,7 +78,7 @@ var scenarios = []scenario{
 	{name: "no capacity", share: 2, nowhere: true, faults: only(ec2sim.Fault{Name: ec2sim.NoCapacity})},
 	{
 		name: "no capacity for one of a quorum", share: 3, machines: 3, quorum: 2,
-		faults: only(ec2sim.Fault{Name: ec2sim.NoCapacity, Tags: map[string]string{"loads:machine": "2"}}),
+		faults: only(ec2sim.Fault{Name: ec2sim.NoCapacity, Room: 2}),
 	},
 	{name: "throttled", share: 4, faults: times(12, ec2sim.Throttled)},
 	{name: "an error after doing it", share: 5, faults: times(3, ec2sim.ErrorAfter)},

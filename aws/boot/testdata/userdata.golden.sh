@@ -217,12 +217,22 @@ say "the watchdog runs"
 put 0600 /etc/loads/ca.pem <<'LOADS-END'
 PEM
 LOADS-END
-put 0600 /etc/loads/server.pem <<'LOADS-END'
-PEM
+index=0
+pem() {
+	echo "-----BEGIN $1-----"
+	fold -w 64 <<<"$2"
+	echo "-----END $1-----"
+}
+row=0 found=
+while read -r cert key; do
+	((row++ == index)) || continue
+	put 0600 /etc/loads/server.pem < <(pem CERTIFICATE "$cert")
+	put 0600 /etc/loads/server-key.pem < <(pem "EC PRIVATE KEY" "$key")
+	found=yes
+done <<'LOADS-END'
+CERTIFICATE KEY
 LOADS-END
-put 0600 /etc/loads/server-key.pem <<'LOADS-END'
-PEM
-LOADS-END
+[[ $found ]] || fail "there is no key for it"
 
 # 3. Kernel limits for load: many connections from one host.
 put 0644 /etc/modules-load.d/loads.conf <<'LOADS-END'

@@ -95,7 +95,7 @@ func (c *cloud) boot(lease, end time.Duration, edit func(*ec2sim.MachineSpec)) *
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	data, err := boot.UserData(boot.Params{Server: server, Lease: lease, End: end})
+	data, err := boot.UserData(boot.Params{Servers: []trust.Server{server}, Lease: lease, End: end})
 	if err != nil {
 		c.tb.Fatal(err)
 	}

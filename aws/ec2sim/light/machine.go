@@ -61,7 +61,7 @@ func newMachine(h *Host, spec ec2sim.MachineSpec) *Machine {
 		Name: spec.ID, Arch: spec.Arch, VCPUs: spec.VCPUs, Memory: spec.Memory,
 		Metrics: h.opts.Metrics, DiskFull: spec.DiskFull, Spread: &h.spread, Now: m.now, OnFile: m.onFile,
 	})
-	params, err := boot.Parse(spec.UserData)
+	params, err := boot.Parse(spec.UserData, spec.LaunchIndex)
 	if err != nil {
 		m.say("the user data is not what Loads gives to its machines, and isn't run: %v", err)
 		return m
@@ -72,13 +72,13 @@ func newMachine(h *Host, spec ec2sim.MachineSpec) *Machine {
 		m.say("loads-boot: can't restart Docker")
 		return m
 	}
-	pair, err := tls.X509KeyPair(params.Server.Cert, params.Server.Key)
+	pair, err := tls.X509KeyPair(params.Servers[0].Cert, params.Servers[0].Key)
 	if err != nil {
 		m.say("loads-boot: the certificate can't be used: %v", err)
 		return m
 	}
 	m.tls = &tls.Config{
-		Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: h.pool(params.Server.CA),
+		Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: h.pool(params.Servers[0].CA),
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, SessionTicketsDisabled: true, Time: m.now,
 	}
 	m.say("loads-boot: done")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/loads/loads/aws/boot"
 	"github.com/loads/loads/aws/ec2sim"
+	"github.com/loads/loads/aws/trust"
 )
 
 // TestCloud_OfLightMachines goes the way of a broker: it launches a machine through the SDK,
@@ -87,7 +88,7 @@ func launch(t *testing.T, c *cloud, config aws.Config) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := boot.UserData(boot.Params{Server: server, Lease: time.Hour, End: time.Hour})
+	data, err := boot.UserData(boot.Params{Servers: []trust.Server{server}, Lease: time.Hour, End: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -209,7 +209,7 @@ func documents(spec ec2sim.MachineSpec, data ec2sim.Metadata) map[string]string 
 	host := "ip-" + strings.ReplaceAll(spec.PrivateIP.String(), ".", "-") + ".ec2.internal"
 	docs := map[string]string{
 		"meta-data/ami-id":                         data.AMI,
-		"meta-data/ami-launch-index":               strconv.Itoa(data.LaunchIndex),
+		"meta-data/ami-launch-index":               strconv.Itoa(spec.LaunchIndex),
 		"meta-data/instance-id":                    spec.ID,
 		"meta-data/instance-type":                  spec.Type,
 		"meta-data/hostname":                       host,

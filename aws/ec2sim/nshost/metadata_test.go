@@ -47,7 +47,7 @@ echo "spot: $(get meta-data/spot/instance-action)"
 `
 	spec := l.plain(script)
 	calm := spec.Metadata()
-	calm.SecurityGroup, calm.LaunchIndex = []string{"loads", "other"}, 3
+	calm.SecurityGroup, spec.LaunchIndex = []string{"loads", "other"}, 3
 	spec.Metadata = func() ec2sim.Metadata {
 		m := calm
 		if spot.Load() {
