@@ -295,7 +295,8 @@ func storeMax(to *atomic.Int64, n int64) {
 // containers were created: far enough ahead for what creating them has taken,
 // since they may have to be made anew for it.
 func (x *execution) armAgain(ctx context.Context, i int) error {
-	return x.beginArming(ctx, i, time.Now().Add(max(x.lead(i), x.leads[i])).UTC())
+	soonest := time.Now().Add(max(x.lead(i), x.leads[i]))
+	return x.beginArming(ctx, i, calm(soonest, x.ref.Plan.Steps[i].InstanceCount).UTC())
 }
 
 // failStep ends the step as failed, for the first reason given.

@@ -136,8 +136,8 @@ func TestCondense(t *testing.T) {
 // at once.
 func TestCondenseOfManyMachines(t *testing.T) {
 	d, _ := mustOpen(t)
-	run, fleet := mustFleet(t, d, 120, 2)
-	const seconds = 30
+	run, fleet := mustFleet(t, d, 60, 1)
+	const seconds = 25
 	for second := 1; second <= seconds; second++ {
 		ok(t, d.AddFrames(t.Context(), fleet.second(t, second, second == seconds), nil))
 	}
@@ -148,7 +148,7 @@ func TestCondenseOfManyMachines(t *testing.T) {
 	if diff := cmp.Diff(before.Lines(metrics.Query{}), s.Lines(metrics.Query{}), cmpopts.EquateApprox(1e-12, 1e-9)); diff != "" {
 		t.Errorf("lines: -want +got:\n%.1000s", diff)
 	}
-	if diff := cmp.Diff(before.Hosts(), s.Hosts(), cmpopts.EquateApprox(1e-5, 0)); diff != "" || len(before.Hosts()) != 120 {
+	if diff := cmp.Diff(before.Hosts(), s.Hosts(), cmpopts.EquateApprox(1e-5, 0)); diff != "" || len(before.Hosts()) != 60 {
 		t.Errorf("hosts: -want +got:\n%.1000s", diff)
 	}
 	same(t, "ledger", mustLedger(t, d, run.UUID), ledger)
