@@ -72,7 +72,9 @@ func connectTCP(ep broker.Endpoint, u *url.URL, hasTLS bool) (*client.Client, er
 		return nil, badEndpoint(ep, "must be tcp://host:port")
 	}
 	d := &net.Dialer{Timeout: dialLimit, KeepAliveConfig: keepAlive()}
-	dial := func(ctx context.Context, network, _ string) (net.Conn, error) { return d.DialContext(ctx, network, u.Host) }
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, network, u.Host)
+	}
 	host := client.WithHost(ep.Host)
 	if ep.ServerName != "" {
 		// To HTTP and TLS the name is the host; only the dialer knows better.
