@@ -163,6 +163,9 @@ type Engine interface {
 	PutFiles(ctx context.Context, id string, files map[string][]byte) error
 	// Start starts it; one that runs or has ended already is left alone.
 	Start(ctx context.Context, id string) error
+	// StartAt is Start at a time by this computer's clock: it is called before
+	// that, and does all that can be done before.
+	StartAt(ctx context.Context, id string, at time.Time) error
 	Inspect(ctx context.Context, id string) (Container, error)
 	// List returns the containers that carry all the labels, running or not.
 	List(ctx context.Context, labels map[string]string) ([]Container, error)

@@ -62,7 +62,7 @@ func (x *execution) initialize(ctx context.Context) error {
 		return err
 	}
 	return x.update(ctx, func(run *Run) []Event {
-		start := time.Now().Add(startLead).UTC()
+		start := calm(time.Now().Add(startLead), len(x.machines)).UTC()
 		run.State = Running
 		run.StartedAt = &start
 		return []Event{{Kind: EventRun, State: Running.String(), Text: "All machines are ready; the steps begin."}}

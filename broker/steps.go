@@ -205,9 +205,32 @@ func (x *execution) awaitChange(ctx context.Context, changed <-chan struct{}, st
 func (x *execution) startTime(i int, t0, now time.Time) time.Time {
 	planned := t0.Add(time.Duration(x.ref.Plan.Steps[i].RunDelay) * time.Second)
 	if soonest := now.Add(x.lead(i)); planned.Before(soonest.Add(-startLead / 10)) {
-		return soonest.UTC()
+		return calm(soonest, x.ref.Plan.Steps[i].InstanceCount).UTC()
 	}
 	return planned.UTC()
+}
+
+// What each machine may take of a second, on a busy computer: its frame, which
+// comes when the second begins, and its start. Frames are waited for until the
+// second's middle at most.
+const (
+	frameTime   = 400 * time.Microsecond
+	oneStart    = 50 * time.Microsecond
+	framesAtAll = time.Second / 2
+)
+
+// calm returns when n containers are best started together, at the time or less
+// than a second later: when the broker has no frames of their machines to read.
+func calm(at time.Time, n int) time.Time {
+	second := at.Truncate(time.Second)
+	frames := min(time.Duration(n)*frameTime, framesAtAll)
+	switch into := at.Sub(second); {
+	case into < frames:
+		return second.Add(frames)
+	case into+time.Duration(n)*oneStart > time.Second:
+		return second.Add(time.Second + frames)
+	}
+	return at
 }
 
 // lead is how far ahead the start of step i is fixed, unless that has proved to
@@ -272,7 +295,8 @@ func storeMax(to *atomic.Int64, n int64) {
 // containers were created: far enough ahead for what creating them has taken,
 // since they may have to be made anew for it.
 func (x *execution) armAgain(ctx context.Context, i int) error {
-	return x.beginArming(ctx, i, time.Now().Add(max(x.lead(i), x.leads[i])).UTC())
+	soonest := time.Now().Add(max(x.lead(i), x.leads[i]))
+	return x.beginArming(ctx, i, calm(soonest, x.ref.Plan.Steps[i].InstanceCount).UTC())
 }
 
 // failStep ends the step as failed, for the first reason given.

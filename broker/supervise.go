@@ -218,21 +218,29 @@ func (s *supervision) oneStarted() {
 // containers were started.
 const settle = 200 * time.Microsecond
 
+// How long before a container is due the engine is told to start it then: so
+// long, and this for each machine of the step.
+const (
+	tellLead      = 200 * time.Millisecond
+	tellAllowance = 500 * time.Microsecond
+)
+
 // start starts the machine's container at its time, unless it was started.
 func (s *supervision) start(ctx context.Context, m *machine) error {
 	if m.StartedAt != nil {
 		return nil
 	}
 	at := s.x.machineStart(m, *s.x.step(s.i).StartAt)
-	if !sleep(ctx, time.Until(at)) {
+	all := time.Duration(len(s.machines))
+	if !sleep(ctx, time.Until(at.Add(-tellLead-all*tellAllowance))) {
 		return ctx.Err()
 	}
-	err := patiently(ctx, s.x.b.cfg.LostAfter, func() error { return m.engine.Start(ctx, m.ContainerID) })
+	err := patiently(ctx, s.x.b.cfg.LostAfter, func() error { return m.engine.StartAt(ctx, m.ContainerID, at) })
 	if err != nil {
 		return fmt.Errorf("start its container: %w", err)
 	}
 	// Others start in this very moment; what came of it can wait for them.
-	sleep(ctx, time.Until(at.Add(time.Duration(len(s.machines))*settle)))
+	sleep(ctx, time.Until(at.Add(all*settle)))
 	c, err := s.x.inspect(ctx, m)
 	if err != nil {
 		return err

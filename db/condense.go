@@ -15,6 +15,10 @@ import (
 // to the log. Passes end at its multiples, so none is of two minutes.
 const passMs = 20_000
 
+// openFrames is after how many frames of a pass those of the machines so far are
+// condensed in memory: with a thousand machines a pass has twenty thousand.
+const openFrames = 1000
+
 // Condense replaces the run's frames up to the time until (Unix ms) by what
 // metrics.Series.Condense makes of them. The newest frame of each machine
 // stays, since it carries the relay's account. Frames, numbers and totals
@@ -155,7 +159,7 @@ func (d *DB) readPass(ctx context.Context, t *tx, p *condensation, until int64) 
 		return nil, err
 	}
 	defer rows.Close()
-	s := metrics.NewSeries()
+	s, open := metrics.NewSeries(), 0
 	for rows.Next() {
 		var r frameRange
 		var body []byte
@@ -166,6 +170,11 @@ func (d *DB) readPass(ctx context.Context, t *tx, p *condensation, until int64) 
 		if err != nil {
 			return nil, fmt.Errorf("frame %d of machine %d: %w", r.First, r.MachineID, err)
 		}
+		if n := len(p.ranges); open >= openFrames && p.ranges[n-1].MachineID != r.MachineID {
+			s.Condense(s.Newest())
+			open = 0
+		}
+		open++
 		s.Add(strconv.Itoa(r.Step), r.Index, f)
 		if n := len(p.ranges); n > 0 && p.ranges[n-1].MachineID == r.MachineID && p.ranges[n-1].Last+1 == r.First {
 			p.ranges[n-1].Last = r.First

@@ -133,6 +133,28 @@ func TestCondense(t *testing.T) {
 
 // TestCondenseTakesLateFrames has a machine fall behind the others, and lose a
 // frame for good.
+// TestCondenseOfManyMachines has more frames in a pass than are held in memory
+// at once.
+func TestCondenseOfManyMachines(t *testing.T) {
+	d, _ := mustOpen(t)
+	run, fleet := mustFleet(t, d, 60, 1)
+	const seconds = 25
+	for second := 1; second <= seconds; second++ {
+		ok(t, d.AddFrames(t.Context(), fleet.second(t, second, second == seconds), nil))
+	}
+	before, ledger := seriesOf(t, d, run.UUID), mustLedger(t, d, run.UUID)
+	ok(t, d.Condense(t.Context(), run.UUID, math.MaxInt64))
+	s := seriesOf(t, d, run.UUID)
+	sameSummary(t, "summary", s.Summary(), before.Summary())
+	if diff := cmp.Diff(before.Lines(metrics.Query{}), s.Lines(metrics.Query{}), cmpopts.EquateApprox(1e-12, 1e-9)); diff != "" {
+		t.Errorf("lines: -want +got:\n%.1000s", diff)
+	}
+	if diff := cmp.Diff(before.Hosts(), s.Hosts(), cmpopts.EquateApprox(1e-5, 0)); diff != "" || len(before.Hosts()) != 60 {
+		t.Errorf("hosts: -want +got:\n%.1000s", diff)
+	}
+	same(t, "ledger", mustLedger(t, d, run.UUID), ledger)
+}
+
 func TestCondenseTakesLateFrames(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

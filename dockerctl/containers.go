@@ -28,6 +28,19 @@ func (e *Engine) Start(ctx context.Context, id string) error {
 	return e.fail(ctx, err, "start container %s", c.Name)
 }
 
+// StartAt is Start at a time. It is called before that, and sends the engine a
+// request that is complete by then, earlier by half of the way to it and back.
+func (e *Engine) StartAt(ctx context.Context, id string, at time.Time) error {
+	ctx, cancel := limited(ctx, max(0, time.Until(at))+createLimit)
+	defer cancel()
+	c, err := e.Inspect(ctx, id)
+	if err != nil || c.Started() {
+		return err
+	}
+	_, err = e.cli.ContainerStart(sentAt(ctx, at), id, client.ContainerStartOptions{})
+	return e.fail(ctx, err, "start container %s", c.Name)
+}
+
 // Inspect returns what the engine says of the container.
 func (e *Engine) Inspect(ctx context.Context, id string) (broker.Container, error) {
 	ctx, cancel := limited(ctx, quickLimit)

@@ -27,6 +27,9 @@ func sshFlags() []string {
 	return []string{"-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"}
 }
 
+// dialLimit is how long it may take to connect.
+const dialLimit = 10 * time.Second
+
 func connect(ep broker.Endpoint) (*client.Client, error) {
 	u, err := url.Parse(ep.Host)
 	if err != nil {
@@ -58,29 +61,30 @@ func connectUnix(ep broker.Endpoint, u *url.URL) (*client.Client, error) {
 	if u.Host != "" || u.Path == "" {
 		return nil, badEndpoint(ep, "must be unix:// and the absolute path of a socket")
 	}
-	return newClient(ep, client.WithHost(ep.Host))
+	d := &net.Dialer{Timeout: dialLimit}
+	return newClient(ep, func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, "unix", u.Path)
+	}, client.WithHost(ep.Host))
 }
 
 func connectTCP(ep broker.Endpoint, u *url.URL, hasTLS bool) (*client.Client, error) {
 	if u.Hostname() == "" || u.Port() == "" || strings.Trim(u.Path, "/") != "" {
 		return nil, badEndpoint(ep, "must be tcp://host:port")
 	}
-	d := &net.Dialer{Timeout: 10 * time.Second, KeepAliveConfig: keepAlive()}
-	opts := []client.Opt{client.WithHost(ep.Host), client.WithDialContext(d.DialContext)}
+	d := &net.Dialer{Timeout: dialLimit, KeepAliveConfig: keepAlive()}
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, network, u.Host)
+	}
+	host := client.WithHost(ep.Host)
 	if ep.ServerName != "" {
 		// To HTTP and TLS the name is the host; only the dialer knows better.
-		opts = []client.Opt{
-			client.WithHost("tcp://" + net.JoinHostPort(ep.ServerName, u.Port())),
-			client.WithDialContext(func(ctx context.Context, network, _ string) (net.Conn, error) {
-				return d.DialContext(ctx, network, u.Host)
-			}),
-		}
+		host = client.WithHost("tcp://" + net.JoinHostPort(ep.ServerName, u.Port()))
 	}
 	if !hasTLS {
 		if !loopback(u.Hostname()) {
 			return nil, badEndpoint(ep, "needs ca, cert and key: an engine on the network must ask for a client certificate")
 		}
-		return newClient(ep, opts...)
+		return newClient(ep, dial, host)
 	}
 	for _, f := range []struct{ what, path string }{{"ca", ep.CA}, {"cert", ep.Cert}, {"key", ep.Key}} {
 		if f.path == "" {
@@ -90,7 +94,7 @@ func connectTCP(ep broker.Endpoint, u *url.URL, hasTLS bool) (*client.Client, er
 			return nil, badEndpoint(ep, "names a "+f.what+" file that can't be read: "+f.path)
 		}
 	}
-	return newClient(ep, append(opts, client.WithTLSClientConfig(ep.CA, ep.Cert, ep.Key))...)
+	return newClient(ep, dial, host, client.WithTLSClientConfig(ep.CA, ep.Cert, ep.Key))
 }
 
 // loopback reports whether the host is this very machine.
@@ -107,14 +111,14 @@ func connectSSH(ep broker.Endpoint) (*client.Client, error) {
 	if err != nil {
 		return nil, badEndpoint(ep, "is not a valid ssh:// endpoint: "+err.Error())
 	}
-	return newClient(ep, client.WithHost(h.Host), client.WithDialContext(dialer(h.Dialer)))
+	return newClient(ep, h.Dialer, client.WithHost(h.Host))
 }
 
 type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // newClient makes the client on a transport without a proxy: machines are
 // reached directly, as their own containers are.
-func newClient(ep broker.Endpoint, opts ...client.Opt) (*client.Client, error) {
+func newClient(ep broker.Endpoint, dial dialer, opts ...client.Opt) (*client.Client, error) {
 	transport := &http.Transport{
 		MaxIdleConns: 8, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second,
 		// A connection that waits should take little: there are three to each machine.
@@ -126,7 +130,7 @@ func newClient(ep broker.Endpoint, opts ...client.Opt) (*client.Client, error) {
 	transport.Protocols.SetHTTP1(true)
 	hc := &http.Client{Transport: transport, CheckRedirect: client.CheckRedirect}
 	opts = append([]client.Opt{client.WithHTTPClient(hc)}, opts...)
-	opts = append(opts, client.WithUserAgent("loads"))
+	opts = append(opts, client.WithUserAgent("loads"), client.WithDialContext(holdable(dial)))
 	cli, err := client.New(opts...)
 	if err != nil {
 		return nil, &broker.Error{

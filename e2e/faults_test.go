@@ -201,6 +201,13 @@ func (s *shaky) Start(ctx context.Context, id string) error {
 	return s.Engine.Start(ctx, id)
 }
 
+func (s *shaky) StartAt(ctx context.Context, id string, at time.Time) error {
+	if err := s.call("Start"); err != nil {
+		return err
+	}
+	return s.Engine.StartAt(ctx, id, at)
+}
+
 func (s *shaky) Info(ctx context.Context) (broker.EngineInfo, error) {
 	if err := s.answers(); err != nil {
 		return broker.EngineInfo{}, err
