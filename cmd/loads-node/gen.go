@@ -37,6 +37,7 @@ type genFlags struct {
 	quiet   bool
 	patient bool
 	threads int
+	grain   time.Duration
 	seed    uint64
 	start   time.Time
 	machine int
@@ -104,6 +105,7 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 	fs.BoolVar(&f.quiet, "quiet", false, "show nothing while it runs")
 	fs.BoolVar(&f.patient, "patient", false, "with a file: begin though servers can't be reached yet; requests fail until they can")
 	fs.IntVar(&f.threads, "threads", 0, "loops that generate load; 0 is as the file says, or one for each processor")
+	fs.DurationVar(&f.grain, "grain", engine.DefaultGrain, "users who are due within this time of each other start together, and answers that nobody waits for lie that long; latencies don't depend on it; 0 is none")
 	fs.Uint64Var(&f.seed, "seed", 0, "of random arrivals, to repeat them; 0 is another each time")
 	fs.DurationVar(&f.maxLag, "max-lag", 0, "how late the generator itself may start users at p99, and how long it may pause to collect garbage, before the run is invalid; 0 is 100ms with a file and no limit without, negative no limit")
 	fs.Float64Var(&f.steal, "max-steal", 0, "share of the machine's time that its host may take before the run is invalid; 0 is 0.2 with a file and no limit without, negative no limit")
@@ -157,8 +159,11 @@ func startAt(text string) (time.Time, error) {
 // config reads the benchmark, and says all that is wrong with it.
 func (f *genFlags) config() (engine.Config, error) {
 	cfg := engine.Config{
-		Machine: f.machine, Machines: f.of, Threads: f.threads, Seed: f.seed, Start: f.start,
+		Machine: f.machine, Machines: f.of, Threads: f.threads, Grain: f.grain, Seed: f.seed, Start: f.start,
 		Limits: engine.Limits{Lag: f.maxLag, Pause: f.maxLag, Steal: f.steal}, Name: f.file, Patient: f.patient,
+	}
+	if cfg.Grain == 0 {
+		cfg.Grain = -1
 	}
 	if cfg.Seed == 0 {
 		cfg.Seed = rand.Uint64()

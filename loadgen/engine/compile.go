@@ -39,13 +39,14 @@ const defaultMost = 16
 
 // compiler turns a scenario into a program, and finds what can't be run.
 type compiler struct {
-	cfg    *Config
-	prog   *program
-	byName map[string]*sequence
-	seq    *benchmark.Sequence // that is compiled
-	number int                 // of stopwatches in it
-	closes bool                // the request that is compiled may close its connection
-	faults benchmark.Faults
+	cfg     *Config
+	prog    *program
+	byName  map[string]*sequence
+	seq     *benchmark.Sequence // that is compiled
+	number  int                 // of stopwatches in it
+	closes  bool                // the request that is compiled may close its connection
+	request *requestStep        // that was compiled last
+	faults  benchmark.Faults
 }
 
 // compileAll compiles the scenarios of all phases; those that share one share
@@ -96,7 +97,13 @@ func (c *compiler) scenario(s *benchmark.Scenario) {
 	}
 	for i := range s.Sequences {
 		c.seq, c.number = &s.Sequences[i], 0
-		p.sequences[i].steps = c.steps(nil, s.Sequences[i].Steps)
+		steps := s.Sequences[i].Steps
+		p.sequences[i].steps = c.steps(nil, steps)
+		if len(steps) > 0 {
+			if _, ok := steps[len(steps)-1].(*benchmark.HTTPRequest); ok {
+				c.request.last = !c.request.isHandled()
+			}
+		}
 	}
 }
 

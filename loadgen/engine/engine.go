@@ -30,16 +30,22 @@ type Config struct {
 	Machine  int // this one's number, from 0
 	Machines int // among which the benchmark is divided; 0 is 1
 	Threads  int // most loops; 0 is as the benchmark says, or one for each processor
-	Seed     uint64
-	RunID    string
-	Start    time.Time // of the first phase; the past is now
-	Patient  bool      // servers that can't be reached at the start may come later: until then requests fail
+	// Grain is how far apart users may be due who start together, and for how long
+	// an answer may lie that nobody waits for; 0 is DefaultGrain, below 0 none. See decision 49.
+	Grain   time.Duration
+	Seed    uint64
+	RunID   string
+	Start   time.Time // of the first phase; the past is now
+	Patient bool      // servers that can't be reached at the start may come later: until then requests fail
 
 	Sinks  []stats.Sink // get the reports of all periods
 	Live   func(*Progress)
 	Limits Limits
 	Log    *slog.Logger // of the scenario's log steps; nil is none
 }
+
+// DefaultGrain is the Grain of a Config without.
+const DefaultGrain = 500 * time.Microsecond
 
 // Progress is what a person who watches wants to know. It is only good in the
 // call of Live.
@@ -115,6 +121,13 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What runs beside the loops has a processor of its own, or they would be woken
+	// by way of another thread: see loop.Run.
+	if before := runtime.GOMAXPROCS(0); before <= e.loops {
+		runtime.GOMAXPROCS(e.loops + 1)
+		defer runtime.GOMAXPROCS(before)
+	}
+	collectMuch()
 	for i := range e.loops {
 		w, err := newWorker(e, i)
 		if err != nil {
@@ -142,6 +155,16 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	return result, errors.Join(append(errs, err)...)
 }
 
+// collectMuch collects garbage if that takes so long that it had better not be
+// done within the run.
+func collectMuch() {
+	const much = 16 << 20
+	var m runtime.MemStats
+	if runtime.ReadMemStats(&m); m.HeapAlloc > much {
+		runtime.GC()
+	}
+}
+
 // Check returns what is in the benchmark that this engine can't run, in
 // sentences, and files that can't be read. It sends nothing.
 func Check(cfg Config) benchmark.Faults {
@@ -159,6 +182,10 @@ func prepare(ctx context.Context, cfg Config) (*engine, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	e := &engine{cfg: cfg, list: cfg.Phases, period: time.Duration(cfg.Benchmark.Period) * time.Millisecond}
+	if e.cfg.Grain == 0 {
+		e.cfg.Grain = DefaultGrain
+	}
+	e.cfg.Grain = max(e.cfg.Grain, 0)
 	e.inbox.ready = make(chan struct{}, 1)
 	for _, p := range e.list {
 		e.names = append(e.names, p.Name)

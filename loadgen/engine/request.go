@@ -56,6 +56,7 @@ func (r *requestStep) send(in *instance) verdict {
 	q.in, q.step, q.hops, q.method = in, r, 0, r.method
 	q.busy = true
 	s.busy++
+	s.w.loop.Await(1)
 	in.refs++
 	if r.sync {
 		in.pending = q
@@ -270,7 +271,7 @@ func (q *request) do(intended loop.Instant) {
 		m = s.phase.messages[r.number]
 	}
 	ep := &w.e.endpoints[q.endpoint]
-	o := Options{Timeout: time.Duration(ep.spec.Timeout), Headers: r.wantHeaders}
+	o := Options{Timeout: time.Duration(ep.spec.Timeout), Headers: r.wantHeaders, Patient: q.isPatient()}
 	if r.timeout != nil {
 		o.Timeout = *r.timeout
 	}
@@ -282,6 +283,12 @@ func (q *request) do(intended loop.Instant) {
 		o.Hold = hold(&q.hold, w, q.endpoint)
 	}
 	x.Do(m, o)
+}
+
+// isPatient reports whether the user is gone as soon as the answer has come, and
+// nothing depends on when that is known.
+func (q *request) isPatient() bool {
+	return q.step.last && q.s.phase.timetable != nil && len(q.s.instances) == 1 && q.in.seq.queue == nil
 }
 
 // hold returns what keeps connections to an endpoint, and makes it if there is
@@ -550,6 +557,7 @@ func (q *request) drop() {
 	if q.busy {
 		q.busy = false
 		q.s.busy--
+		q.s.w.loop.Await(-1)
 		q.in.refs--
 		q.s.again = true
 	}

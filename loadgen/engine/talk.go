@@ -88,6 +88,7 @@ func (r *requestStep) talkOver(in *instance) verdict {
 	q.invalid, q.ignored, q.compressed, q.tooLarge, q.closing = "", false, false, false, false
 	q.busy = true
 	s.busy++
+	s.w.loop.Await(1)
 	in.refs++
 	if r.sync {
 		in.pending = q

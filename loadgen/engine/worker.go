@@ -58,6 +58,7 @@ func newWorker(e *engine, index int) (*worker, error) {
 		random: rand.New(rand.NewPCG(e.cfg.Seed, uint64(e.cfg.Machine)<<32|uint64(index)|1<<31)),
 		phases: make([]*phaseRun, len(e.list)),
 	}
+	l.Rest = e.cfg.Grain
 	w.ticks.Fire = w.tick
 	for i := range e.list {
 		if prog := e.programs[i]; prog != nil {

@@ -67,6 +67,10 @@ type Loop struct {
 	// waking of a thread costs more than a request. Files and posts wake the loop
 	// at once. It is set before Run.
 	Grain time.Duration
+	// Rest is the least time between two wakings while all that the loop waits for
+	// is patient: then it sleeps that long whatever comes, and finds it all at
+	// once. 0 is no rest. It is set before Run.
+	Rest time.Duration
 
 	epoll, wake int
 	now         Instant
@@ -76,7 +80,11 @@ type Loop struct {
 	timers      timers
 	again, then []watched // sources to call in the next turn
 	events      [maxEvents]unix.EpollEvent
-	precise     bool // the kernel has epoll_pwait2
+	precise     bool    // the kernel has epoll_pwait2
+	woke        Instant // when the loop woke up last
+	rested      Instant // when the loop woke up before it rested, 0 if it did not
+	awaited     int     // by Await
+	patient     int     // of them, by Patient
 
 	mu       sync.Mutex
 	posted   []func()
@@ -103,7 +111,7 @@ func New() (*Loop, error) {
 		_ = unix.Close(epoll)
 		return nil, fmt.Errorf("make an eventfd: %w", err)
 	}
-	l := &Loop{epoll: epoll, wake: wake, now: Now(), precise: true, Grain: DefaultGrain}
+	l := &Loop{epoll: epoll, wake: wake, now: Now(), woke: Now(), precise: true, Grain: DefaultGrain}
 	// The counter of wake is never read: each write is an event by itself.
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: -1}
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &event); err != nil {
@@ -181,6 +189,17 @@ func (l *Loop) Add(fd int, s Source) error {
 // Remove ends the watch of a file that is about to be closed; its source is
 // not called any more. Closing takes it out of the kernel's list.
 func (l *Loop) Remove(fd int) { l.watches[fd] = watch{} }
+
+// Await says that n more answers are waited for, or, below zero, that many less.
+func (l *Loop) Await(n int) { l.awaited += n }
+
+// Patient says that n more, or less, of the awaited answers may be taken up to
+// Rest after they have come. The loop rests as long as all of them may.
+func (l *Loop) Patient(n int) { l.patient += n }
+
+// Rested returns since when the loop has not looked at its files, if it has
+// rested before this turn. What is read now may have come at any time since then.
+func (l *Loop) Rested() (since Instant, ok bool) { return l.rested, l.rested != 0 }
 
 // Set arms the timer for an instant, also when it is armed for another. One
 // that is due is fired in this turn of the loop or the next, never by Set.

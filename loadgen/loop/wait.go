@@ -14,9 +14,14 @@ import (
 // ends which are near each other become one.
 const timerSlack = 5 * time.Microsecond
 
+// shortest is the longest wait that is made without telling the runtime, which
+// would save nothing by giving the loop's processor to others.
+const shortest = time.Millisecond
+
 // wait waits for events until the next timer is due, or for Grain if that is
 // sooner, and returns how many there are.
 func (l *Loop) wait() (int, error) {
+	l.rest()
 	// A look without waiting comes first: when there is much to do it finds
 	// something, and it doesn't cost what the runtime does around calls that may block.
 	n, err := l.poll()
@@ -35,7 +40,31 @@ func (l *Loop) wait() (int, error) {
 		}
 		limit = max(limit, l.Grain)
 	}
-	return l.block(limit)
+	n, err = l.block(limit)
+	l.woke = Now()
+	return n, err
+}
+
+// rest sleeps until Rest has passed since the last waking, or a timer is due,
+// if all answers that are awaited are patient. Posts wait for its end as well.
+func (l *Loop) rest() {
+	l.rested = 0
+	if l.Rest <= 0 || l.patient == 0 || l.patient < l.awaited || len(l.again) > 0 || l.hasPosts.Load() {
+		return
+	}
+	now := Now()
+	until := l.woke.Add(l.Rest)
+	if at, ok := l.timers.next(); ok && at < until {
+		until = max(at, now.Add(l.Grain))
+	}
+	if until <= now {
+		return
+	}
+	l.rested = l.woke
+	t := unix.NsecToTimespec(int64(until.Sub(now)))
+	// A signal, by which the runtime asks for the processor, ends it early.
+	_, _, _ = unix.RawSyscall6(unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_MONOTONIC, 0, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
+	l.woke = Now()
 }
 
 // poll returns the events that there are.
@@ -53,7 +82,11 @@ func (l *Loop) block(limit time.Duration) (int, error) {
 		timeout = &t
 	}
 	if l.precise {
-		n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(l.epoll),
+		call := unix.Syscall6
+		if limit >= 0 && limit <= shortest {
+			call = unix.RawSyscall6
+		}
+		n, _, errno := call(unix.SYS_EPOLL_PWAIT2, uintptr(l.epoll),
 			uintptr(unsafe.Pointer(&l.events[0])), maxEvents, uintptr(unsafe.Pointer(timeout)), 0, 0)
 		if errno != unix.ENOSYS {
 			return count(n, errno)
