@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -225,6 +226,9 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 	cfg.Log = slog.New(slog.NewTextHandler(p.stderr, nil))
 	live := newLive(p.stderr, f.quiet)
 	cfg.Live = live.show
+	// The loops have as many processors as there are, and what runs beside them one more: see loop.Run.
+	cfg.Processors = runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(max(cfg.Processors, cfg.Threads, cfg.Benchmark.Threads) + 1)
 	result, err := engine.Run(ctx, cfg)
 	live.end()
 	for _, file := range files {

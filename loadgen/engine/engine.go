@@ -30,8 +30,12 @@ type Config struct {
 	Machine  int // this one's number, from 0
 	Machines int // among which the benchmark is divided; 0 is 1
 	Threads  int // most loops; 0 is as the benchmark says, or one for each processor
-	// Grain is how far apart users may be due who start together, and for how long
-	// an answer may lie that nobody waits for; 0 is DefaultGrain, below 0 none. See decision 49.
+	// Processors is how many the program may use, if that is not GOMAXPROCS, which
+	// should be above the number of loops: see loop.Run.
+	Processors int
+	// Grain is how far apart users may be due who start together, and how long an
+	// answer may lie for which nobody waits; 0 is DefaultGrain, below 0 none.
+	// Latencies don't depend on it: see decision 49.
 	Grain   time.Duration
 	Seed    uint64
 	RunID   string
@@ -121,12 +125,6 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What runs beside the loops has a processor of its own, or they would be woken
-	// by way of another thread: see loop.Run.
-	if before := runtime.GOMAXPROCS(0); before <= e.loops {
-		runtime.GOMAXPROCS(e.loops + 1)
-		defer runtime.GOMAXPROCS(before)
-	}
 	collectMuch()
 	for i := range e.loops {
 		w, err := newWorker(e, i)
@@ -195,11 +193,14 @@ func prepare(ctx context.Context, cfg Config) (*engine, error) {
 		return nil, faults
 	}
 	e.programs = programs
+	if e.cfg.Processors == 0 {
+		e.cfg.Processors = runtime.GOMAXPROCS(0)
+	}
 	if e.cfg.Threads == 0 {
 		e.cfg.Threads = cfg.Benchmark.Threads
 	}
 	if e.cfg.Threads == 0 {
-		e.cfg.Threads = runtime.GOMAXPROCS(0)
+		e.cfg.Threads = e.cfg.Processors
 	}
 	shares, err := phases.Divide(e.list, phases.Cluster{Machines: cfg.Machines, Threads: e.cfg.Threads, Seed: cfg.Seed}, cfg.Machine)
 	if err != nil {

@@ -71,6 +71,10 @@ type Loop struct {
 	// is patient: then it sleeps that long whatever comes, and finds it all at
 	// once. 0 is no rest. It is set before Run.
 	Rest time.Duration
+	// Keep has the loop keep its processor of the runtime when it sleeps for less
+	// than a millisecond, which is cheaper. GOMAXPROCS has to be above the number of
+	// loops then, or nothing else would run meanwhile. It is set before Run.
+	Keep bool
 
 	epoll, wake int
 	now         Instant

@@ -14,9 +14,8 @@ import (
 // ends which are near each other become one.
 const timerSlack = 5 * time.Microsecond
 
-// shortest is the longest wait that is made without telling the runtime, which
-// would save nothing by giving the loop's processor to others.
-const shortest = time.Millisecond
+// short is the longest sleep in which a loop keeps its processor, if it does.
+const short = time.Millisecond
 
 // wait waits for events until the next timer is due, or for Grain if that is
 // sooner, and returns how many there are.
@@ -61,10 +60,22 @@ func (l *Loop) rest() {
 		return
 	}
 	l.rested = l.woke
-	t := unix.NsecToTimespec(int64(until.Sub(now)))
-	// A signal, by which the runtime asks for the processor, ends it early.
-	_, _, _ = unix.RawSyscall6(unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_MONOTONIC, 0, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
+	l.sleep(until.Sub(now))
 	l.woke = Now()
+}
+
+// keeps reports whether the loop keeps its processor in a call that takes so
+// long, or any time below 0: then the runtime isn't told of it.
+func (l *Loop) keeps(takes time.Duration) bool { return l.Keep && takes >= 0 && takes <= short }
+
+// sleep sleeps. A signal, by which the runtime asks for the processor, ends it early.
+func (l *Loop) sleep(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
+	if l.keeps(d) {
+		_, _, _ = unix.RawSyscall6(unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_MONOTONIC, 0, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
+		return
+	}
+	_, _, _ = unix.Syscall6(unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_MONOTONIC, 0, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
 }
 
 // poll returns the events that there are.
@@ -82,12 +93,7 @@ func (l *Loop) block(limit time.Duration) (int, error) {
 		timeout = &t
 	}
 	if l.precise {
-		call := unix.Syscall6
-		if limit >= 0 && limit <= shortest {
-			call = unix.RawSyscall6
-		}
-		n, _, errno := call(unix.SYS_EPOLL_PWAIT2, uintptr(l.epoll),
-			uintptr(unsafe.Pointer(&l.events[0])), maxEvents, uintptr(unsafe.Pointer(timeout)), 0, 0)
+		n, errno := l.pwait2(timeout, l.keeps(limit))
 		if errno != unix.ENOSYS {
 			return count(n, errno)
 		}
@@ -98,6 +104,17 @@ func (l *Loop) block(limit time.Duration) (int, error) {
 		return 0, err
 	}
 	return l.poll()
+}
+
+func (l *Loop) pwait2(timeout *unix.Timespec, keeps bool) (n uintptr, errno unix.Errno) {
+	if keeps {
+		n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(l.epoll),
+			uintptr(unsafe.Pointer(&l.events[0])), maxEvents, uintptr(unsafe.Pointer(timeout)), 0, 0)
+		return n, errno
+	}
+	n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(l.epoll),
+		uintptr(unsafe.Pointer(&l.events[0])), maxEvents, uintptr(unsafe.Pointer(timeout)), 0, 0)
+	return n, errno
 }
 
 // count turns what a wait returned into a number of events: a signal is none.
