@@ -115,7 +115,8 @@ func New() (*Loop, error) {
 		_ = unix.Close(epoll)
 		return nil, fmt.Errorf("make an eventfd: %w", err)
 	}
-	l := &Loop{epoll: epoll, wake: wake, now: Now(), woke: Now(), precise: true, Grain: DefaultGrain}
+	now := Now()
+	l := &Loop{epoll: epoll, wake: wake, now: now, woke: now, precise: true, Grain: DefaultGrain}
 	// The counter of wake is never read: each write is an event by itself.
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: -1}
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &event); err != nil {

@@ -150,6 +150,90 @@ func TestTimersWithinAGrainFireTogether(t *testing.T) {
 	}
 }
 
+func TestTimersThatMayBeEarlyFireInTheTurnOfTheFirst(t *testing.T) {
+	l, err := loop.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	start := l.Now().Add(time.Millisecond)
+	at := map[string]time.Duration{"due": 0, "soon": time.Minute, "later": time.Hour, "exact": 10 * time.Millisecond}
+	var fired []string
+	timers := map[string]*loop.Timer{}
+	for name, after := range at {
+		timer := &loop.Timer{Fire: func() {
+			if fired = append(fired, name); name == "exact" {
+				cancel()
+			}
+		}}
+		if name == "soon" || name == "later" {
+			timer.Early = 2 * time.Minute
+		}
+		timers[name] = timer
+		l.Set(timer, start.Add(after))
+	}
+	if err := l.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// One that has to be exact holds up those behind it, which need not be early.
+	if want := []string{"due", "exact"}; !slices.Equal(fired, want) && !slices.Equal(fired, []string{"due", "exact", "soon"}) {
+		t.Errorf("fired %v, want %v, and soon behind them or not at all", fired, want)
+	}
+	if !timers["later"].Armed() {
+		t.Error("a timer fired by more than it may be early")
+	}
+}
+
+func TestLoopRestsAsLongAsAllAnswersArePatient(t *testing.T) {
+	tests := []struct {
+		name             string
+		awaited, patient int
+		keep, rests      bool
+	}{
+		{name: "nothing is awaited"},
+		{name: "one of two answers is patient", awaited: 2, patient: 1},
+		{name: "all are patient", awaited: 2, patient: 2, rests: true},
+		{name: "all are patient, and the loop keeps its processor", awaited: 2, patient: 2, keep: true, rests: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l, err := loop.New()
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Rest, l.Keep = patience, tt.keep
+			l.Await(tt.awaited)
+			l.Patient(tt.patient)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			turns, rests := 0, 0
+			var last loop.Instant
+			var timer loop.Timer
+			timer.Fire = func() {
+				if since, ok := l.Rested(); ok {
+					rests++
+					if since > last {
+						t.Errorf("has not looked at files since %v, and the turn before was at %v", since, last)
+					}
+				}
+				last = l.Now()
+				if turns++; turns == 20 {
+					cancel()
+				}
+				l.Set(&timer, l.Now().Add(5*time.Millisecond))
+			}
+			timer.Fire()
+			if err := l.Run(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if turns != 20 || (rests > 0) != tt.rests {
+				t.Errorf("rested before %d turns of %d, want rests: %v", rests, turns, tt.rests)
+			}
+		})
+	}
+}
+
 func TestTimerThatSetsItselfLeavesFilesTheirTurn(t *testing.T) {
 	l := mustRun(t)
 	done := make(chan struct{})
