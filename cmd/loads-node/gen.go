@@ -50,6 +50,9 @@ type genFlags struct {
 	series  string
 }
 
+// maxGrain is the longest time for which loops may not be spoken to.
+const maxGrain = 100 * time.Millisecond
+
 // runGen carries out a benchmark file, or a load of one request.
 func runGen(ctx context.Context, p program, args []string) error {
 	f, err := p.genFlags(args)
@@ -106,7 +109,7 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 	fs.BoolVar(&f.quiet, "quiet", false, "show nothing while it runs")
 	fs.BoolVar(&f.patient, "patient", false, "with a file: begin though servers can't be reached yet; requests fail until they can")
 	fs.IntVar(&f.threads, "threads", 0, "loops that generate load; 0 is as the file says, or one for each processor")
-	fs.DurationVar(&f.grain, "grain", engine.DefaultGrain, "users who are due within this time of each other start together, and answers that nobody waits for lie that long; latencies don't depend on it; 0 is none")
+	fs.DurationVar(&f.grain, "grain", engine.DefaultGrain, "how far apart users may be due who start together, and how long an answer may lie for which nobody waits; it is in no latency; 0 is none")
 	fs.Uint64Var(&f.seed, "seed", 0, "of random arrivals, to repeat them; 0 is another each time")
 	fs.DurationVar(&f.maxLag, "max-lag", 0, "how late the generator itself may start users at p99, and how long it may pause to collect garbage, before the run is invalid; 0 is 100ms with a file and no limit without, negative no limit")
 	fs.Float64Var(&f.steal, "max-steal", 0, "share of the machine's time that its host may take before the run is invalid; 0 is 0.2 with a file and no limit without, negative no limit")
@@ -127,9 +130,12 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 	if len(rest) > 0 {
 		f.file = rest[0]
 	}
-	var errs [3]error
+	var errs [4]error
 	f.machine, errs[0] = number("--machine", *machine)
 	f.of, errs[1] = number("--machines", *of)
+	if f.grain < 0 || f.grain > maxGrain {
+		errs[3] = fmt.Errorf("--grain is %v, want a time from 0 to %v", f.grain, maxGrain)
+	}
 	f.start, errs[2] = startAt(p.getenv("LOADS_START_AT"))
 	if f.file != "" && f.check.file != "" {
 		return nil, errors.New("a file is given beside --check: give one of them")

@@ -46,9 +46,6 @@ func TestAnswersThatLieCountFromWhenTheyCame(t *testing.T) {
 				r.onEnd = func() {
 					told = loop.Now()
 					b.loop.Await(-1)
-					if _, rested := b.loop.Rested(); rested && !tt.patient {
-						t.Error("the loop rested though somebody waited for the answer")
-					}
 				}
 				r.begin().wait()
 				if r.end.Err != nil {

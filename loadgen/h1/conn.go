@@ -158,7 +158,16 @@ func (c *conn) receive(b []byte) (int, unix.Errno) {
 	if c.secure != nil {
 		return c.secure.receive(b)
 	}
-	return c.pool.arrivals.receive(c.fd, b)
+	return c.receiveRaw(b)
+}
+
+// receiveRaw reads from the socket, and takes down when an answer came that may
+// have waited for it.
+func (c *conn) receiveRaw(b []byte) (int, unix.Errno) {
+	if c.x != nil && c.x.Patient {
+		return c.pool.arrivals.receive(c.fd, b)
+	}
+	return receive(c.fd, b)
 }
 
 func (c *conn) send(b []byte, more bool) (int, unix.Errno) {
@@ -192,7 +201,7 @@ func (c *conn) take(data []byte, n int) {
 // finish ends an exchange whose answer is complete.
 func (c *conn) finish(clean bool) {
 	x, p := c.x, c.pool
-	end := End{At: p.arrivals.end(x.sent), BytesIn: c.in, BytesOut: int64(c.out)}
+	end := End{At: p.arrivals.end(x.sent, p.loop.Now()), BytesIn: c.in, BytesOut: int64(c.out)}
 	keep := clean && c.keep && !c.last && !p.cfg.NoReuse && c.out == x.Request.Size() && (c.secure == nil || len(c.secure.out) == 0)
 	c.x, x.conn, c.deadline, c.used = nil, nil, 0, true
 	p.lessBusy(x)

@@ -87,7 +87,6 @@ func NewPool(l *loop.Loop, cfg Config) *Pool {
 	cfg.Max = max(cfg.Max, 1)
 	cfg.Min = min(cfg.Min, cfg.Max)
 	p := &Pool{loop: l, cfg: cfg, buffer: make([]byte, bufferSize), failures: map[failure]*Error{}}
-	p.arrivals.loop = l
 	p.failTimer.Fire = p.tellFailed
 	p.idleTimer.Fire = p.dropIdle
 	p.fillTimer.Fire = p.grow

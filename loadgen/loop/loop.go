@@ -86,7 +86,6 @@ type Loop struct {
 	events      [maxEvents]unix.EpollEvent
 	precise     bool    // the kernel has epoll_pwait2
 	woke        Instant // when the loop woke up last
-	rested      Instant // when the loop woke up before it rested, 0 if it did not
 	awaited     int     // by Await
 	patient     int     // of them, by Patient
 
@@ -132,7 +131,7 @@ func New() (*Loop, error) {
 // other, on one thread of the operating system. What is open on the loop when
 // it ends is for its owner to close. The error is the kernel's.
 //
-// A program with loops should have a GOMAXPROCS above their number. Else the
+// A program with loops should have a GOMAXPROCS above their number, as gen has. Else the
 // runtime takes the processor of a loop that sleeps away, for others which
 // there may be, and its waking costs half as much again.
 func (l *Loop) Run(ctx context.Context) error {
@@ -201,10 +200,6 @@ func (l *Loop) Await(n int) { l.awaited += n }
 // Patient says that n more, or less, of the awaited answers may be taken up to
 // Rest after they have come. The loop rests as long as all of them may.
 func (l *Loop) Patient(n int) { l.patient += n }
-
-// Rested returns since when the loop has not looked at its files, if it has
-// rested before this turn. What is read now may have come at any time since then.
-func (l *Loop) Rested() (since Instant, ok bool) { return l.rested, l.rested != 0 }
 
 // Set arms the timer for an instant, also when it is armed for another. One
 // that is due is fired in this turn of the loop or the next, never by Set.

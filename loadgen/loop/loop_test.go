@@ -185,16 +185,18 @@ func TestTimersThatMayBeEarlyFireInTheTurnOfTheFirst(t *testing.T) {
 	}
 }
 
+// What has come is found by a loop that rests when a timer ends that.
 func TestLoopRestsAsLongAsAllAnswersArePatient(t *testing.T) {
 	tests := []struct {
 		name             string
 		awaited, patient int
 		keep, rests      bool
+		timer            time.Duration
 	}{
-		{name: "nothing is awaited"},
-		{name: "one of two answers is patient", awaited: 2, patient: 1},
-		{name: "all are patient", awaited: 2, patient: 2, rests: true},
-		{name: "all are patient, and the loop keeps its processor", awaited: 2, patient: 2, keep: true, rests: true},
+		{name: "nothing is awaited", timer: patience},
+		{name: "one of two answers is patient", awaited: 2, patient: 1, timer: patience},
+		{name: "all are patient", awaited: 2, patient: 2, rests: true, timer: 50 * time.Millisecond},
+		{name: "all are patient, and the loop keeps its processor", awaited: 2, patient: 2, keep: true, rests: true, timer: 500 * time.Microsecond},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -205,30 +207,28 @@ func TestLoopRestsAsLongAsAllAnswersArePatient(t *testing.T) {
 			l.Rest, l.Keep = patience, tt.keep
 			l.Await(tt.awaited)
 			l.Patient(tt.patient)
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			turns, rests := 0, 0
-			var last loop.Instant
-			var timer loop.Timer
-			timer.Fire = func() {
-				if since, ok := l.Rested(); ok {
-					rests++
-					if since > last {
-						t.Errorf("has not looked at files since %v, and the turn before was at %v", since, last)
-					}
-				}
-				last = l.Now()
-				if turns++; turns == 20 {
-					cancel()
-				}
-				l.Set(&timer, l.Now().Add(5*time.Millisecond))
+			var fds [2]int
+			if err := unix.Pipe2(fds[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+				t.Fatal(err)
 			}
-			timer.Fire()
+			defer unix.Close(fds[0])
+			p := &pipe{fd: fds[0], done: make(chan struct{})}
+			if err := l.Add(fds[0], p); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = unix.Write(fds[1], []byte{1})
+			_ = unix.Close(fds[1])
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			p.onEnd = cancel
+			fired := false
+			timer := loop.Timer{Fire: func() { fired = true }}
+			l.Set(&timer, l.Now().Add(tt.timer))
 			if err := l.Run(ctx); err != nil {
 				t.Fatal(err)
 			}
-			if turns != 20 || (rests > 0) != tt.rests {
-				t.Errorf("rested before %d turns of %d, want rests: %v", rests, turns, tt.rests)
+			if fired != tt.rests || p.got != 1 {
+				t.Errorf("a timer fired before the file was done with: %v, want %v; read %d bytes", fired, tt.rests, p.got)
 			}
 		})
 	}
@@ -251,6 +251,7 @@ type pipe struct {
 	fd, got, calls int
 	closed         bool
 	done           chan struct{}
+	onEnd          func()
 }
 
 func (p *pipe) OnReady(loop.Events) bool {
@@ -264,6 +265,9 @@ func (p *pipe) OnReady(loop.Events) bool {
 	case err == nil:
 		p.closed = true
 		close(p.done)
+		if p.onEnd != nil {
+			p.onEnd()
+		}
 	}
 	return false
 }

@@ -47,7 +47,6 @@ func (l *Loop) wait() (int, error) {
 // rest sleeps until Rest has passed since the last waking, or a timer is due,
 // if all answers that are awaited are patient. Posts wait for its end as well.
 func (l *Loop) rest() {
-	l.rested = 0
 	if l.Rest <= 0 || l.patient == 0 || l.patient < l.awaited || len(l.again) > 0 || l.hasPosts.Load() {
 		return
 	}
@@ -59,7 +58,6 @@ func (l *Loop) rest() {
 	if until <= now {
 		return
 	}
-	l.rested = l.woke
 	l.sleep(until.Sub(now))
 	l.woke = Now()
 }
