@@ -25,6 +25,7 @@ type load struct {
 	rate        float64 // requests a second on a timetable; 0 is a closed loop
 	seconds     int
 	threads     int
+	grain       time.Duration
 }
 
 func (l load) url() string { return "http://" + l.address.String() + "/" }

@@ -71,7 +71,7 @@ func wayArgs(name string, open bool) func(load, string) []string {
 		}
 		return []string{
 			"way", name, "-address", at.address.String(), "-connections", at.count(),
-			"-threads", strconv.Itoa(at.threads), "-rate", fmt.Sprint(at.rate), "-duration", at.length(),
+			"-threads", strconv.Itoa(at.threads), "-rate", fmt.Sprint(at.rate), "-duration", at.length(), "-grain", at.grain.String(),
 		}
 	}
 }
@@ -87,7 +87,7 @@ func loads(at load, _ string) []string {
 		"--threads", strconv.Itoa(at.threads),
 	}
 	if at.rate > 0 {
-		args = append(args, "--rate", fmt.Sprint(at.rate))
+		args = append(args, "--rate", fmt.Sprint(at.rate), "--grain", at.grain.String())
 	}
 	return args
 }

@@ -63,6 +63,7 @@ scenario: [{s: [{httpRequest: {GET: /, sla: {blockedRatio: 1}}}]}]
 `, min(10, f.connections), f.connections, f.rate, f.length.Milliseconds()))
 	cfg.Start, cfg.Threads = server.start, 2
 	r := mustRun(t, t.Context(), cfg)
+	s.Close() // so that it has taken down the last answer
 	cell := r.Totals.Find(stats.Key{Phase: "main", Metric: "s"})
 	if want := int64(float64(f.rate) * f.length.Seconds()); cell == nil || cell.Responses != want {
 		t.Fatalf("got %+v, want %d answers", cell, want)

@@ -14,14 +14,16 @@ import (
 // arrivals reads sockets and learns from the kernel when what is read has come,
 // for answers that lie until the loop looks, or until it comes to them.
 type arrivals struct {
-	at      loop.Instant // of what was read last, 0 if it was not asked for
+	at      loop.Instant // of what was read last, 0 if it isn't known
+	known   bool         // the kernel has told of what was read last
 	message unix.Msghdr
 	vector  unix.Iovec
 	control [64]byte // room for the one thing that is asked for
 }
 
-// stamp has the kernel take down when something comes. Where it can't, answers
-// count from when they are read.
+// stamp has the kernel take down when something comes. It begins some time
+// later, if no program on the machine has asked for that before: until then, and where
+// it can't, answers are read at once.
 func stamp(fd int) { _ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) }
 
 // receive does what the function of this name does, and takes down when the
@@ -36,6 +38,7 @@ func (a *arrivals) receive(fd int, b []byte) (int, unix.Errno) {
 	a.vector.Base = nil
 	if errno == 0 && n > 0 {
 		a.at = a.told()
+		a.known = a.at != 0
 	}
 	return int(n), errno
 }

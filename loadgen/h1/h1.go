@@ -56,11 +56,12 @@ type Exchange struct {
 	Timeout time.Duration // from sending until the end of the answer; 0 is none
 	Headers bool          // call OnHeader
 	Hold    *Hold         // keep the connection for the user; nil is to share them
-	// Patient says that nobody does anything when the answer comes but count it: if
-	// the loop rests, it is told then, with the time at which it came.
+	// Patient says that nobody does anything when the answer comes but count it: it
+	// is told when the loop has rested, with the time at which the kernel had it.
 	Patient bool
 
 	asked, sent loop.Instant
+	lies        bool      // its answer may, as the kernel says when it comes
 	conn        *conn     // that carries it
 	queue       *queue    // in which it waits: for a connection, or to be told that it failed
 	next, prev  *Exchange // in queue

@@ -200,7 +200,7 @@ func (p *Pool) Close() {
 // carry starts an exchange on a connection that is free.
 func (p *Pool) carry(c *conn, x *Exchange) {
 	p.busy++
-	if x.Patient {
+	if x.lies = x.Patient && p.arrivals.known; x.lies {
 		p.loop.Patient(1)
 	}
 	if h := x.Hold; h != nil && c.hold == nil {
@@ -214,7 +214,7 @@ func (p *Pool) carry(c *conn, x *Exchange) {
 // lessBusy is for the end of an exchange that was carried.
 func (p *Pool) lessBusy(x *Exchange) {
 	p.busy--
-	if x.Patient {
+	if x.lies {
 		p.loop.Patient(-1)
 	}
 }
