@@ -23,7 +23,8 @@ const module = "github.com/loads/loads"
 var mayImport = map[string][]string{
 	"strategies": {"internal/source"},
 	"metrics":    {},
-	"broker":     {"strategies", "metrics", "images/order"},
+	"agreement":  {"metrics"},
+	"broker":     {"strategies", "metrics", "agreement", "images/order"},
 
 	// What brings images from machine to machine, and what is said about it.
 	"images":            {"images/order", "dockerctl/scratch", "internal/unpack"},
@@ -31,14 +32,14 @@ var mayImport = map[string][]string{
 	"dockerctl/scratch": {},
 
 	"relay":   {"metrics"},
-	"loadgen": {"metrics", "internal/source"},
+	"loadgen": {"metrics", "agreement", "internal/source"},
 
 	"api":        {"broker", "strategies", "metrics"},
 	"aws":        {"broker", "strategies", "metrics", "images/order"},
 	"aws/ec2sim": {}, // a cloud, which nothing but the program and tests may know
 	// Its light machines read what real ones run: user data, leases, and frames.
 	"aws/ec2sim/light": {"aws", "aws/ec2sim", "metrics", "images/order", "internal/unpack"},
-	"db":               {"broker", "strategies", "metrics"},
+	"db":               {"broker", "strategies", "metrics", "agreement"},
 	"dockerctl":        {"broker", "strategies", "metrics", "images/order", "dockerctl/scratch", "internal/unpack"},
 	"grafana":          {"broker", "strategies", "metrics"},
 	"hosts":            {"broker", "strategies", "metrics", "internal/waittest"},
@@ -50,7 +51,7 @@ var mayImport = map[string][]string{
 		"api", "aws", "aws/ec2sim", "aws/ec2sim/light", "db", "dockerctl", "grafana", "hosts", "influx", "report", "web",
 		"broker", "strategies", "metrics", "loadgen",
 	},
-	"cmd/loads-node": {"relay", "loadgen", "metrics", "images", "images/order"},
+	"cmd/loads-node": {"relay", "loadgen", "metrics", "agreement", "images", "images/order"},
 
 	"e2e":                 {"api", "broker"},
 	"internal/influxtest": {},
@@ -91,7 +92,7 @@ var onlyIn = map[string][]string{
 
 // pure packages do no input or output.
 var pure = []string{
-	"strategies", "metrics", "internal/source",
+	"strategies", "metrics", "agreement", "internal/source",
 	"loadgen/arrivals", "loadgen/benchmark", "loadgen/jsonpath", "loadgen/pattern", "loadgen/phases", "loadgen/recording",
 }
 

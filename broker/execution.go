@@ -51,6 +51,7 @@ type execution struct {
 	engines  engines
 	spread   spread
 
+	councils councils
 	work     sync.WaitGroup // what drive waits for: frame readers, storeFrames and condense
 	frames   chan frameItem // to storeFrames
 	seriesMu sync.Mutex

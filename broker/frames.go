@@ -233,7 +233,7 @@ func (x *execution) storeBatch(ctx context.Context, items []frameItem) {
 			continue
 		}
 		frames = append(frames, StoredFrame{
-			MachineID: it.id, Seq: it.frame.Seq, At: it.frame.Time, Final: it.frame.Final, Body: it.body,
+			MachineID: it.id, Seq: it.frame.Seq, At: it.frame.Time, Final: it.frame.Final, Body: it.body, Words: it.frame.Words,
 		})
 	}
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
@@ -257,6 +257,11 @@ func (x *execution) storeBatch(ctx context.Context, items []frameItem) {
 		}
 	}
 	x.seriesMu.Unlock()
+	for _, it := range items {
+		if it.body != nil {
+			x.tellCouncil(it.step, it.machine, it.frame)
+		}
+	}
 	x.b.hub.notify(x.ref.UUID)
 }
 

@@ -305,6 +305,9 @@ func (x *execution) create(ctx context.Context, m *machine, first time.Time) err
 	if err != nil {
 		return err
 	}
+	if r.Files, err = x.withMinutes(m, first, r.Files); err != nil {
+		return err
+	}
 	spec := x.planSpec(m, r, at)
 	var id string
 	err = patiently(ctx, x.b.cfg.LostAfter, func() (err error) {

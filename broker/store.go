@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/loads/loads/agreement"
 	"github.com/loads/loads/metrics"
 	"github.com/loads/loads/strategies"
 )
@@ -72,6 +73,13 @@ type StoredFrame struct {
 	At        int64 // Frame.Time, Unix ms
 	Final     bool
 	Body      []byte
+	Words     []metrics.Word // that are in it, to be stored also by themselves; only written
+}
+
+// MachineWord is what a machine, by its index in the step, has told.
+type MachineWord struct {
+	Machine int
+	metrics.Word
 }
 
 // Store keeps all records. It may be used by many goroutines at once. Each
@@ -155,10 +163,16 @@ type RunStore interface {
 
 // FrameStore keeps the frames of runs.
 type FrameStore interface {
-	// AddFrames stores frames of a run's machines, ignoring those it has, and
+	// AddFrames stores frames of a run's machines, with their words, ignoring those it has, and
 	// updates the machines' FrameSeq, FrameTime and FramesFinal. broken is the
 	// number of broken lines by machine id, added to FramesBroken.
 	AddFrames(ctx context.Context, frames []StoredFrame, broken map[int64]uint64) error
+	// Agreement returns what the step's machines have told, and what was decided
+	// by it, in that order.
+	Agreement(ctx context.Context, runUUID string, step int) ([]MachineWord, []agreement.Decision, error)
+	// AddDecisions stores what was decided for the step's machines, and the events;
+	// EConflict when one of it was decided before.
+	AddDecisions(ctx context.Context, run *Run, step int, decided []agreement.Decision, events ...Event) error
 	// Frames calls yield for each frame of the run that is not condensed, by
 	// machine and number. An error of yield ends it and is returned.
 	Frames(ctx context.Context, runUUID string, yield func(StoredFrame) error) error

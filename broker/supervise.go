@@ -29,6 +29,13 @@ func (x *execution) supervise(ctx context.Context, i int) error {
 	if len(s.machines) == 0 {
 		return x.failStep(ctx, i, "all its machines were lost")
 	}
+	council, err := x.convene(ctx, i, s.machines)
+	if err != nil {
+		return err
+	}
+	s.council = council
+	adjourn := council.run(inner, s.machines)
+	defer adjourn()
 	ended := make(chan struct{})
 	wg.Go(func() {
 		defer close(ended)
@@ -73,6 +80,7 @@ type supervision struct {
 	started  chan struct{}              // closed when all containers have been started
 	stopping chan struct{}              // closed when the step's time is over
 	lost     map[*machine]chan struct{} // closed when the machine is lost
+	council  *council                   // nil if the machines have nothing to agree on
 
 	mu      sync.Mutex
 	err     error
@@ -114,6 +122,9 @@ func (s *supervision) follow(ctx context.Context) {
 
 func (s *supervision) followOne(ctx context.Context, m *machine) {
 	err := s.lifetime(ctx, m)
+	if err == nil {
+		s.council.ended(m)
+	}
 	if err == nil || ctx.Err() != nil {
 		return
 	}
@@ -129,6 +140,7 @@ func (s *supervision) followOne(ctx context.Context, m *machine) {
 	if err := s.x.lose(ctx, m, err); err != nil {
 		s.fail(err)
 	}
+	s.council.lost(m)
 	close(s.lost[m])
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/loads/loads/metrics"
 )
 
-// AddFrames stores the frames, ignoring those it has, and brings FrameSeq,
+// AddFrames stores the frames with their words, ignoring those it has, and brings FrameSeq,
 // FrameTime and FramesFinal of their machines up to date. broken is the number
 // of broken lines by machine id; it is added to FramesBroken. ENotFound when a
 // machine is gone; then nothing is stored.
@@ -18,6 +18,9 @@ func (d *DB) AddFrames(ctx context.Context, frames []broker.StoredFrame, broken 
 	}
 	return d.write(ctx, "add frames", func(ctx context.Context, t *tx) error {
 		if err := d.insertFrames(ctx, t, frames); err != nil {
+			return err
+		}
+		if err := insertWords(ctx, t, frames); err != nil {
 			return err
 		}
 		return advance(ctx, t, frames, broken)

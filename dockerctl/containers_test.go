@@ -3,6 +3,10 @@ package dockerctl_test
 import (
 	"context"
 	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +16,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/dockerctl"
 	"github.com/loads/loads/dockerctl/dockertest"
 )
 
@@ -60,6 +65,48 @@ func TestCreate_SetsTheKernelOfTheContainersNetwork(t *testing.T) {
 		if got := strings.TrimSpace(b.run(spec)); got != value {
 			t.Errorf("%s is %q in the container, want %q", name, got, value)
 		}
+	}
+}
+
+// TestCreate_SeesToTheEndWhatItAskedFor is about a run that is aborted while the
+// engine creates its container: what is cleaned up afterwards must be there by then.
+func TestCreate_SeesToTheEndWhatItAskedFor(t *testing.T) {
+	b := mustBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	to := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "engine" },
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(dockertest.Endpoint().Host, "unix://"))
+		}},
+	}
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/containers/create") {
+			cancel()
+			select { // an engine does not care whether anybody waits
+			case <-r.Context().Done():
+			case <-time.After(time.Second):
+			}
+			r = r.WithContext(context.WithoutCancel(r.Context()))
+		}
+		to.ServeHTTP(w, r)
+	}))
+	t.Cleanup(slow.Close)
+	e, err := dockerctl.Open(broker.Endpoint{Host: "tcp://" + slow.Listener.Addr().String()}, dockerctl.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	spec := b.spec("seen", "exit", "0")
+	if _, err := e.Create(ctx, spec); !errors.Is(err, context.Canceled) {
+		t.Errorf("create: got %v, want that it was canceled", err)
+	}
+	if c, err := b.Inspect(t.Context(), spec.Name); err != nil || c.State != "created" {
+		t.Errorf("got %+v, %v; want the container to be there when its creation was given up", c, err)
 	}
 }
 

@@ -73,7 +73,9 @@ func settled(err error) error {
 }
 
 func (e *Engine) create(ctx context.Context, spec broker.ContainerSpec, opts client.ContainerCreateOptions) (string, error) {
-	res, err := e.cli.ContainerCreate(ctx, opts)
+	call, done := seen(ctx)
+	defer done()
+	res, err := e.cli.ContainerCreate(call, opts)
 	if err != nil {
 		return "", e.fail(ctx, err, "create container %s", spec.Name)
 	}

@@ -27,6 +27,7 @@ import (
 const (
 	quickLimit  = 30 * time.Second // questions, and small changes
 	createLimit = 2 * time.Minute  // creating, starting and removing, on a busy machine
+	finishLimit = 20 * time.Second // for a call that makes something, once nobody wants it any more
 	stallLimit  = 5 * time.Minute  // without progress, of a pull or a load
 )
 
@@ -130,6 +131,18 @@ var errSlow = errors.New("the engine took too long to answer")
 // limited returns a context for one call that may take no longer than d.
 func limited(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, d, errSlow)
+}
+
+// seen returns a context for a call that makes something. The engine makes it
+// whether or not somebody waits for the answer, and it would be there only after
+// what came of it was cleaned up; so the end of ctx ends the call later by finishLimit.
+func seen(ctx context.Context) (context.Context, context.CancelFunc) {
+	call, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(finishLimit, func() { cancel(context.Cause(ctx)) })
+		context.AfterFunc(call, func() { timer.Stop() })
+	})
+	return call, func() { stop(); cancel(nil) }
 }
 
 // turn waits until no other image is being loaded; done ends the turn.

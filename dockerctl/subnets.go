@@ -28,6 +28,8 @@ const (
 // makeNetwork creates the network, where the engine chooses or else in a
 // spare block that nobody seems to use.
 func (e *Engine) makeNetwork(ctx context.Context, name string, labels map[string]string) (string, error) {
+	ctx, done := seen(ctx)
+	defer done()
 	opts := client.NetworkCreateOptions{Driver: "bridge", Labels: labels}
 	res, err := e.cli.NetworkCreate(ctx, name, opts)
 	if err == nil || !exhausted(err) {

@@ -46,8 +46,11 @@ type summaryOf struct {
 	Start  time.Time `json:"start"`
 	Phases []struct {
 		Name    string  `json:"name"`
+		Status  string  `json:"status"`
 		StartMS float64 `json:"start_ms"`
+		EndMS   float64 `json:"end_ms"`
 	} `json:"phases"`
+	Notes []string `json:"notes"`
 	Users []struct {
 		Phase   string `json:"phase"`
 		Started int    `json:"started"`

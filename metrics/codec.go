@@ -90,6 +90,9 @@ func (f *Frame) check() error {
 			return err
 		}
 	}
+	if err := checkWords(f.Words); err != nil {
+		return err
+	}
 	for i := range f.Points {
 		if err := f.Points[i].check(); err != nil {
 			return fmt.Errorf("point %d: %w", i, err)

@@ -57,6 +57,9 @@ type Frame struct {
 	Points []Point `json:"p,omitempty"`
 	// Host is what the machine itself did; none of it is in the ledger.
 	Host []HostPoint `json:"h,omitempty"`
+	// Words are what the machine tells the others of its step, in order. A frame
+	// with words may come at any moment, with the Time of the one before.
+	Words []Word `json:"w,omitempty"`
 	// Ledger counts what the machine's relay received since it started.
 	Ledger Received `json:"l"`
 	// Final marks the relay's last frame: no frame follows, and Seq is the

@@ -32,6 +32,10 @@ type aggregate struct {
 	order     []*series          // of their coming, in which points are written
 	tags      tagList            // scratch of findByName
 	key       []byte             // likewise
+
+	words []metrics.Word // that nobody has taken yet
+	said  int            // words, taken or not
+	spoke chan struct{}  // there are words
 }
 
 func newAggregate(maxSeries int, tagType string) *aggregate {
@@ -40,6 +44,7 @@ func newAggregate(maxSeries int, tagType string) *aggregate {
 		tagType:   rawTag{name: []byte("type"), value: []byte(tagType)},
 		spellings: newSpellings(2 * maxSeries),
 		byName:    make(map[string]*series),
+		spoke:     make(chan struct{}, 1),
 	}
 }
 
@@ -158,6 +163,10 @@ func (a *aggregate) unknown(text []byte) {
 	}
 	if metrics.IsPoint(text) {
 		a.point(text)
+		return
+	}
+	if metrics.IsWord(text) {
+		a.word(text)
 		return
 	}
 	l, err := parseLine(text)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -96,7 +97,7 @@ func (o *outbox) write(out io.Writer, f metrics.Frame) error {
 	line, err := metrics.Encode(f)
 	if errors.Is(err, metrics.ErrTooLarge) && len(f.Points) > 1 {
 		half := f
-		half.Points, half.Host, half.Final = f.Points[:len(f.Points)/2], nil, false
+		half.Points, half.Host, half.Words, half.Final = f.Points[:len(f.Points)/2], nil, nil, false
 		if err := o.write(out, half); err != nil {
 			return err
 		}
@@ -129,6 +130,7 @@ func mergeFrames(earlier, later metrics.Frame) metrics.Frame {
 		points[i] = mergePoints(points[i], p)
 	}
 	later.Points = points
+	later.Words = append(slices.Clip(earlier.Words), later.Words...)
 	if len(later.Host) == 0 {
 		later.Host = earlier.Host // else the later totals hold the earlier ones
 	}

@@ -132,3 +132,27 @@ func TestOutboxEndsWhenItsOutputFails(t *testing.T) {
 		t.Errorf("got %d frames held for an output that takes none", len(o.held))
 	}
 }
+
+func TestOutboxKeepsWordsInOrder(t *testing.T) {
+	o := newOutbox()
+	for i := range 3 * maxHeld {
+		o.put(metrics.Frame{Time: 1, Words: []metrics.Word{{Phase: fmt.Sprint(i), Is: metrics.WordFinished}}})
+	}
+	o.finish(metrics.Frame{Time: 2, Final: true})
+	var out bytes.Buffer
+	if err := o.drainTo(&out); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, f := range decodeAll(t, out.Bytes()) {
+		for _, w := range f.Words {
+			if w.Phase != fmt.Sprint(n) {
+				t.Fatalf("word %d is %s", n, w.Phase)
+			}
+			n++
+		}
+	}
+	if n != 3*maxHeld {
+		t.Errorf("got %d words, want %d", n, 3*maxHeld)
+	}
+}

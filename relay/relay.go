@@ -1,6 +1,7 @@
 // Package relay is the part of the node program that receives metrics on a
 // machine: it takes statsd lines over UDP, TCP and a Unix socket and writes
-// one numbered metrics.Frame a second. It is also the name server that lets containers find
+// one numbered metrics.Frame a second, and one more at once when a generator has
+// a word for other machines. It is also the name server that lets containers find
 // the machines of earlier steps.
 //
 // Nothing that arrives is lost without being counted: see metrics.Received.
@@ -120,7 +121,7 @@ func (c Config) withDefaults() Config {
 }
 
 // relay is a running relay: a reader for each socket and one for the output of
-// containers, a clock and a writer, with the aggregate between readers and clock
+// containers, a clock, one that passes words on, and a writer, with the aggregate between readers and clock
 // and the outbox between clock and writer.
 type relay struct {
 	cfg      Config
@@ -128,6 +129,8 @@ type relay struct {
 	logs     *logs // nil without log metrics
 	received *aggregate
 	out      *outbox
+	framing  sync.Mutex    // held while a frame is made and put into out
+	last     metrics.Frame // that was put, without its points; guarded by framing
 	listed   containersFile
 	warned   bool // of losses; the clock's own until it has ended
 	unlisted bool // the list of containers could not be read last; likewise
@@ -136,15 +139,16 @@ type relay struct {
 func (r *relay) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r.out.put(r.take(ctx, time.Now()))
+	r.put(r.take(ctx, time.Now()))
 	ticking, stopClock := context.WithCancel(context.WithoutCancel(ctx)) // it goes on while readers end
 	defer stopClock()
-	var clock, writer, output sync.WaitGroup
+	var clock, writer, output, words sync.WaitGroup
 	var writeErr error
 	clock.Go(func() { ticks(ticking, r.cfg.Interval, func(at time.Time) { r.second(ticking, at) }) })
 	if r.logs != nil {
 		output.Go(func() { r.logs.follow(ctx) })
 	}
+	words.Go(func() { r.passWords(ctx) })
 	writer.Go(func() {
 		defer cancel()
 		writeErr = r.out.drainTo(r.cfg.Out)
@@ -152,9 +156,11 @@ func (r *relay) run(ctx context.Context) error {
 	readErr := r.in.receive(ctx, r.received)
 	cancel()
 	output.Wait()
+	words.Wait()
 	stopClock()
 	clock.Wait()
 	last := r.take(context.WithoutCancel(ctx), time.Now())
+	last.Words = r.received.takeWords()
 	r.warn(last.Ledger)
 	last.Final = readErr == nil
 	r.out.finish(last)
@@ -165,8 +171,16 @@ func (r *relay) run(ctx context.Context) error {
 // second passes on what arrived until the tick at the given time.
 func (r *relay) second(ctx context.Context, at time.Time) {
 	frame := r.take(ctx, at)
-	r.out.put(frame)
+	r.put(frame)
 	r.warn(frame.Ledger)
+}
+
+// put passes a frame on.
+func (r *relay) put(f metrics.Frame) {
+	r.framing.Lock()
+	defer r.framing.Unlock()
+	r.last = metrics.Frame{Time: f.Time, Ledger: f.Ledger}
+	r.out.put(f)
 }
 
 // warn tells of losses for the first time.

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/loads/loads/agreement"
+	"github.com/loads/loads/loadgen"
 	"github.com/loads/loads/loadgen/benchmark"
 	"github.com/loads/loads/loadgen/engine"
 	"github.com/loads/loads/loadgen/stats"
@@ -229,6 +231,10 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 	if err != nil {
 		return err
 	}
+	accord, err := p.agree(&cfg)
+	if err != nil {
+		return err
+	}
 	cfg.Log = slog.New(slog.NewTextHandler(p.stderr, nil))
 	live := newLive(p.stderr, f.quiet)
 	cfg.Live = live.show
@@ -245,6 +251,11 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 		s = summarize(cfg, result)
 		if points, ok := sink.(*stats.Points); ok {
 			_ = points.Verdict(s.Invalid, s.whyFailed()) // that it was lost is told by Close
+		}
+	}
+	if accord != nil {
+		if lost := accord.Close(); lost != nil && s != nil {
+			s.spoil(lost.Error())
 		}
 	}
 	if receiver != nil {
@@ -266,6 +277,19 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 		err = s.print(p.stdout, result)
 	}
 	return errors.Join(err, s.status())
+}
+
+// agree joins the other machines of a plan that agree on phases, if there are
+// any.
+func (p program) agree(cfg *engine.Config) (*loadgen.Accord, error) {
+	if cfg.Machines < 2 || p.getenv("STATSD_SOCKET") == "" {
+		return nil, nil
+	}
+	accord, err := loadgen.NewAccord(p.statsdAddress(), agreement.File)
+	if accord != nil {
+		cfg.Others, cfg.Until = accord, accord.Until()
+	}
+	return accord, err
 }
 
 // openSinks makes the files that are written while it runs.

@@ -40,7 +40,7 @@ type mix struct {
 // are not taken for dead. A real machine's engine takes half a minute to come up
 // where two cores have much else to do.
 const (
-	lightBoots = 30 * time.Second
+	lightBoots = time.Minute
 	realBoots  = 2 * time.Minute
 	lostAfter  = 30 * time.Second
 )

@@ -40,6 +40,8 @@ type Config struct {
 	Seed    uint64
 	RunID   string
 	Start   time.Time // of the first phase; the past is now
+	Others  Others    // with whom phase ends are agreed on; nil is nobody: this machine decides alone
+	Until   time.Time // when Others are waited for no more; zero is never
 	Patient bool      // servers that can't be reached at the start may come later: until then requests fail
 
 	Sinks  []stats.Sink // get the reports of all periods
@@ -65,7 +67,8 @@ type PhaseResult struct {
 	Name    string   `json:"name"`
 	Status  string   `json:"status"`
 	Warmup  bool     `json:"warmup,omitempty"`
-	StartMS float64  `json:"start_ms"` // since the start of the run
+	StartMS float64  `json:"start_ms"`         // since the start of the run
+	EndMS   float64  `json:"end_ms,omitempty"` // likewise, when the last user of this machine had ended
 	Failed  bool     `json:"failed"`
 	Reasons []string `json:"reasons,omitempty"`
 }

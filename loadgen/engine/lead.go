@@ -10,6 +10,7 @@ import (
 	"github.com/loads/loads/loadgen/loop"
 	"github.com/loads/loads/loadgen/phases"
 	"github.com/loads/loads/loadgen/stats"
+	"github.com/loads/loads/metrics"
 )
 
 // messageKind is what a loop tells the leading goroutine.
@@ -81,6 +82,8 @@ type leader struct {
 	out    *outlet
 	watch  *watcher
 	hosts  [][]stats.Connections // by loop, as told last
+	parley *parley               // nil for a machine that is alone, or decides alone
+	ended  map[int]time.Duration // when the loops had terminated a phase
 	err    error
 }
 
@@ -91,8 +94,12 @@ func (e *engine) lead(ctx context.Context) (*Result, error) {
 	}
 	l := &leader{
 		engine: e, start: e.startAt(), course: phases.NewCourse(e.list, e.loops), judge: stats.NewJudge(e.period),
+		parley: newParley(e), ended: map[int]time.Duration{},
 		totals: stats.NewTotals(e.names), report: stats.NewReport(0), ends: make([]int, e.loops), failed: map[int][]string{}, gone: map[int][]bool{},
 		out: newOutlet(e.cfg.Sinks), watch: newWatcher(e), hosts: make([][]stats.Connections, e.loops),
+	}
+	if l.parley != nil {
+		l.course = phases.NewCourse(e.list, e.loops+1)
 	}
 	for i := range l.ends {
 		l.ends[i] = -1
@@ -103,8 +110,7 @@ func (e *engine) lead(ctx context.Context) (*Result, error) {
 		w.loop.Post(func() { w.begin(l.start) })
 	}
 	if !l.awaitStart(ctx) {
-		l.event(phases.Event{Kind: phases.Kill})
-		l.result.Stopped = true
+		l.stop()
 	}
 	l.run(ctx)
 	l.finish()
@@ -150,14 +156,17 @@ func (l *leader) run(ctx context.Context) {
 	for !l.course.Stopped {
 		select {
 		case <-done:
-			l.result.Stopped, done = true, nil
-			l.event(phases.Event{Kind: phases.Kill})
+			done = nil
+			l.stop()
 		case <-l.ready:
 			for _, m := range l.take() {
 				l.heed(m)
 			}
+		case d := <-l.parley.heard():
+			l.hear(d)
 		case <-timer.C:
 		}
+		l.heedOthers()
 		// What is due counts from when it was due, not from when we came to it.
 		for at, ok := phases.Due(l.list, l.course); ok && at <= l.now(); at, ok = phases.Due(l.list, l.course) {
 			before := l.course
@@ -166,10 +175,19 @@ func (l *leader) run(ctx context.Context) {
 				break // loops have to answer first
 			}
 		}
-		if at, ok := phases.Due(l.list, l.course); ok {
+		if at, ok := l.next(); ok {
 			timer.Reset(max(at-l.now(), time.Millisecond))
 		}
 	}
+}
+
+// next is when something is to be done though nothing is told.
+func (l *leader) next() (time.Duration, bool) {
+	at, due := phases.Due(l.list, l.course)
+	if others, ok := l.nextOfOthers(); ok && (!due || others.Sub(l.start) < at) {
+		return others.Sub(l.start), true
+	}
+	return at, due
 }
 
 // sameCourse reports whether no phase has got further.
@@ -184,6 +202,10 @@ func (l *leader) event(e phases.Event) {
 	if e.Kind != phases.Tick {
 		e.At = l.now()
 	}
+	l.eventAt(e)
+}
+
+func (l *leader) eventAt(e phases.Event) {
 	var orders []phases.Order
 	l.course, orders = phases.Next(l.list, l.course, l.cfg.Benchmark.OnFailure, e)
 	for _, o := range orders {
@@ -191,6 +213,7 @@ func (l *leader) event(e phases.Event) {
 			l.order(o.Kind, o.Phase)
 		}
 	}
+	l.keepUp()
 }
 
 // order has all loops carry an order out. A loop without users in a phase is
@@ -219,6 +242,7 @@ func (l *leader) heed(m message) {
 			l.endPeriod()
 		}
 	case phaseFailed:
+		l.say(m.phase, metrics.WordBroken)
 		l.fail(m.phase, m.err.Error())
 		l.order(phases.Terminate, m.phase)
 	case failuresSeen:
@@ -228,6 +252,7 @@ func (l *leader) heed(m message) {
 		l.event(phases.Event{Kind: phases.MachineLost, Machine: m.loop})
 	case statusChanged:
 		if m.status == phases.Terminated && l.isLast(m) {
+			l.ended[m.phase] = l.now()
 			l.judgePhase(m.phase)
 		}
 		l.event(phases.Event{Kind: phases.Report, Machine: m.loop, Phase: m.phase, Status: m.status})
@@ -240,6 +265,7 @@ func (l *leader) fail(phase int, reason string) {
 	if reasons := l.failed[phase]; len(reasons) < mostReasons && !slices.Contains(reasons, reason) {
 		l.failed[phase] = append(reasons, reason)
 	}
+	l.say(phase, metrics.WordFailed)
 	if !l.course.Phases[phase].Failed {
 		l.event(phases.Event{Kind: phases.PhaseFailed, Phase: phase})
 	}

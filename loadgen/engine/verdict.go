@@ -152,16 +152,15 @@ func (l *leader) finish() {
 		}
 		r.Phases = append(r.Phases, PhaseResult{
 			Name: l.names[i], Status: c.Status.String(), Warmup: l.list[i].Warmup,
-			StartMS: float64(c.Start) / float64(time.Millisecond), Failed: c.Failed, Reasons: l.failed[i],
+			StartMS: float64(c.Start) / float64(time.Millisecond), EndMS: float64(l.ended[i]) / float64(time.Millisecond),
+			Failed: len(l.failed[i]) > 0, Reasons: l.failed[i],
 		})
 	}
 	r.Breaches = l.judge.Breaches
 	r.Self = l.watch.total(l.totals)
-	r.Invalid, r.Notes = l.watch.verdict(l.totals)
-	if names := phases.Unagreed(l.list); l.cfg.Machines > 1 && len(names) > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("%s began when users of other phases had ended on this machine, which others of the %d machines may have seen at another time",
-			strings.Join(names, ", "), l.cfg.Machines))
-	}
+	invalid, notes := l.watch.verdict(l.totals)
+	r.Invalid, r.Notes = append(r.Invalid, invalid...), append(r.Notes, notes...)
+	l.tellOfOthers()
 	if errs := l.out.close(); len(errs) > 0 {
 		r.Notes = append(r.Notes, "statistics are incomplete elsewhere: "+strings.Join(errs, "; "))
 	}

@@ -1,0 +1,169 @@
+package loadgen_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/loads/loads/agreement"
+	"github.com/loads/loads/loadgen"
+	"github.com/loads/loads/metrics"
+)
+
+func write(t *testing.T, file string, m agreement.Minutes) []byte {
+	t.Helper()
+	text, err := m.Encode(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// refusing returns an address at which connections are refused until listen is
+// called.
+func refusing(t *testing.T) (address string, listen func() net.Listener) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), "socket")
+	t.Cleanup(func() { _ = file.Close() })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port), func() net.Listener {
+		t.Helper()
+		if err := unix.Listen(fd, 8); err != nil {
+			t.Fatal(err)
+		}
+		listener, err := net.FileListener(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = listener.Close() })
+		return listener
+	}
+}
+
+// next waits for a decision, and for nothing else.
+func next(t *testing.T, a *loadgen.Accord) agreement.Decision {
+	t.Helper()
+	select {
+	case d := <-a.Heard():
+		return d
+	case <-time.After(time.Minute):
+		t.Fatal("nothing was heard for a minute")
+		return agreement.Decision{}
+	}
+}
+
+func TestAccordSendsWordsInOrderOnceItCan(t *testing.T) {
+	address, listen := refusing(t)
+	file := filepath.Join(t.TempDir(), "agreed.json")
+	write(t, file, agreement.Minutes{Until: 5000})
+	a, err := loadgen.NewAccord(address, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.Until().Equal(time.UnixMilli(5000)) {
+		t.Errorf("got %v, want 5 s after the beginning of 1970", a.Until())
+	}
+	words := []metrics.Word{{Phase: "a", Is: metrics.WordFailed}, {Phase: "a", Is: metrics.WordTerminated}, {Phase: "b", Is: metrics.WordFinished}}
+	for _, w := range words[:2] {
+		a.Tell(w)
+	}
+	listener := listen()
+	conn, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	a.Tell(words[2])
+	lines := bufio.NewScanner(conn)
+	for _, want := range words {
+		if !lines.Scan() {
+			t.Fatal("the connection ended")
+		}
+		if got, err := metrics.DecodeWord(lines.Bytes()); err != nil || got != want {
+			t.Errorf("got %q, %v, want %+v", lines.Text(), err, want)
+		}
+	}
+	a.Tell(metrics.Word{Phase: "last", Is: metrics.WordFinished})
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	if !lines.Scan() || lines.Scan() {
+		t.Errorf("after the end got %q, want the last word alone", lines.Text())
+	}
+}
+
+func TestAccordSaysWhatItCouldNotSend(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "agreed.json")
+	write(t, file, agreement.Minutes{})
+	a, err := loadgen.NewAccord("127.0.0.1:1", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Tell(metrics.Word{Phase: "a", Is: metrics.WordFinished})
+	if err := a.Close(); err == nil {
+		t.Error("a word that nobody has taken is no error")
+	}
+}
+
+func TestAccordHearsEachDecisionOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "agreed.json")
+	m := agreement.Minutes{}
+	write(t, file, m)
+	a, err := loadgen.NewAccord("127.0.0.1:1", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	for _, phases := range [][]string{{"a"}, {"b", "c"}, {"d"}} {
+		before := len(m.Decided)
+		for _, phase := range phases {
+			m.Decided = append(m.Decided, agreement.Decision{Word: metrics.Word{Phase: phase, Is: metrics.WordTerminated}, At: 7, Machine: -1})
+		}
+		text := write(t, file, m)
+		for _, want := range m.Decided[before:] {
+			if got := next(t, a); got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		}
+		// Half of a file, none, and the same again tell nothing.
+		if err := os.WriteFile(file, text[:len(text)/2], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		write(t, file, m)
+	}
+}
+
+func TestWithoutAFileThereIsNoAccord(t *testing.T) {
+	if a, err := loadgen.NewAccord("127.0.0.1:1", filepath.Join(t.TempDir(), "none")); a != nil || err != nil {
+		t.Errorf("got %v, %v, want neither", a, err)
+	}
+	file := filepath.Join(t.TempDir(), "agreed.json")
+	if err := os.WriteFile(file, []byte("what"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadgen.NewAccord("127.0.0.1:1", file); err == nil {
+		t.Error("a file that is none of ours is no error")
+	}
+}
