@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,10 +17,12 @@ const (
 	exitBottleneck  = 3 // the generator itself was at fault
 )
 
-// Counters by which a generator says why, in their tag reason.
+// Counters by which a generator says why, and what else is worth knowing, in
+// their tag reason.
 const (
 	metricInvalid = "gen.invalid"
 	metricFailed  = "gen.failed"
+	metricNote    = "gen.note"
 	tagReason     = "reason"
 )
 
@@ -57,6 +60,37 @@ func generatorFaults(plan strategies.Plan, machines []Machine, s *metrics.Series
 		}
 	}
 	return faults
+}
+
+// mostNoted is of how many machines of a step it is told what their generators
+// say of themselves.
+const mostNoted = 20
+
+// generatorNotes are events of what generators say of themselves beside that:
+// one for each machine that says something, and one for those that are too many.
+func generatorNotes(plan strategies.Plan, s *metrics.Series) (events []Event) {
+	tags := s.TagValues(metricNote, tagReason) // by step and machine
+	for _, step := range plan.Steps {
+		if step.Benchmark == nil {
+			continue
+		}
+		said := map[int][]string{}
+		for _, tag := range tags {
+			if tag.Step == step.Name {
+				said[tag.Machine] = append(said[tag.Machine], tag.Value)
+			}
+		}
+		for i, machine := range slices.Sorted(maps.Keys(said)) {
+			if i == mostNoted {
+				text := fmt.Sprintf("The generators of %d more machines of %s say something of themselves; their output has it.", len(said)-i, step.Name)
+				events = append(events, Event{Kind: EventNote, Step: step.Name, Text: text})
+				break
+			}
+			text := fmt.Sprintf("The generator of %s/%d says: %s.", step.Name, machine, strings.Join(said[machine], "; "))
+			events = append(events, Event{Kind: EventNote, Step: step.Name, Machine: &machine, Text: text})
+		}
+	}
+	return events
 }
 
 // mostTold is how many machines of a step are told of.

@@ -60,6 +60,47 @@ func TestGeneratorsSayWhatTheVerdictIs(t *testing.T) {
 	}
 }
 
+func TestWhatGeneratorsSayOfThemselvesIsToldOfEachMachine(t *testing.T) {
+	plan := strategies.Plan{Steps: []strategies.Step{
+		{Name: "web"}, {Name: "load", Benchmark: &strategies.Benchmark{File: "shop.yaml"}},
+	}}
+	said := func(machines int, notes ...string) *metrics.Series {
+		s := metrics.NewSeries()
+		for i := range machines {
+			f := metrics.Frame{Seq: 1, Time: 1000}
+			for _, note := range notes {
+				f.Points = append(f.Points, metrics.Point{Kind: metrics.Counter, Name: "gen.note", Tags: []metrics.Tag{{Name: "reason", Value: note}}, Value: 1})
+			}
+			s.Add("load", i, f)
+		}
+		return s
+	}
+	for _, tt := range []struct {
+		name   string
+		series *metrics.Series
+		events int
+		last   string
+	}{
+		{"nothing", said(3), 0, ""},
+		{"one machine", said(1, "it began late"), 1, "The generator of load/0 says: it began late."},
+		{"two things each", said(2, "it began late", "a loop was busy"), 2, "The generator of load/1 says: a loop was busy; it began late."},
+		{"as many as are told of", said(20, "it began late"), 20, "The generator of load/19 says: it began late."},
+		{"many", said(1000, "it began late"), 21, "The generators of 980 more machines of load say something of themselves; their output has it."},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := generatorNotes(plan, tt.series)
+			if len(got) != tt.events || tt.events > 0 && got[tt.events-1].Text != tt.last {
+				t.Fatalf("got %d events, %+v, want %d, the last %q", len(got), got, tt.events, tt.last)
+			}
+			for i, e := range got {
+				if e.Kind != EventNote || e.Step != "load" || i < 20 && *e.Machine != i {
+					t.Errorf("event %d is %+v", i, e)
+				}
+			}
+		})
+	}
+}
+
 func TestOnlyBenchmarksMayEndWithAResult(t *testing.T) {
 	for code, want := range map[int]bool{0: true, 1: true, 2: false, 3: true, 137: false} {
 		if got := endedAsPlanned(strategies.Step{Benchmark: &strategies.Benchmark{}}, code); got != want {

@@ -123,6 +123,7 @@ func (x *execution) judge(ctx context.Context) error {
 	}
 	x.seriesMu.Lock()
 	j.Criteria = append(j.Criteria, benchmarkResults(x.ref.Plan, machines, x.series)...)
+	notes := generatorNotes(x.ref.Plan, x.series)
 	x.seriesMu.Unlock()
 	j.Instrument = slices.Clone(before.Instrument)
 	for _, fault := range found {
@@ -140,7 +141,7 @@ func (x *execution) judge(ctx context.Context) error {
 		for _, fault := range j.Instrument[len(before.Instrument):] {
 			events = append(events, Event{Kind: EventNote, Text: "The instrument was at fault: " + fault + "."})
 		}
-		return append(events, Event{
+		return append(append(events, notes...), Event{
 			Kind: EventRun, State: Terminating.String(), Text: fmt.Sprintf("The verdict is %s.", run.Verdict),
 		})
 	})

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
@@ -43,4 +44,37 @@ steps:
 			}
 		})
 	}
+}
+
+// TestGeneratorShortOfSockets gives a container fewer of them than its users need
+// at once. That is no fault of the service's, though its requests fail.
+func TestGeneratorShortOfSockets(t *testing.T) {
+	t.Parallel()
+	d := startBroker(t)
+	r := d.await(d.trigger(`
+name: short
+steps:
+  - {name: web, container_name: loads/node, additional_command_args: serve --delay 2s --jitter 0s, dns_name: web.test,
+     port_mapping: '8000:8000', ready: {port: 8000}, run_max_time: 20, stop_timeout: 2}
+  - name: load
+    container_name: loads/node
+    start_after: web
+    ulimits: {nofile: 60}
+    additional_command_args: --max-lag -1s --max-steal -1 --threads 1
+    benchmark:
+      file: once.yaml
+      files:
+        once.yaml: |
+          name: once
+          http: {host: http://web.test:8000, sharedConnections: {core: 0, max: 100}}
+          phases: [{main: {atOnce: {users: 100, scenario: [{s: [{httpRequest: {GET: /, sla: {blockedRatio: 1}}}]}]}}}]
+`))
+	if r.Run.Verdict != broker.Invalid || len(r.Run.Instrument) != 1 {
+		t.Fatalf("got %s, %q, instrument %q; want INVALID for one reason", r.Run.Verdict, r.Run.Reason, r.Run.Instrument)
+	}
+	const want = `^load/0: [4-9]\d connections could not be made since this machine had no socket left: raise the limit of open files`
+	if got := r.Run.Instrument[0]; !regexp.MustCompile(want).MatchString(got) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	d.clean(r)
 }

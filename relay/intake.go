@@ -16,7 +16,7 @@ const DefaultReadBuffer = 32 << 20
 type intake struct {
 	address net.Addr // of UDP
 	sockets []*socket
-	stream  net.Listener // nil without TCP
+	stream  *net.TCPListener // nil without TCP
 }
 
 // listen opens all sockets that cfg names, or none.
@@ -51,11 +51,13 @@ func (in *intake) listenUDP(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-func (in *intake) listenTCP(ctx context.Context, cfg Config) (err error) {
+func (in *intake) listenTCP(ctx context.Context, cfg Config) error {
 	var lc net.ListenConfig
-	if in.stream, err = lc.Listen(ctx, "tcp", in.address.String()); err != nil {
+	listener, err := lc.Listen(ctx, "tcp", in.address.String())
+	if err != nil {
 		return fmt.Errorf("listen for statsd on TCP %s: %w", in.address, err)
 	}
+	in.stream = listener.(*net.TCPListener) // as the network is "tcp"
 	return nil
 }
 

@@ -83,6 +83,25 @@ func TestRelayReadsTCPToItsEndBeforeTheFinalFrame(t *testing.T) {
 	}
 }
 
+// Who has connected, sent and gone has been heard, though the relay is told to
+// end before it comes to that.
+func TestRelayReadsConnectionsThatItHasNotAcceptedBeforeItsEnd(t *testing.T) {
+	r := mustRun(t, relay.Config{TCP: true, Interval: time.Hour})
+	const senders, lines = 100, 200
+	for range senders {
+		conn := mustDial(t, "tcp", r.address)
+		mustWrite(t, conn, strings.Repeat("hits:1|c\n", lines)+"last:1|c")
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	frames := r.end(t)
+	got := summary(frames)
+	if l := frames[len(frames)-1].Ledger; got["hits"].Count != senders*lines || got["last"].Count != senders || l.Malformed+l.Refused != 0 {
+		t.Errorf("got %v hits, %v last, ledger %+v, want %d and %d", got["hits"].Count, got["last"].Count, l, senders*lines, senders)
+	}
+}
+
 func TestRelayPassesOverAnEndlessLineOfTCP(t *testing.T) {
 	r := mustRun(t, relay.Config{TCP: true, Interval: 10 * time.Millisecond})
 	conn := mustDial(t, "tcp", r.address)

@@ -271,3 +271,14 @@ func withoutCutLine(packet []byte) []byte {
 	packet[end] = 0
 	return packet
 }
+
+// pollIn reports whether there is something to read, without waiting.
+func pollIn(fd uintptr) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return err == nil && n > 0
+		}
+	}
+}

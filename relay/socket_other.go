@@ -15,6 +15,10 @@ import (
 // drainFor is how long the last read takes.
 const drainFor = 20 * time.Millisecond
 
+// pollIn reports whether there is something to read, which we don't know how to
+// ask here.
+func pollIn(uintptr) bool { return false }
+
 // socket is a datagram socket of a system whose own ways to read many packets
 // at once, and to count those it drops, we don't know.
 type socket struct {

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -18,9 +20,9 @@ const (
 	// acceptPause is waited after an accept that failed, as for want of file
 	// descriptors.
 	acceptPause = 100 * time.Millisecond
-	// streamDrain is how long a connection is still read after the end. What was
-	// sent before is in the socket's buffer already.
-	streamDrain = 20 * time.Millisecond
+	// streamDrain bounds how long connections are still accepted and read after
+	// the end, while something keeps coming. What was sent before is there already.
+	streamDrain = time.Second
 )
 
 // errCut says that a connection ended within a line.
@@ -36,36 +38,51 @@ type streams struct {
 	conns map[net.Conn]bool
 }
 
-// serve accepts until ctx is done, reads what has arrived until then, and
-// closes the listener.
-func (s *streams) serve(ctx context.Context, listener net.Listener) error {
-	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
+// serve accepts until ctx is done, reads what has arrived until then, also from
+// those who were still to be accepted, and closes the listener.
+func (s *streams) serve(ctx context.Context, listener *net.TCPListener) error {
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
+		_ = listener.SetDeadline(time.Now())
+	})
 	defer stop()
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	defer s.end()
-	for {
+	take := func(conn net.Conn) {
+		if !s.admit(conn) {
+			s.received.refuse()
+			_ = conn.Close()
+			return
+		}
+		readers.Go(func() { s.read(conn) })
+	}
+	for ctx.Err() == nil {
 		conn, err := listener.Accept()
 		switch {
+		case err == nil:
+			take(conn)
 		case ctx.Err() != nil:
-			if err == nil {
-				_ = conn.Close()
-			}
-			return nil
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("accept statsd: %w", err)
-		case err != nil:
+		default:
 			select {
 			case <-ctx.Done():
 			case <-time.After(acceptPause):
 			}
-		case !s.admit(conn):
-			s.received.refuse()
-			_ = conn.Close()
-		default:
-			readers.Go(func() { s.read(conn) })
 		}
 	}
+	<-woken
+	_ = listener.SetDeadline(time.Time{})
+	for end := time.Now().Add(streamDrain); isReadable(listener) && time.Now().Before(end); {
+		conn, err := listener.Accept()
+		if err != nil {
+			break // who has connected is told so by the close
+		}
+		take(conn)
+	}
+	return listener.Close()
 }
 
 func (s *streams) admit(conn net.Conn) bool {
@@ -78,12 +95,12 @@ func (s *streams) admit(conn net.Conn) bool {
 	return true
 }
 
-// end gives every connection a last moment.
+// end has every connection read to the end of what has arrived.
 func (s *streams) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for conn := range s.conns {
-		_ = conn.SetReadDeadline(time.Now().Add(streamDrain))
+		_ = conn.SetReadDeadline(time.Now())
 	}
 }
 
@@ -99,8 +116,14 @@ func (s *streams) read(conn net.Conn) {
 	buffer := make([]byte, maxLine)
 	held := 0         // bytes of an unfinished line
 	skipping := false // the rest of a line that was too long
+	var until time.Time
 	for {
 		n, err := conn.Read(buffer[held:])
+		if errors.Is(err, os.ErrDeadlineExceeded) && until.IsZero() { // by end
+			until = time.Now().Add(streamDrain)
+			_ = conn.SetReadDeadline(time.Time{})
+			err = nil
+		}
 		text := buffer[:held+n]
 		if end := bytes.LastIndexByte(text, '\n') + 1; end > 0 {
 			lines := text[:end]
@@ -118,6 +141,9 @@ func (s *streams) read(conn net.Conn) {
 			skipping, text = true, nil
 		}
 		held = copy(buffer, text)
+		if err == nil && !until.IsZero() && (time.Now().After(until) || !isReadable(conn)) {
+			err = os.ErrDeadlineExceeded
+		}
 		if err != nil {
 			s.last(buffer[:held], err)
 			return
@@ -134,4 +160,17 @@ func (s *streams) last(text []byte, err error) {
 	default:
 		s.received.bad(text, errCut)
 	}
+}
+
+// isReadable reports whether a connection has something to read, or its end, or
+// a listener someone to accept. Deadlines can't say so: they are over before
+// anything is read when processors are scarce.
+func isReadable(c any) bool {
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return false
+	}
+	ready := false
+	err = raw.Control(func(fd uintptr) { ready = pollIn(fd) })
+	return err == nil && ready
 }

@@ -46,7 +46,9 @@ type genFlags struct {
 	machine int
 	of      int
 	maxLag  time.Duration
+	maxLate time.Duration
 	steal   float64
+	core    float64
 	hgrm    string
 	hlog    string
 	series  string
@@ -115,6 +117,8 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 	fs.Uint64Var(&f.seed, "seed", 0, "of random arrivals, to repeat them; 0 is another each time")
 	fs.DurationVar(&f.maxLag, "max-lag", 0, "how late the generator itself may start users at p99, and how long it may pause to collect garbage, before the run is invalid; 0 is 100ms with a file and no limit without, negative no limit")
 	fs.Float64Var(&f.steal, "max-steal", 0, "share of the machine's time that its host may take before the run is invalid; 0 is 0.2 with a file and no limit without, negative no limit")
+	fs.DurationVar(&f.maxLate, "max-late", 0, "how long after LOADS_START_AT this machine may begin before the run is invalid; 0 is 1s, or no limit where --max-lag has none, negative no limit")
+	fs.Float64Var(&f.core, "max-core", 0, "share of a processor that a loop may use over ten seconds before the run is invalid; 0 is 0.95, or no limit where --max-lag has none, negative no limit")
 	fs.StringVar(&f.hgrm, "hgrm", "", "write the distribution of each metric to `PREFIX`phase.metric.hgrm, in HdrHistogram's format")
 	fs.StringVar(&f.hlog, "hlog", "", "write a log of HdrHistogram to `FILE`, a histogram for each metric and second")
 	fs.StringVar(&f.series, "series", "", "write what was counted in each second to `FILE`, a line of JSON each")
@@ -169,7 +173,7 @@ func startAt(text string) (time.Time, error) {
 func (f *genFlags) config() (engine.Config, error) {
 	cfg := engine.Config{
 		Machine: f.machine, Machines: f.of, Threads: f.threads, Grain: f.grain, Seed: f.seed, Start: f.start,
-		Limits: engine.Limits{Lag: f.maxLag, Pause: f.maxLag, Steal: f.steal}, Name: f.file, Patient: f.patient,
+		Limits: engine.Limits{Lag: f.maxLag, Pause: f.maxLag, Steal: f.steal, Late: f.maxLate, Core: f.core}, Name: f.file, Patient: f.patient,
 	}
 	if cfg.Grain == 0 {
 		cfg.Grain = -1
@@ -246,11 +250,17 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 	for _, file := range files {
 		err = errors.Join(err, file.Close())
 	}
+	lack := engine.Exhausted(err)
 	var s *summary
 	if result != nil {
 		s = summarize(cfg, result)
-		if points, ok := sink.(*stats.Points); ok {
-			_ = points.Verdict(s.Invalid, s.whyFailed()) // that it was lost is told by Close
+	}
+	if points, ok := sink.(*stats.Points); ok {
+		switch { // that it was lost is told by Close
+		case s != nil:
+			_ = points.Verdict(s.Invalid, s.whyFailed(), s.Notes)
+		case lack != "":
+			_ = points.Verdict([]string{lack}, nil, nil)
 		}
 	}
 	if accord != nil {
@@ -262,6 +272,10 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 		if lost := receiver.Close(); lost != nil && s != nil {
 			s.spoil(fmt.Sprintf("metrics are incomplete: %v", lost))
 		}
+	}
+	if lack != "" {
+		fmt.Fprintf(p.stderr, "invalid: %s\n", lack)
+		return exitInvalid
 	}
 	if err != nil {
 		return err

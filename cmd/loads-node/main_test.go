@@ -117,8 +117,16 @@ func await(t *testing.T, out *text, pattern string) string {
 
 func startRelay(t *testing.T, args ...string) (p *process, statsd string) {
 	t.Helper()
-	p = start(t, nil, append([]string{"relay", "--listen", "127.0.0.1:0"}, args...)...)
-	return p, await(t, p.stderr, `statsd is received.* address=(\S+)`)
+	for {
+		p = start(t, nil, append([]string{"relay", "--listen", "127.0.0.1:0"}, args...)...)
+		statsd = await(t, p.stderr, `statsd is received.* address=(\S+)`)
+		// A port that is free for UDP need not be so for TCP.
+		taken := func() bool { return strings.Contains(p.stderr.String(), "address already in use") }
+		waittest.Until(t, "a frame", time.Minute, func() bool { return p.stdout.String() != "" || taken() })
+		if !taken() {
+			return p, statsd
+		}
+	}
 }
 
 // endRelay ends the relay, checks its frames' numbers and returns the summary

@@ -21,7 +21,7 @@ const (
 	phaseFailed
 	counted      // a batch
 	periodEnded  // all batches of the period have been told
-	failuresSeen // of requests, at the end
+	failuresSeen // of requests, and what was lacking since the last period, at the end
 	loopEnded    // with an error
 )
 
@@ -34,7 +34,7 @@ type message struct {
 	batch    *stats.Batch
 	failures map[string]int64
 	busy     float64             // share of the period in which the loop's thread had a processor
-	ports    int64               // that it lacked in the period
+	short    shortage            // of the period
 	hosts    []stats.Connections // by endpoint
 	err      error
 }
@@ -105,6 +105,7 @@ func (e *engine) lead(ctx context.Context) (*Result, error) {
 		l.ends[i] = -1
 	}
 	l.result = &Result{Start: l.start.Time(), Totals: l.totals}
+	l.watch.begin(l.start, e.cfg.Start)
 	l.limits()
 	for _, w := range e.workers {
 		w.loop.Post(func() { w.begin(l.start) })
@@ -247,6 +248,7 @@ func (l *leader) heed(m message) {
 		l.order(phases.Terminate, m.phase)
 	case failuresSeen:
 		l.addFailures(m.failures)
+		l.watch.note(m)
 	case loopEnded:
 		l.err = m.err
 		l.event(phases.Event{Kind: phases.MachineLost, Machine: m.loop})

@@ -447,7 +447,7 @@ func (q *request) failed(err error) {
 		c.Failure = stats.Internal
 	case h1.Exhausted:
 		c.Failure = stats.Connection
-		q.s.w.ports++
+		q.s.w.short.note(err)
 	case h1.None, h1.Refused, h1.Unreachable, h1.Handshake, h1.Reset, h1.Stale, h1.Malformed:
 		c.Failure = stats.Connection
 	}

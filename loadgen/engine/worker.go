@@ -36,7 +36,7 @@ type worker struct {
 	periods int
 	cpu     time.Duration // of the thread, at the end of the last period
 	cpuAt   loop.Instant
-	ports   int64 // that were lacking since then
+	short   shortage // since then
 
 	talks sync.WaitGroup // conversations
 	turn  int            // of addresses
@@ -107,8 +107,8 @@ func (w *worker) tick() {
 	w.periods = int(max(w.loop.Now(), w.ticks.When()).Sub(w.began) / w.period)
 	cpu, now := cpuTime(unix.RUSAGE_THREAD), loop.Now()
 	busy := float64(cpu-w.cpu) / float64(max(1, now.Sub(w.cpuAt)))
-	w.e.tell(message{kind: periodEnded, loop: w.index, period: w.periods - 1, busy: busy, ports: w.ports, hosts: w.hosts()})
-	w.cpu, w.cpuAt, w.ports = cpu, now, 0
+	w.e.tell(message{kind: periodEnded, loop: w.index, period: w.periods - 1, busy: busy, short: w.short, hosts: w.hosts()})
+	w.cpu, w.cpuAt, w.short = cpu, now, shortage{}
 	w.loop.Set(&w.ticks, w.began.Add(time.Duration(w.periods+1)*w.period))
 }
 
@@ -179,7 +179,7 @@ func (w *worker) close() {
 	}
 	w.closeGRPC()
 	w.talks.Wait() // they were given up when their sessions ended, and don't wait for the loop
-	w.e.tell(message{kind: failuresSeen, loop: w.index, failures: w.failures})
+	w.e.tell(message{kind: failuresSeen, loop: w.index, failures: w.failures, short: w.short})
 }
 
 func (w *worker) nextSession() int {

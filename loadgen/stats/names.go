@@ -27,7 +27,9 @@ const (
 	// Counters with the tag reason, at the end of a run.
 	nameWhyInvalid = "gen.invalid" // why the numbers must not be trusted
 	nameWhyFailed  = "gen.failed"  // why a phase failed
+	nameNote       = "gen.note"    // what else is worth knowing about the generator
 	nameLag        = "gen.lag"     // timer of how late the generator itself started users, ms
+	nameLate       = "gen.late"    // gauge of how long after the common start it began, ms
 )
 
 // eachPoint calls add for what is told of a metric.
@@ -88,6 +90,14 @@ func eachUserPoint(p *PhaseUsers, add func(metrics.Point)) {
 		add(metrics.Point{Kind: metrics.Counter, Name: nameErrors, Tags: tags, Value: float64(p.Unstarted)})
 	}
 	timer(nameLag, &p.Lag, base, add)
+}
+
+// eachSelfPoint calls add for what is told of the generator itself. When it
+// began is told once.
+func eachSelfPoint(r *Report, add func(metrics.Point)) {
+	if r.Period == 0 && r.Self.LateMS > 0 {
+		add(metrics.Point{Kind: metrics.Gauge, Name: nameLate, Value: r.Self.LateMS})
+	}
 }
 
 func timer(name string, sketch *metrics.Sketch, tags []metrics.Tag, add func(metrics.Point)) {

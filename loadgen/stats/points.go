@@ -32,6 +32,7 @@ func (s *Points) Report(r *Report) error {
 	for i := range r.Phases {
 		eachUserPoint(&r.Phases[i], s.add)
 	}
+	eachSelfPoint(r, s.add)
 	if s.err != nil {
 		return s.err
 	}
@@ -44,11 +45,11 @@ func (s *Points) Report(r *Report) error {
 	return nil
 }
 
-// Verdict sends, once the run is over, why its numbers must not be trusted, and
-// why it failed. The broker tells people.
-func (s *Points) Verdict(invalid, failed []string) error {
+// Verdict sends, once the run is over, why its numbers must not be trusted, why
+// it failed, and what else is worth knowing. The broker tells people.
+func (s *Points) Verdict(invalid, failed, notes []string) error {
 	s.lines, s.err = s.lines[:0], nil
-	for name, reasons := range map[string][]string{nameWhyInvalid: invalid, nameWhyFailed: failed} {
+	for name, reasons := range map[string][]string{nameWhyInvalid: invalid, nameWhyFailed: failed, nameNote: notes} {
 		for _, reason := range reasons {
 			tags := []metrics.Tag{{Name: "reason", Value: reasonText(reason)}}
 			s.add(metrics.Point{Kind: metrics.Counter, Name: name, Tags: tags, Value: 1})

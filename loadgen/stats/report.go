@@ -62,8 +62,11 @@ type SelfReport struct {
 	Core  float64 `json:"core"`   // share of a processor that its busiest loop used, 0 to 1
 	Pause float64 `json:"pause"`  // ms, the longest pause for collecting garbage
 	Steal float64 `json:"steal"`  // share of its processors' time that the host took, 0 to 1
-	Ports int64   `json:"ports"`  // connections that failed since this machine had no port or socket left
 	LagMS float64 `json:"lag_ms"` // p99 of how late users were started by the generator's own fault
+
+	Ports   int64   `json:"ports"`   // connections that failed since this machine had no port left
+	Sockets int64   `json:"sockets"` // connections that failed since no descriptor, or no memory for a socket, was left
+	LateMS  float64 `json:"late_ms"` // by how much it began after the time at which all machines were to begin
 }
 
 // Sink takes reports, for example to send them on. Report is called once for
@@ -117,11 +120,13 @@ func (r *Report) Merge(o *Report) {
 	r.Self.worse(o.Self)
 }
 
-// worse takes the worst of two machines; ports that were lacking add up.
+// worse takes the worst of two machines; connections that failed add up.
 func (s *SelfReport) worse(o SelfReport) {
 	s.CPU, s.Core, s.Pause = max(s.CPU, o.CPU), max(s.Core, o.Core), max(s.Pause, o.Pause)
 	s.Steal, s.LagMS = max(s.Steal, o.Steal), max(s.LagMS, o.LagMS)
+	s.LateMS = max(s.LateMS, o.LateMS)
 	s.Ports += o.Ports
+	s.Sockets += o.Sockets
 }
 
 // Cell returns what is counted of a key, and makes it if there is none.

@@ -143,21 +143,48 @@ func TestSketchesTravelAsPoints(t *testing.T) {
 	}
 }
 
+// By how much a machine began late is told once, with its first second.
+func TestLateBeginningsAreToldOnce(t *testing.T) {
+	for name, tt := range map[string]struct {
+		period int
+		late   float64
+		want   string
+	}{
+		"late": {0, 250, "gen.late:250|g\n"}, "in time": {0, 0, ""}, "later": {1, 250, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var lines bytes.Buffer
+			r := stats.NewReport(tt.period)
+			r.Self.LateMS = tt.late
+			if err := stats.NewStatsd(&lines).Report(r); err != nil || lines.String() != tt.want {
+				t.Errorf("got %q, %v, want %q", lines.String(), err, tt.want)
+			}
+			lines.Reset()
+			if err := stats.NewPoints(&lines).Report(r); err != nil || (lines.Len() > 0) != (tt.want != "") {
+				t.Errorf("got the point %q, %v", lines.String(), err)
+			}
+		})
+	}
+}
+
 func TestVerdictsTravelAsTags(t *testing.T) {
 	var lines bytes.Buffer
-	reason := "late: by 5 ms, where 1 may be|\n" + strings.Repeat("ö", 400)
-	if err := stats.NewPoints(&lines).Verdict([]string{reason}, nil); err != nil {
-		t.Fatal(err)
-	}
-	p, err := metrics.DecodePoint(bytes.TrimSpace(lines.Bytes()))
-	if err != nil || p.Name != "gen.invalid" || p.Value != 1 || len(p.Tags) != 1 {
-		t.Fatalf("got %+v, %v", p, err)
-	}
-	if got := p.Tags[0].Value; !strings.HasPrefix(got, "late: by 5 ms; where 1 may be  ö") || utf8.RuneCountInString(got) != 300 {
-		t.Errorf("got the reason %q", got)
+	why := []string{"late: by 5 ms, where 1 may be|\n" + strings.Repeat("ö", 400)}
+	for name, reasons := range map[string][3][]string{"gen.invalid": {why}, "gen.failed": {1: why}, "gen.note": {2: why}} {
+		lines.Reset()
+		if err := stats.NewPoints(&lines).Verdict(reasons[0], reasons[1], reasons[2]); err != nil {
+			t.Fatal(err)
+		}
+		p, err := metrics.DecodePoint(bytes.TrimSpace(lines.Bytes()))
+		if err != nil || p.Name != name || p.Value != 1 || len(p.Tags) != 1 {
+			t.Fatalf("got %+v, %v, want %s", p, err, name)
+		}
+		if got := p.Tags[0].Value; !strings.HasPrefix(got, "late: by 5 ms; where 1 may be  ö") || utf8.RuneCountInString(got) != 300 {
+			t.Errorf("got the reason %q", got)
+		}
 	}
 	lines.Reset()
-	if err := stats.NewPoints(&lines).Verdict(nil, nil); err != nil || lines.Len() > 0 {
+	if err := stats.NewPoints(&lines).Verdict(nil, nil, nil); err != nil || lines.Len() > 0 {
 		t.Errorf("got %q, %v of a run without reasons", lines.String(), err)
 	}
 }

@@ -30,6 +30,7 @@ func (s *Statsd) Report(r *Report) error {
 	for i := range r.Phases {
 		eachUserPoint(&r.Phases[i], s.add)
 	}
+	eachSelfPoint(r, s.add)
 	if len(s.lines) == 0 {
 		return nil
 	}

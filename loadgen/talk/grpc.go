@@ -92,7 +92,10 @@ func (s *Services) Method(name string) (*Method, error) {
 func (m *Method) ClientStreams() bool { return m.descriptor.IsStreamingClient() }
 
 // GRPC is a connection over which gRPC calls go; several at once.
-type GRPC struct{ conn *grpc.ClientConn }
+type GRPC struct {
+	conn *grpc.ClientConn
+	lack *atomic.Pointer[h1.Error] // of this machine, for which the last attempt to connect failed
+}
 
 // The pauses between attempts to connect again.
 const (
@@ -112,6 +115,7 @@ func NewGRPC(authority string, address string, cfg *tls.Config, handshake time.D
 	if handshake == 0 {
 		handshake = time.Hour // none
 	}
+	lack := new(atomic.Pointer[h1.Error])
 	pauses := backoff.Config{BaseDelay: firstPause, Multiplier: backoff.DefaultConfig.Multiplier, Jitter: backoff.DefaultConfig.Jitter, MaxDelay: mostPause}
 	conn, err := grpc.NewClient("passthrough:///"+authority,
 		grpc.WithTransportCredentials(secure), grpc.WithAuthority(authority), grpc.WithStatsHandler(noting{}),
@@ -119,12 +123,19 @@ func NewGRPC(authority string, address string, cfg *tls.Config, handshake time.D
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: pauses, MinConnectTimeout: handshake}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+			c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+			lack.Store(nil)
+			if err != nil {
+				if bad := h1.NewError("connect", err, h1.Unreachable); bad.Kind == h1.Exhausted {
+					lack.Store(bad)
+				}
+			}
+			return c, err
 		}))
 	if err != nil {
 		return nil, fmt.Errorf("prepare gRPC with %s: %w", authority, err)
 	}
-	return &GRPC{conn}, nil
+	return &GRPC{conn, lack}, nil
 }
 
 // Close ends the connection and all calls.
@@ -145,6 +156,7 @@ func (g *GRPC) Do(ctx context.Context, call *Call, note *Note, answer func([]byt
 	defer end()
 	err := g.exchange(ctx, call, answer)
 	var bad *h1.Error
+	lack := g.lack.Load()
 	switch code := status.Code(err); {
 	case errors.As(err, &bad):
 		return 0, err
@@ -158,6 +170,8 @@ func (g *GRPC) Do(ctx context.Context, call *Call, note *Note, answer func([]byt
 		return 0, h1.ErrTimeout
 	case code == codes.Canceled:
 		return 0, h1.ErrCancelled
+	case code == codes.Unavailable && lack != nil:
+		return 0, lack
 	case code == codes.Unavailable:
 		return 0, &h1.Error{Kind: h1.Reset, Err: fmt.Errorf("call %s: %s", call.Method.path, status.Convert(err).Message())}
 	default:

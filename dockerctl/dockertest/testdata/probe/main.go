@@ -84,6 +84,8 @@ func run(verb string, args []string) error {
 		return err
 	case "serve":
 		return serve(args[0], args[1])
+	case "answer":
+		return answer(args[0], args[1], args[2])
 	case "ask":
 		return ask(args[0])
 	case "dial": // join the standard streams to a socket
