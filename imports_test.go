@@ -87,13 +87,15 @@ var onlyIn = map[string][]string{
 	"github.com/coder/websocket":              {"loadgen"},
 	"google.golang.org/grpc":                  {"loadgen"},
 	"google.golang.org/protobuf":              {"loadgen"},
+	"github.com/pavlo-v-chernykh/":            {"loadgen"},
+	"software.sslmate.com/":                   {"loadgen"},
 	"oras.land/":                              {"images"},
 }
 
 // pure packages do no input or output.
 var pure = []string{
 	"strategies", "metrics", "agreement", "internal/source",
-	"loadgen/arrivals", "loadgen/benchmark", "loadgen/jsonpath", "loadgen/pattern", "loadgen/phases", "loadgen/recording",
+	"loadgen/arrivals", "loadgen/benchmark", "loadgen/jsonpath", "loadgen/page", "loadgen/pattern", "loadgen/phases", "loadgen/recording",
 }
 
 // impure are the packages of the standard library that a pure one has no use for.

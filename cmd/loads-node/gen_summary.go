@@ -37,10 +37,11 @@ type metricSummary struct {
 	Warmup bool `json:"warmup,omitempty"`
 	stats.Counts
 	Statuses []stats.StatusCount `json:"statuses"`
-	Rate     float64             `json:"rate"`    // requests a second
-	Latency  stats.Times         `json:"latency"` // from the intended start
-	Service  stats.Times         `json:"service"` // from when the request left
-	Blocked  stats.Times         `json:"blocked"` // waiting for a connection
+	Named    []stats.NamedCount  `json:"counters,omitempty"` // what the scenario counts itself
+	Rate     float64             `json:"rate"`               // requests a second
+	Latency  stats.Times         `json:"latency"`            // from the intended start
+	Service  stats.Times         `json:"service"`            // from when the request left
+	Blocked  stats.Times         `json:"blocked"`            // waiting for a connection
 }
 
 type usersSummary struct {
@@ -63,7 +64,7 @@ func summarize(cfg engine.Config, r *engine.Result) *summary {
 	requests, answers := int64(0), int64(0)
 	for _, m := range r.Totals.Metrics {
 		one := metricSummary{
-			Key: m.Key, Warmup: warmup[m.Phase], Counts: m.Counts, Statuses: m.Statuses,
+			Key: m.Key, Warmup: warmup[m.Phase], Counts: m.Counts, Statuses: m.Statuses, Named: m.Named,
 			Latency: stats.TimesOf(&m.Latency), Service: stats.TimesOf(&m.Service), Blocked: stats.TimesOf(&m.Blocked),
 		}
 		if d := lengthOf(cfg, r, m.Phase); d > 0 {

@@ -59,7 +59,7 @@ func TestGenTellsByItsStatus(t *testing.T) {
 		{"a limit is not kept", []string{benchmarkFile(t, "{invalidRatio: 0.5, blockedRatio: 1}", ""), "--max-lag=-1s", "--max-steal=-1"}, 1, "main failed: look: 3 of 3 answers were invalid"},
 		{"a wrong file", []string{benchmarkFile(t, "{invalidRatio: 5}", "")}, 2, "is not a ratio"},
 		{"no file", []string{"/nowhere.yaml"}, 2, "read the benchmark"},
-		{"a file that can't be run", []string{writeFile(t, "name: b\nhttp: {host: https://a.test, useHttpCache: true}\nusersPerSec: 1\nduration: 1s\nscenario: [{s: [{httpRequest: {GET: /}}]}]\n")}, 2, "useHttpCache"},
+		{"a file that can't be run", []string{writeFile(t, "name: b\nhttp: {host: https://a.test}\nusersPerSec: 1\nduration: 1s\nscenario: [{s: [{httpRequest: {GET: /, compression: {encoding: gzip, type: TRANSFER_ENCODING}}}]}]\n")}, 2, "TRANSFER_ENCODING"},
 		{"a grain that is too long", []string{"--grain=1s", "--url", "http://127.0.0.1:1/"}, 2, "--grain is 1s, want a time from 0 to 100ms"},
 		{"a file too many", []string{"a", "b"}, 2, "got 2 arguments"},
 		{"a command before it fails", []string{benchmarkFile(t, "{blockedRatio: 1}", "pre: {a: exit 1}\n")}, 1, "run the pre command a"},

@@ -109,7 +109,7 @@ func await(t *testing.T, out *text, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
 	var found []string
-	if !waittest.Holds(20*time.Second, func() bool { found = re.FindStringSubmatch(out.String()); return found != nil }) {
+	if !waittest.Holds(time.Minute, func() bool { found = re.FindStringSubmatch(out.String()); return found != nil }) {
 		t.Fatalf("no %q in %q", pattern, out)
 	}
 	return found[1]

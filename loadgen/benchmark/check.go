@@ -416,6 +416,12 @@ func (j *JSONQuery) check(c *complaints) {
 	if c.given != nil && !c.has("toVar") && !c.has("toArray") && !c.has("processor") {
 		c.of("", "does nothing with what it finds", "give toVar, toArray or processor")
 	}
+	if j.Delete && c.has("replace") {
+		c.of("replace", "is given beside delete", "give one of them")
+	}
+	if (j.Delete || c.has("replace")) && c.has("toArray") {
+		c.of("toArray", "takes values, and what is changed is a document", "give toVar or processor")
+	}
 }
 
 func (s *Set) check(c *complaints) {

@@ -67,10 +67,10 @@ func (Strategy) words() []string {
 
 // Keys are certificates and keys, as files.
 type Keys struct {
-	StoreType string `json:"storeType" doc:"JKS, PFX or PEM."`
+	StoreType string `json:"storeType" doc:"JKS, PFX or PEM; which one it is is seen from the file."`
 	StoreFile File   `json:"storeFile" doc:"A key store."`
 	Password  string `json:"password" doc:"Of the key store."`
-	Alias     string `json:"alias" doc:"Of the key in the key store."`
+	Alias     string `json:"alias" doc:"Of the key in a key store of the type JKS; the first if it is missing."`
 	CertFile  File   `json:"certFile" doc:"A certificate, PEM."`
 	KeyFile   File   `json:"keyFile" doc:"A key, PEM."`
 }

@@ -404,6 +404,19 @@ func (c *Columns) fromNode(d *decoder, n *yaml.Node, path string) {
 	}
 }
 
+// fromNode reads a list of variables, or a map from names to variables.
+func (c *Counters) fromNode(d *decoder, n *yaml.Node, path string) {
+	for _, entry := range d.entries(n, path, "give a list of variables, or a map from names to variables") {
+		counter := Counter{Name: entry.key}
+		from := entry.val
+		if isNull(resolve(from)) {
+			from = entry.keyAt
+		}
+		d.into(from, child(path, entry.key), &counter.FromVar)
+		*c = append(*c, counter)
+	}
+}
+
 // fromNode reads a name, or rules: "RE -> name", "RE" and "-> name".
 func (m *Metric) fromNode(d *decoder, n *yaml.Node, path string) {
 	if n.Kind == yaml.ScalarNode && !isNull(n) && !strings.Contains(n.Value, "->") {

@@ -152,7 +152,7 @@ func (s *schemer) special(t reflect.Type) *jsonschema.Schema {
 		return anyOf(typed("string"), s.object(t, func(field) bool { return true }))
 	case reflect.TypeFor[Weighted](), reflect.TypeFor[WeightedFiles]():
 		return anyOf(mapOf(typed("number")), listOf(anyOf(scalarSchema(), mapOf(typed("number")))))
-	case reflect.TypeFor[Columns]():
+	case reflect.TypeFor[Columns](), reflect.TypeFor[Counters]():
 		return entriesOf(typed("string"))
 	case reflect.TypeFor[Metric]():
 		return anyOf(typed("string"), listOf(typed("string")))

@@ -439,11 +439,12 @@ type (
 		Name  string `json:"name" doc:"Name of the value." need:"yes"`
 		ToVar Writes `json:"toVar" doc:"The variable for it." need:"yes"`
 	}
-	// PublishGlobalCounters adds counters up over all machines.
+	// PublishGlobalCounters adds variables up over all sessions and machines, in
+	// the statistics.
 	PublishGlobalCounters struct {
 		asAction
-		Key  string   `json:"key" doc:"Their name." need:"yes"`
-		Vars []string `json:"vars" doc:"Names of the shared counters." need:"yes"`
+		Key  string   `json:"key" doc:"The metric under which they are counted." need:"yes"`
+		Vars Counters `json:"vars" doc:"Variables with numbers, or a map from names of counters to variables." need:"yes"`
 	}
 	// ClearHTTPCache empties the session's HTTP cache.
 	ClearHTTPCache struct{ asAction }

@@ -135,6 +135,15 @@ type Column struct {
 	ToVar Writes
 }
 
+// Counters are variables that are added up under names.
+type Counters []Counter
+
+// Counter is a variable that is added up.
+type Counter struct {
+	Name    string // its own if the file gives none
+	FromVar Reads
+}
+
 // Conditions all hold, or there are none.
 type Conditions struct {
 	Int  *IntCondition   `json:"intCondition" doc:"A condition on a number."`

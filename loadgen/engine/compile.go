@@ -39,14 +39,15 @@ const defaultMost = 16
 
 // compiler turns a scenario into a program, and finds what can't be run.
 type compiler struct {
-	cfg     *Config
-	prog    *program
-	byName  map[string]*sequence
-	seq     *benchmark.Sequence // that is compiled
-	number  int                 // of stopwatches in it
-	closes  bool                // the request that is compiled may close its connection
-	request *requestStep        // that was compiled last
-	faults  benchmark.Faults
+	cfg       *Config
+	prog      *program
+	byName    map[string]*sequence
+	seq       *benchmark.Sequence // that is compiled
+	number    int                 // of stopwatches in it
+	closes    bool                // the request that is compiled may close its connection
+	addressed bool                // its handlers want to know where it goes
+	request   *requestStep        // that was compiled last
+	faults    benchmark.Faults
 }
 
 // compileAll compiles the scenarios of all phases; those that share one share

@@ -50,7 +50,7 @@ func (c *compiler) action(spec benchmark.Action) action {
 			}
 		}
 	case *benchmark.ClearHTTPCache:
-		return func(*instance) {} // there is none
+		return func(in *instance) { in.s.cache.clear() }
 	}
 	if do := c.listAction(spec); do != nil {
 		return do

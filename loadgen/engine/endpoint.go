@@ -79,9 +79,6 @@ func checkEndpoints(cfg Config) (faults benchmark.Faults) {
 			faults = append(faults, benchmark.Fault{File: cfg.Name, Line: spec.Line, Column: spec.Column, Field: "http." + field, What: what, Want: want})
 		}
 		tlsConfig(&cfg, spec, fault)
-		if spec.Cache {
-			fault("useHttpCache", "asks for a cache, which the generator doesn't have", "leave it out")
-		}
 	}
 	return faults
 }

@@ -248,10 +248,10 @@ func (e *engine) divide(shares []phases.Share) {
 		even[i] = 1
 	}
 	for at, s := range shares {
-		users, sessions := phases.Split(s.Users, even), phases.Split(s.MaxSessions, even)
+		users, sessions, estimate := phases.Split(s.Users, even), phases.Split(s.MaxSessions, even), phases.Split(s.Estimate, even)
 		for i := range e.loops {
 			part := s
-			part.Users, part.MaxSessions = users[i], sessions[i]
+			part.Users, part.MaxSessions, part.Estimate = users[i], sessions[i], estimate[i]
 			if s.Arrivals != nil {
 				// Of this machine's arrivals each loop takes every n-th, however
 				// many loops other machines have.

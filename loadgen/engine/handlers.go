@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/loads/loads/loadgen/benchmark"
-	"github.com/loads/loads/loadgen/jsonpath"
 	"github.com/loads/loads/loadgen/stats"
 )
 
@@ -23,13 +22,18 @@ type (
 
 // handlers compiles what is done with an answer.
 func (c *compiler) handlers(r *requestStep, h *benchmark.HTTPHandler) {
-	c.closes = false
+	closes, addressed := c.closes, c.addressed // of a request around it, whose page it fetches resources of
+	c.closes, c.addressed = false, false
 	if h != nil {
 		r.statuses = c.statusHandlers(h.Status)
 		for _, spec := range h.Header {
 			r.headerSteps = append(r.headerSteps, c.headerHandler(spec))
 		}
 		for _, spec := range h.Body {
+			if html, ok := spec.(*benchmark.ParseHTML); ok {
+				r.pages = append(r.pages, c.page(html))
+				continue
+			}
 			r.processors = append(r.processors, c.processor(spec))
 		}
 		if len(h.OnCompletion) > 0 {
@@ -40,7 +44,9 @@ func (c *compiler) handlers(r *requestStep, h *benchmark.HTTPHandler) {
 		}
 	}
 	r.closes = c.closes
-	r.wantHeaders = r.keepCookies || r.redirects || len(r.headerSteps) > 0 || r.encoding != "" && len(r.processors) > 0
+	r.wantHeaders = r.keepCookies || r.redirects || r.cache || len(r.headerSteps) > 0 || r.encoding != "" && r.looks()
+	r.noteTarget = c.addressed || r.redirects || r.cache || r.changes || len(r.pages) > 0
+	c.closes, c.addressed = closes, addressed
 }
 
 // sizes counts bytes under a name of their own.
@@ -168,6 +174,17 @@ func (c *compiler) headerHandler(spec benchmark.HeaderHandler) headerHandler {
 		}
 	case *benchmark.HeaderTime:
 		return c.headerTime(s)
+	case *benchmark.HeaderCount:
+		return func(in *instance, q *request, name, _ []byte) {
+			w := in.s.w
+			w.buffer = append(w.buffer[:0], name...)
+			for i, b := range w.buffer { // names come in any case
+				if 'A' <= b && b <= 'Z' {
+					w.buffer[i] = b + 'a' - 'A'
+				}
+			}
+			w.rec.Cell(q.metric).Count(w.buffer, 1)
+		}
 	case *benchmark.HeaderLogInvalid:
 		return func(in *instance, q *request, name, value []byte) {
 			if q.invalid != "" {
@@ -256,6 +273,8 @@ func (c *compiler) processor(spec benchmark.Processor) processor {
 		}
 	case *benchmark.Queue:
 		return c.queue(s)
+	case *benchmark.ParseHTML:
+		return c.pageProcessor(s)
 	case *benchmark.CloseConnection:
 		c.closes = true
 		return func(in *instance, _ []byte) {
@@ -290,6 +309,14 @@ func (c *compiler) storeInt(s *benchmark.StoreInt) processor {
 func (c *compiler) array(to ref, most int, silent bool) processor {
 	return func(in *instance, value []byte) {
 		v := in.target(to)
+		if v.kind == isList {
+			for i := range v.list { // an item that was unset is free
+				if v.list[i].kind == unset {
+					v.list[i].setText(value)
+					return
+				}
+			}
+		}
 		if v.kind == isList && len(v.list) >= most {
 			if !silent {
 				in.s.w.e.warnOnce("a value was left out, since the array has no room", "variable", to.String(), "size", most)
@@ -297,57 +324,6 @@ func (c *compiler) array(to ref, most int, silent bool) processor {
 			return
 		}
 		v.grow().setText(value)
-	}
-}
-
-func (c *compiler) json(s *benchmark.JSONQuery) processor {
-	if s.Delete || len(s.Replace) > 0 {
-		c.fault("changes JSON by delete or replace, which the generator can't do yet", "take values out with toVar, and write the document with a pattern")
-	}
-	query, first, unquote := s.Query, c.writes(s.ToVar), s.Unquote
-	var array processor
-	var list ref
-	if s.ToArray != nil {
-		list = c.writes(s.ToArray.Var)
-		array = c.array(list, s.ToArray.Size, false)
-	}
-	var process processor
-	if len(s.Processor) > 0 {
-		process = c.processors(s.Processor)
-	}
-	return func(in *instance, value []byte) {
-		if array != nil {
-			in.target(list).setList(0)
-		}
-		found := false
-		err := query.Each(value, func(part []byte) bool {
-			w := in.s.w
-			text := part
-			if unquote {
-				text = jsonpath.AppendText(w.body(), part)
-			}
-			if first.isSet() && !found {
-				in.target(first).setText(text)
-			}
-			found = true
-			if array != nil {
-				array(in, text)
-			}
-			if process != nil {
-				process(in, text)
-			}
-			if unquote {
-				w.giveBody(text)
-			}
-			return (array != nil || process != nil) && !in.s.stopped
-		})
-		if err != nil {
-			if q := in.s.current; q != nil {
-				q.invalidate("its body is " + err.Error())
-			} else {
-				in.fail(fmt.Errorf("the document is %w", err))
-			}
-		}
 	}
 }
 

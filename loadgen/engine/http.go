@@ -41,8 +41,15 @@ type requestStep struct {
 	rangeCheck  bool
 	stopInvalid bool
 	redirects   bool
+	pages       []*pageSpec // what is looked for in pages
 	keepCookies bool
-	multiple    bool // there are several endpoints: rules match authority and path
+
+	noteTarget  bool   // where the request goes is to be known
+	fixedTarget []byte // of requests that are all the same
+	cache       bool   // its answers may be kept by the session
+	changes     bool   // it makes kept answers outdated
+	asked       string // its headers, empty if they have variables
+	multiple    bool   // there are several endpoints: rules match authority and path
 	sync        bool
 	closes      bool // its connection may be closed behind it
 	last        bool // nothing is done with its answer, or after it in its sequence
@@ -110,7 +117,14 @@ func (c *compiler) httpRequest(s *benchmark.HTTPRequest) []step {
 		r.fixed = r.fixed && h.value.fixed
 	}
 	c.compensate(r, s)
+	c.caching(r, s.Headers)
 	c.handlers(r, s.Handler)
+	if r.fixed {
+		r.fixedTarget = r.path.literal
+		if _, path, full, err := splitURL(r.path.literal); full && err == nil {
+			r.fixedTarget = path
+		}
+	}
 	c.request = r
 	steps := []step{r.send}
 	if r.sync {
@@ -121,7 +135,7 @@ func (c *compiler) httpRequest(s *benchmark.HTTPRequest) []step {
 
 // isHandled reports whether something is done with the answer but to count it.
 func (r *requestStep) isHandled() bool {
-	return r.redirects || len(r.statuses)+len(r.headerSteps)+len(r.processors)+len(r.completion) > 0
+	return r.redirects || r.browses() || len(r.statuses)+len(r.headerSteps)+len(r.processors)+len(r.completion) > 0
 }
 
 // target finds the endpoint, or how the request says it.
@@ -185,7 +199,8 @@ func (c *compiler) ergonomics(r *requestStep, h *benchmark.HTTPHandler) {
 	case benchmark.LocationOnly:
 		r.redirects = true
 	case benchmark.HTMLOnly, benchmark.Always:
-		c.fault("follows redirects within pages", "use LOCATION_ONLY")
+		r.redirects = follow == benchmark.Always
+		r.pages = append(r.pages, refreshes)
 	case benchmark.Never:
 	}
 }

@@ -160,3 +160,24 @@ func TestRunsOfHTTP2EndEarly(t *testing.T) {
 		t.Errorf("got %+v, want 20 cancelled requests", cell.Counts)
 	}
 }
+
+// A connection that had been used, and is closed before it answers, was stale.
+func TestStaleConnectionsOfHTTP2AreNamed(t *testing.T) {
+	var server *httptest.Server
+	first := make(chan bool, 1)
+	first <- true
+	started := make(chan bool)
+	server = secureServer(t, func(http.ResponseWriter, *http.Request) {
+		select {
+		case <-first:
+		default:
+			<-started
+			server.CloseClientConnections()
+		}
+	}, func(s *httptest.Server) { s.EnableHTTP2 = true })
+	close(started) // now the server is known to its handler
+	r := mustRun(t, t.Context(), config(t, server.URL, "name: b\nhttp: {host: HOST, requestTimeout: 2m}\nergonomics: {stopOnInvalid: false}\nphases:\n- main: {atOnce: {users: 1, scenario: [{s: [{httpRequest: {GET: /a}}, {httpRequest: {GET: /b}}]}]}}\n"))
+	if cell := mainCell(r, "s"); cell.Responses != 1 || cell.Connections != 1 || len(r.Failures) != 1 || !strings.Contains(r.Failures[0].What, "had been used before") {
+		t.Errorf("got %+v, %+v, want one answer and one connection that was used before", cell.Counts, r.Failures)
+	}
+}

@@ -128,3 +128,28 @@ func TestSessionsAreSmall(t *testing.T) {
 		t.Errorf("%d users have ended, want %d", n, users)
 	}
 }
+
+// Sessions that are expected to be busy at once are made beforehand.
+func TestSessionsOfTheEstimateArePrepared(t *testing.T) {
+	heap := map[string]int64{}
+	for _, estimate := range []string{"1", "10000"} {
+		cfg := config(t, plainServer(t, false), "name: b\nhttp: {host: HOST, sharedConnections: 1}\nphases:\n"+
+			"- main: {constantRate: {usersPerSec: 1, duration: 5m, maxSessionsEstimate: "+estimate+", scenario: [{s: [{httpRequest: {GET: /}}]}]}}\n")
+		cfg.Benchmark.Period = 100
+		ctx, cancel := context.WithCancel(t.Context())
+		cfg.Live = func(*engine.Progress) {
+			if heap[estimate] > 0 {
+				return
+			}
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			heap[estimate] = int64(m.HeapAlloc)
+			cancel()
+		}
+		mustRun(t, ctx, cfg)
+	}
+	if more := heap["10000"] - heap["1"]; more < 10_000*200 {
+		t.Errorf("10,000 expected sessions take %d bytes at the start, want some hundred for each", more)
+	}
+}

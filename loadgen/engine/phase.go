@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"github.com/loads/loads/loadgen/arrivals"
@@ -55,7 +56,25 @@ func newPhaseRun(w *worker, number int, share phases.Share, prog *program) *phas
 		p.metrics[i] = -1
 	}
 	p.messages = make([]Message, prog.requests)
+	p.prepare(share.Estimate)
 	return p
+}
+
+// maxPrepared is how many sessions a loop makes beforehand, of all phases.
+const maxPrepared = 20_000
+
+// prepare makes sessions, those of the lowest numbers for the first users.
+func (p *phaseRun) prepare(n int) {
+	n = min(n, maxPrepared-p.w.prepared)
+	p.w.prepared += n
+	for range n {
+		s := p.newSession()
+		for range p.prog.initial {
+			s.idle = append(s.idle, newInstance(s))
+		}
+		p.free = append(p.free, s)
+	}
+	slices.Reverse(p.free)
 }
 
 // run starts the phase, whose time counts from start.
@@ -174,6 +193,10 @@ func (p *phaseRun) session() *Session {
 		p.free = p.free[:n-1]
 		return s
 	}
+	return p.newSession()
+}
+
+func (p *phaseRun) newSession() *Session {
 	s := &Session{
 		w: p.w, phase: p, prog: p.prog, id: p.w.nextSession(), place: -1,
 		vars: make([]value, len(p.prog.slots)), delays: make([]loop.Instant, len(p.prog.delays)),

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/loads/loads/loadgen/h1"
@@ -39,6 +38,23 @@ type request struct {
 	tooLarge   bool
 	closing    bool   // the connection is to be closed behind the answer
 	hold       []Hold // by endpoint: for requests that may close their connection
+
+	web       *browsing // of requests that need it
+	inPages   bool      // pages have begun
+	hit       bool      // the cache has the answer
+	unchanged bool      // the server says that the cache's answer still holds
+}
+
+// browsing is what a request needs that is done as a browser does it.
+type browsing struct {
+	paged   *requestStep // whose pages there are
+	pages   []*pageState
+	refresh string        // where a page sends the user, and after how long
+	pause   time.Duration // a pause that comes before the next hop
+	next    hop           // what comes after the pause
+	timer   loop.Timer
+	kept    *answer // of the cache, for this request
+	coming  *answer // that may be kept
 }
 
 // maxBody is the largest body that processors get; a larger one is counted, and
@@ -54,7 +70,10 @@ func (r *requestStep) send(in *instance) verdict {
 	}
 	q := s.request()
 	q.in, q.step, q.hops, q.method = in, r, 0, r.method
-	q.busy = true
+	q.busy, q.hit = true, false
+	if r.browses() && q.web == nil {
+		q.web = &browsing{}
+	}
 	s.busy++
 	s.w.loop.Await(1)
 	in.refs++
@@ -66,7 +85,7 @@ func (r *requestStep) send(in *instance) verdict {
 		in.fail(err)
 		return over
 	}
-	q.do(in.at)
+	q.start(in.at)
 	return next
 }
 
@@ -94,11 +113,14 @@ func (s *Session) request() *request {
 // prepare makes the message, unless it is the one of the request before.
 func (q *request) prepare() error {
 	r, s := q.step, q.s
-	if r.fixed && !r.agent && (!r.keepCookies || s.cookies.isEmpty()) {
+	if r.noteTarget && r.fixed {
+		q.target = append(q.target[:0], r.fixedTarget...)
+	}
+	if r.fixed && !r.cache && !r.agent && (!r.keepCookies || s.cookies.isEmpty()) {
 		q.endpoint = r.endpoint
 		return q.shareMessage()
 	}
-	if r.fixed && q.drawn == r && q.version == s.cookies.version {
+	if r.fixed && !r.cache && q.drawn == r && q.version == s.cookies.version {
 		q.endpoint = r.endpoint
 		q.metric = r.metricOf(q.in, "", r.path.literal)
 		return nil
@@ -187,8 +209,11 @@ func (q *request) fill(m Message, target []byte) error {
 	if authority, path, full, err := splitURL(target); err == nil && full && authority != "" {
 		target = path
 	}
-	if r.redirects {
+	if r.noteTarget {
 		q.target = append(q.target[:0], target...)
+	}
+	if q.hit = r.cache && q.lookUp(); q.hit {
+		return nil
 	}
 	host := w.e.endpoints[q.endpoint].host
 	if r.ownHost {
@@ -215,6 +240,9 @@ func (q *request) fill(m Message, target []byte) error {
 		if value = s.cookies.append(value[:0], w.e.endpoints[q.endpoint].spec.Host, target); len(value) > 0 {
 			m.Header("Cookie", value)
 		}
+	}
+	if r.cache && q.web.kept != nil {
+		q.web.kept.validators(m)
 	}
 	body, err := q.bodyOf(m, value[:0])
 	if err != nil {
@@ -256,11 +284,29 @@ func (q *request) bodyOf(m Message, dst []byte) ([]byte, error) {
 	return bytes.Clone(body), nil
 }
 
+// start sends the request, or takes its answer from the cache.
+func (q *request) start(intended loop.Instant) {
+	if q.hit {
+		q.serve(intended)
+		return
+	}
+	q.do(intended)
+}
+
+// begin forgets the answer before.
+func (q *request) begin(intended loop.Instant) {
+	q.counts = stats.Request{Intended: int64(intended)}
+	q.invalid, q.ignored, q.compressed, q.tooLarge, q.location = "", false, false, false, q.location[:0]
+	q.inPages, q.unchanged = false, false
+	if q.web != nil {
+		q.web.refresh, q.web.coming = "", nil
+	}
+}
+
 // do hands the request over; intended is when it should have left.
 func (q *request) do(intended loop.Instant) {
 	r, s, w := q.step, q.s, q.s.w
-	q.counts = stats.Request{Intended: int64(intended)}
-	q.invalid, q.ignored, q.compressed, q.tooLarge, q.location = "", false, false, false, q.location[:0]
+	q.begin(intended)
 	x := q.exchange[q.endpoint]
 	if x == nil {
 		x = w.transports[q.endpoint].NewExchange(q)
@@ -320,11 +366,19 @@ func (q *request) OnSent(at loop.Instant) { q.counts.Sent = int64(at) }
 // OnStatus implements h1.Handler.
 func (q *request) OnStatus(code int) {
 	q.counts.Status = code
-	r := q.step
-	q.ignored = r.redirects && isRedirect(code)
-	if q.ignored {
-		return
+	q.ignored = q.step.redirects && isRedirect(code)
+	if q.step.cache {
+		q.unchanged = q.web.kept != nil && code == http.StatusNotModified
+		q.web.coming = q.newAnswer(code)
 	}
+	if !q.ignored && !q.unchanged {
+		q.heed(code)
+	}
+}
+
+// heed hands the status to who wants it.
+func (q *request) heed(code int) {
+	r := q.step
 	if r.rangeCheck && (code < 200 || code > 399) {
 		q.invalidate("its status is out of range")
 	}
@@ -335,14 +389,6 @@ func (q *request) OnStatus(code int) {
 			}
 		})
 	}
-}
-
-func isRedirect(code int) bool {
-	switch code {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		return true
-	}
-	return false
 }
 
 // OnHeader implements h1.Handler.
@@ -356,9 +402,19 @@ func (q *request) OnHeader(name, value []byte) {
 	case r.encoding != "" && isHeader(name, "Content-Encoding"):
 		q.compressed = isHeader(value, "gzip") || isHeader(value, "x-gzip")
 	}
-	if len(r.headerSteps) > 0 && !q.ignored {
+	if r.cache && q.web.coming != nil {
+		q.web.coming.header(q, name, value)
+	}
+	if !q.ignored && !q.unchanged {
+		q.look(name, value)
+	}
+}
+
+// look hands a header to who wants it.
+func (q *request) look(name, value []byte) {
+	if list := q.step.headerSteps; len(list) > 0 {
 		q.handle(func() {
-			for _, h := range r.headerSteps {
+			for _, h := range list {
 				h(q.in, q, name, value)
 			}
 		})
@@ -371,7 +427,30 @@ func isHeader(name []byte, wanted string) bool {
 
 // OnBody implements h1.Handler.
 func (q *request) OnBody(piece []byte) {
-	if len(q.step.processors) == 0 || q.ignored || q.tooLarge {
+	if q.ignored || q.unchanged {
+		return
+	}
+	if q.step.cache {
+		if a := q.web.coming; a != nil && a.whole {
+			if a.body = append(a.body, piece...); len(a.body) > maxCachedSize {
+				q.web.coming = nil
+			}
+		}
+	}
+	q.take(piece)
+	if s := q.s; len(q.step.pages) > 0 && (s.again || s.stopped) && !s.running {
+		q.wakeAt(s.w.loop.Now()) // handlers have found something: the session goes on in the next turn
+	}
+}
+
+// take gives a piece of the body to pages, and keeps it for others.
+func (q *request) take(piece []byte) {
+	r := q.step
+	paged := len(r.pages) > 0
+	if paged && !q.compressed {
+		q.readPages(piece)
+	}
+	if len(r.processors) == 0 && !(paged && q.compressed) || q.tooLarge {
 		return
 	}
 	if q.body == nil {
@@ -399,19 +478,46 @@ func (q *request) OnEnd(end h1.End) {
 	c.End, c.BytesIn, c.BytesOut = int64(end.At), end.BytesIn, end.BytesOut
 	c.Blocked = int64(q.carrier().Blocked())
 	var to hop
-	switch {
-	case end.Err != nil:
+	if end.Err != nil {
 		q.failed(end.Err)
-	case q.ignored:
-		to = q.nextHop()
-	default:
-		q.complete()
+		q.endPages()
+	} else {
+		if q.unchanged {
+			q.show(q.web.kept)
+		}
+		if r.cache || r.changes {
+			q.keep()
+		}
+		to = q.outcome()
 	}
 	c.Invalid = q.invalid != ""
 	s.w.rec.Cell(q.metric).Add(c)
 	if r.compensated >= 0 && s.pace != nil {
 		s.phase.cell(r.compensated, r.compensatedName).Add(&stats.Request{Intended: int64(s.pace.due), End: c.End, Status: c.Status, Failure: c.Failure, Invalid: c.Invalid})
 	}
+	q.leave(to, end.At)
+}
+
+// outcome hands a complete answer to who wants it, and says where it leads on to.
+func (q *request) outcome() (to hop) {
+	if q.ignored {
+		return q.nextHop(string(q.location))
+	}
+	if len(q.step.pages) > 0 {
+		q.endOfPages()
+		if q.web.refresh != "" && !q.s.stopped {
+			to = q.nextHop(q.web.refresh)
+			to.pause, to.get = q.web.pause, true
+			return to
+		}
+	}
+	q.complete()
+	return to
+}
+
+// leave ends the request, or has it follow a redirect.
+func (q *request) leave(to hop, at loop.Instant) {
+	r, s := q.step, q.s
 	if r.closes {
 		q.release()
 	}
@@ -420,12 +526,12 @@ func (q *request) OnEnd(end h1.End) {
 		q.body = nil
 	}
 	if to.target != nil && !s.stopped {
-		q.follow(to, end.At)
+		q.follow(to, at)
 		return
 	}
-	bad := c.Failure != stats.None || q.invalid != ""
+	bad := q.counts.Failure != stats.None || q.invalid != ""
 	if r.sync {
-		q.in.at = end.At
+		q.in.at = at
 	}
 	q.drop()
 	if bad && r.stopInvalid {
@@ -460,7 +566,7 @@ func (q *request) complete() {
 		q.invalidate(fmt.Sprintf("its body has more than %d bytes, which handlers don't get", maxBody))
 	}
 	processors := len(r.processors) > 0 && r.talk == nil // answers of others were handed over one by one
-	if !processors && len(r.completion) == 0 {
+	if !processors && len(r.completion) == 0 || q.s.stopped {
 		return
 	}
 	q.handle(func() {
@@ -478,71 +584,29 @@ func (q *request) complete() {
 // process gives the body to the processors, without its compression if that
 // was asked for.
 func (q *request) process() {
-	body := q.body
-	if q.compressed {
-		plain, err := gunzip(body)
-		if err != nil {
-			q.invalidate("its body can't be decompressed: " + err.Error())
-			return
-		}
-		body = plain
-	}
-	for _, p := range q.step.processors {
-		if p(q.in, body); q.s.stopped {
-			return
-		}
-	}
-}
-
-// hop is where a redirect leads.
-type hop struct {
-	endpoint int
-	target   []byte
-}
-
-// nextHop says where the answer redirects to. If that can't be followed, it
-// was the answer, and it is invalid.
-func (q *request) nextHop() (to hop) {
-	if q.hops++; q.hops > maxRedirects {
-		q.invalidate("it was redirected too often")
-		return to
-	}
-	spec := q.s.w.e.endpoints[q.endpoint].spec
-	base := &url.URL{Scheme: spec.Protocol, Host: spec.Authority()}
-	at, err := base.Parse(string(q.target))
-	if err == nil {
-		at, err = at.Parse(string(q.location))
-	}
-	if err != nil || len(q.location) == 0 {
-		q.invalidate("it was redirected to nowhere")
-		return to
-	}
-	authority, target, _, err := splitURL([]byte(at.String()))
-	if err != nil {
-		q.invalidate("it was redirected to what is no address")
-		return to
-	}
-	endpoint := findEndpoint(q.s.w.e.cfg.Benchmark.HTTP, authority)
-	if endpoint < 0 {
-		q.invalidate("it was redirected to " + authority + ", which is no endpoint")
-		return to
-	}
-	return hop{endpoint, target}
-}
-
-// follow sends the request to where it was redirected.
-func (q *request) follow(to hop, at loop.Instant) {
-	if status := q.counts.Status; status != http.StatusTemporaryRedirect && status != http.StatusPermanentRedirect && q.method != http.MethodHead {
-		q.method = http.MethodGet
-	}
-	q.endpoint, q.drawn = to.endpoint, nil
-	if err := q.fill(q.message(), to.target); err != nil {
-		q.drop()
-		q.in.fail(err)
-		q.s.run()
+	if !q.inflate() {
 		return
 	}
-	q.do(at)
+	for _, p := range q.step.processors {
+		if p(q.in, q.body); q.s.stopped {
+			return
+		}
+	}
+}
+
+// inflate takes the body's compression off.
+func (q *request) inflate() bool {
+	if !q.compressed {
+		return true
+	}
+	plain, err := gunzip(q.body)
+	if err != nil {
+		q.invalidate("its body can't be decompressed: " + err.Error())
+		return false
+	}
+	q.s.w.giveBody(q.body)
+	q.body, q.compressed = plain, false
+	return true
 }
 
 // invalidate marks the answer as not as it should be.
@@ -556,6 +620,9 @@ func (q *request) invalidate(why string) {
 func (q *request) drop() {
 	if q.busy {
 		q.busy = false
+		if q.web != nil {
+			q.s.w.loop.Stop(&q.web.timer)
+		}
 		q.s.busy--
 		q.s.w.loop.Await(-1)
 		q.in.refs--
@@ -565,7 +632,11 @@ func (q *request) drop() {
 
 // cancel ends the request if it is under way.
 func (q *request) cancel() {
-	if q.busy {
+	switch {
+	case q.web != nil && q.web.next.target != nil: // it waits for its next hop
+		q.web.next = hop{}
+		q.drop()
+	case q.busy:
 		q.carrier().Cancel()
 	}
 }

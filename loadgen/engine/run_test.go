@@ -252,8 +252,7 @@ func TestMachinesShareTheLoad(t *testing.T) {
 
 func TestWhatCannotBeRunIsRefused(t *testing.T) {
 	for _, c := range []struct{ steps, want string }{
-		{"{httpRequest: {GET: /, handler: {body: {parseHtml: {onTagAttribute: {tag: a, attribute: href, toVar: x}}}}}}", "has parseHtml"},
-		{"{httpRequest: {GET: /, handler: {followRedirect: ALWAYS}}}", "use LOCATION_ONLY"},
+		{"{httpRequest: {GET: /, compression: {encoding: gzip, type: TRANSFER_ENCODING}}}", "use CONTENT_ENCODING"},
 		{"{randomItem: {toVar: x, file: gone.txt}}", "gone.txt"},
 	} {
 		cfg := config(t, "http://a.test", "name: b\nhttp: {host: HOST}\nusersPerSec: 1\nduration: 1s\nscenario: [{s: ["+c.steps+"]}]\n")
@@ -356,7 +355,10 @@ func TestCompensationCountsFromTheRhythm(t *testing.T) {
 }
 
 func TestConnectionsAreClosedWhenAskedTo(t *testing.T) {
-	for handler, want := range map[string]int{"{body: [{closeConnection: }]}": 3, "{}": 1} {
+	for handler, want := range map[string]int{
+		"{body: [{closeConnection: }]}": 3, "{}": 1,
+		"{body: [{closeConnection: }, {parseHtml: {onEmbeddedResource: {fetchResource: {maxResources: 1}}}}]}": 3,
+	} {
 		var mu sync.Mutex
 		from := map[string]bool{}
 		file := strings.Replace(phase("atOnce", "users: 1"), "[{httpRequest: {GET: /,", "[{loop: {counterVar: i, repeats: 3, steps: [{httpRequest: {GET: /, handler: "+handler+",", 1)

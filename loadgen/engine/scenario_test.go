@@ -173,10 +173,20 @@ func TestScenariosDoWhatTheySay(t *testing.T) {
 			[]string{"GET /a", "GET /b"},
 			"",
 		},
+		{
+			"what the phase is", `[{a: [{httpRequest: {GET: "/${hyperfoil.phase.name}/${hyperfoil.phase.id}/${hyperfoil.phase.iteration}"}}, {template: {pattern: "${replace/^[0-9]{13}$/ms/:hyperfoil.phase.start.time.as.string}", toVar: unit}}, {httpRequest: {GET: "/${unit}"}}]}]`,
+			[]string{"GET /main/0/0", "GET /ms"},
+			"",
+		},
 		{"a stop", `[{a: [{httpRequest: {GET: /a}}, {stop: }, {httpRequest: {GET: /b}}]}]`, []string{"GET /a"}, ""},
 		{"a failure", `[{a: [{httpRequest: {GET: /a}}, {fail: it broke}, {httpRequest: {GET: /b}}]}]`, []string{"GET /a"}, "it broke"},
 		{"a variable that is not set", `[{a: [{set: v <- 1}, {unset: v}, {httpRequest: {GET: "/${v}"}}]}]`, nil, "variable v is not set"},
 		{"a sequence that runs already", `{initialSequences: [{a: [{thinkTime: 5ms}, {newSequence: b}]}, {b: [{thinkTime: 10s}]}]}`, nil, "can't start b"},
+		{
+			"changed documents", `[{a: [{httpRequest: {GET: /json, handler: {body: [{json: {query: ".items[].n", replace: [{actions: {var: old, actions: [{stringToInt: old -> n}, {addToInt: n += 10}], pattern: "${n}"}}], processor: [{store: doc}]}}, {json: {query: .items, delete: true, toVar: less}}]}}}, {httpRequest: {POST: /p, body: {fromVar: doc}}}, {json: {fromVar: less, query: .name, replace: '"${n}"', toVar: less}}, {httpRequest: {POST: /q, body: {fromVar: less}}}]}]`,
+			[]string{"GET /json", `POST /p {"id": 7, "name": "a \"b\"", "items": [{"n": 11}, {"n": 12}, {"n": 13}]}`, `POST /q {"id": 7, "name": "13"}`},
+			"",
+		},
 		{"a broken document", `[{a: [{httpRequest: {GET: /number, handler: {body: {json: {query: .a.b, toVar: v}}}}}, {httpRequest: {GET: /b}}]}]`, []string{"GET /number", "GET /b"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -50,6 +50,7 @@ type Session struct {
 	busy      int        // requests under way
 	delays    []loop.Instant
 	cookies   jar
+	cache     cache
 	holds     []Hold // by endpoint
 	lines     []*line
 
@@ -108,14 +109,19 @@ func (s *Session) start(seq *sequence, index int, at loop.Instant) bool {
 	if n := len(s.idle); n > 0 {
 		in, s.idle = s.idle[n-1], s.idle[:n-1]
 	} else {
-		in = &instance{s: s}
-		in.timer.Fire = in.wake
+		in = newInstance(s)
 	}
 	in.seq, in.index, in.pc, in.at, in.ended = seq, index, 0, at, false
 	in.until, in.pending, in.watches, in.restart = 0, nil, in.watches[:0], false
 	s.instances = append(s.instances, in)
 	s.again = true
 	return true
+}
+
+func newInstance(s *Session) *instance {
+	in := &instance{s: s}
+	in.timer.Fire = in.wake
+	return in
 }
 
 // freeIndex returns the lowest index that no instance of the sequence has, -1
@@ -254,6 +260,7 @@ func (s *Session) end() {
 	clear(s.delays)
 	clear(s.queues)
 	s.cookies.reset()
+	s.cache.clear()
 	s.hangUp()
 	for i, h := range s.holds {
 		if h != nil {

@@ -100,8 +100,39 @@ func (c *compiler) sharedAction(spec benchmark.Action) action {
 			in.target(to).copyFrom(v)
 		}
 	}
+	if s, ok := spec.(*benchmark.PublishGlobalCounters); ok {
+		return c.globalCounters(s)
+	}
 	c.refuse(spec)
 	return func(*instance) {}
+}
+
+// globalCounters adds variables up in the statistics, which add up over loops
+// and machines.
+func (c *compiler) globalCounters(s *benchmark.PublishGlobalCounters) action {
+	type counter struct {
+		name []byte
+		from ref
+	}
+	var list []counter
+	for _, v := range s.Vars {
+		list = append(list, counter{[]byte(v.Name), c.reads(v.FromVar)})
+	}
+	metric, key := c.prog.metrics, []byte(s.Key)
+	c.prog.metrics++
+	return func(in *instance) {
+		cell := in.s.phase.cell(metric, key)
+		for _, one := range list {
+			if in.lookup(one.from) == nil {
+				continue
+			}
+			n, ok := in.number(one.from)
+			if !ok {
+				return
+			}
+			cell.Count(one.name, n)
+		}
+	}
 }
 
 func (c *compiler) counterValue(n *int, from benchmark.Reads, otherwise int64) intSource {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/loads/loads/loadgen/benchmark"
-	"github.com/loads/loads/loadgen/stats"
 	"github.com/loads/loads/loadgen/talk"
 )
 
@@ -84,8 +83,8 @@ func (r *requestStep) talkOver(in *instance) verdict {
 		return wait
 	}
 	q.metric = r.metricOf(in, "", []byte(subject))
-	q.counts = stats.Request{Intended: int64(in.at)}
-	q.invalid, q.ignored, q.compressed, q.tooLarge, q.closing = "", false, false, false, false
+	q.closing = false
+	q.begin(in.at)
 	q.busy = true
 	s.busy++
 	s.w.loop.Await(1)

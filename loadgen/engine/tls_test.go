@@ -1,8 +1,11 @@
 package engine_test
 
 import (
+	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -12,6 +15,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/pavlo-v-chernykh/keystore-go/v4"
+	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/loads/loads/loadgen/engine"
 	"github.com/loads/loads/loadgen/stats"
@@ -117,16 +124,86 @@ func TestClientsShowTheirCertificate(t *testing.T) {
 	}
 }
 
+// Keys and certificates come from key stores as well.
+func TestKeyStores(t *testing.T) {
+	pair := selfSigned(t)
+	var shown atomic.Int64
+	server := secureServer(t, func(_ http.ResponseWriter, r *http.Request) {
+		if len(r.TLS.PeerCertificates) == 1 && string(r.TLS.PeerCertificates[0].Raw) == string(pair.Certificate[0]) {
+			shown.Add(1)
+		}
+	}, func(s *httptest.Server) { s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert} })
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := pkcs12.Modern.Encode(pair.PrivateKey, leaf, nil, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust, err := pkcs12.Modern.EncodeTrustStore([]*x509.Certificate{server.Certificate()}, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, keyPEM := inPEM(t, pair)
+	read := files(map[string][]byte{
+		"key.pfx": key, "trust.pfx": trust, "me.pem": append(cert, keyPEM...), "trust.pem": certificate(server),
+		"key.jks": javaStore(t, func(s keystore.KeyStore) error {
+			der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+			if err != nil {
+				return err
+			}
+			chain := []keystore.Certificate{{Type: "X509", Content: pair.Certificate[0]}}
+			return s.SetPrivateKeyEntry("me", keystore.PrivateKeyEntry{CreationTime: time.Now(), PrivateKey: der, CertificateChain: chain}, []byte("secret"))
+		}),
+		"trust.jks": javaStore(t, func(s keystore.KeyStore) error {
+			return s.SetTrustedCertificateEntry("server", keystore.TrustedCertificateEntry{
+				CreationTime: time.Now(), Certificate: keystore.Certificate{Type: "X509", Content: server.Certificate().Raw},
+			})
+		}),
+	})
+	for _, c := range []struct{ key, trust string }{
+		{"{storeType: PFX, storeFile: key.pfx, password: secret}", "{storeType: PFX, storeFile: trust.pfx, password: secret}"},
+		{"{storeType: JKS, storeFile: key.jks, password: secret, alias: me}", "{storeFile: trust.jks, password: secret}"},
+		{"{storeType: JKS, storeFile: key.pfx, password: secret}", "{storeType: PEM, storeFile: trust.pem}"},
+		{"{storeType: PEM, storeFile: me.pem}", "{certFile: trust.pem}"},
+	} {
+		shown.Store(0)
+		cfg := config(t, server.URL, strings.Replace(secure, "EXTRA", ", keyManager: "+c.key+", trustManager: "+c.trust, 1))
+		cfg.Read = read
+		r := mustRun(t, t.Context(), cfg)
+		if cell := mainCell(r, "s"); cell.Responses != 10 || shown.Load() != 10 {
+			t.Errorf("%+v: got %+v, %d with the certificate, want 10; %+v", c, cell.Counts, shown.Load(), r.Failures)
+		}
+	}
+}
+
+// javaStore is a key store as Java has written them before PKCS#12.
+func javaStore(t *testing.T, fill func(keystore.KeyStore) error) []byte {
+	t.Helper()
+	store, out := keystore.New(), &bytes.Buffer{}
+	if err := errors.Join(fill(store), store.Store(out, []byte("secret"))); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
 func TestKeysThatCannotBeUsed(t *testing.T) {
 	for _, c := range []struct{ keys, want string }{
-		{"trustManager: {storeType: JKS, storeFile: x.jks}", "has a key store of the type JKS, which the generator can't read"},
+		{"trustManager: {storeType: JKS, storeFile: bad.pem}", "has a file that can't be used: read PKCS#12"},
+		{"trustManager: {storeType: PFX, storeFile: trust.pfx, password: wrong}", "password"},
+		{"keyManager: {storeType: PFX, storeFile: trust.pfx, password: secret}", "there is no key in it"},
 		{"trustManager: {certFile: gone.pem}", "reads a file that can't be read: open gone.pem"},
-		{"trustManager: {certFile: bad.pem}", "has no certificate in its file"},
+		{"trustManager: {certFile: empty.pem}", "has no certificate in its file"},
 		{"keyManager: {certFile: bad.pem, keyFile: bad.pem}", "has no certificate that can be used"},
 		{"keyManager: {certFile: bad.pem}", "names no file"},
 	} {
 		cfg := config(t, "https://a.test", strings.Replace(secure, "EXTRA", ", "+c.keys, 1))
-		cfg.Read = files(map[string][]byte{"bad.pem": []byte("no")})
+		trust, err := pkcs12.Modern.EncodeTrustStore([]*x509.Certificate{secureServer(t, ok).Certificate()}, "secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Read = files(map[string][]byte{"bad.pem": []byte("no"), "empty.pem": []byte("-----BEGIN X-----\n-----END X-----\n"), "trust.pfx": trust})
 		if faults := engine.Check(cfg); len(faults) == 0 || !strings.Contains(faults.Error(), c.want) {
 			t.Errorf("got %v, want %q", faults, c.want)
 		}

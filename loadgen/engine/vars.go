@@ -190,21 +190,25 @@ const (
 	pseudoPhase
 	pseudoPhaseNumber
 	pseudoIteration
+	pseudoPhaseStart
 	pseudoRun
 	pseudoSession
 )
 
 // pseudos are their names in files.
 var pseudos = map[string]int{
-	"hyperfoil.agent.id":          pseudoMachine,
-	"hyperfoil.agents":            pseudoMachines,
-	"hyperfoil.agent.thread.id":   pseudoThread,
-	"hyperfoil.agent.threads":     pseudoThreads,
-	"hyperfoil.global.thread.id":  pseudoGlobalThread,
-	"hyperfoil.global.threads":    pseudoGlobalThreads,
-	"hyperfoil.phase.name":        pseudoPhase,
-	"hyperfoil.phase.id":          pseudoPhaseNumber,
-	"hyperfoil.phase.iteration":   pseudoIteration,
+	"hyperfoil.agent.id":         pseudoMachine,
+	"hyperfoil.agents":           pseudoMachines,
+	"hyperfoil.agent.thread.id":  pseudoThread,
+	"hyperfoil.agent.threads":    pseudoThreads,
+	"hyperfoil.global.thread.id": pseudoGlobalThread,
+	"hyperfoil.global.threads":   pseudoGlobalThreads,
+	"hyperfoil.phase.name":       pseudoPhase,
+	"hyperfoil.phase.id":         pseudoPhaseNumber,
+	"hyperfoil.phase.iteration":  pseudoIteration,
+	// Unix ms.
+	"hyperfoil.phase.start.time.as.string": pseudoPhaseStart,
+
 	"hyperfoil.run.id":            pseudoRun,
 	"hyperfoil.session.id":        pseudoSession,
 	"hyperfoil.session.thread.id": pseudoThread,
@@ -232,6 +236,8 @@ func (s *Session) pseudo(slot int) *value {
 		v.setInt(int64(s.phase.number))
 	case pseudoIteration:
 		v.setInt(int64(s.phase.share.Phase.Iteration))
+	case pseudoPhaseStart:
+		v.kind, v.text = isText, strconv.AppendInt(v.text[:0], s.phase.start.Time().UnixMilli(), 10)
 	case pseudoRun:
 		v.kind, v.text = isText, append(v.text[:0], w.e.cfg.RunID...)
 	case pseudoSession:

@@ -28,6 +28,7 @@ type worker struct {
 	transports []Transport // by endpoint
 	random     *rand.Rand
 	sessions   int
+	prepared   int // of them, before the run
 	shared     shared
 
 	ticks   loop.Timer

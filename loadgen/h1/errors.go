@@ -19,6 +19,7 @@ var (
 	ErrTimeout   error = errTimeout
 	ErrCancelled error = errCancelled
 	ErrClosed    error = errClosed
+	ErrStale     error = errStale
 )
 
 // NewError returns an error of the standard library as one that says its kind, for

@@ -53,6 +53,7 @@ type conn struct {
 	active int // streams
 	hold   *Hold
 	last   bool // is to be closed behind its streams
+	used   bool // has carried an answer
 }
 
 // connectTimeout is that of an attempt to connect, as with HTTP/1.1.

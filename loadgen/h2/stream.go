@@ -183,6 +183,7 @@ func (p *Pool) tell(s *stream, b *batch) {
 	s.tellSent()
 	if b.status != 0 && s.x != nil {
 		s.in += 3
+		s.conn.used = true
 		h.OnStatus(b.status)
 	}
 	s.tellHeader(b.header)
@@ -194,10 +195,22 @@ func (p *Pool) tell(s *stream, b *batch) {
 	if b.ended && s.x != nil {
 		var err error
 		if b.err != nil {
-			err = h1.NewError("exchange a request over HTTP/2 with "+s.conn.to.String(), b.err, h1.Reset)
+			err = p.failure(s, b.err)
 		}
 		p.finish(s, h1.End{At: b.at, Err: err, BytesIn: s.in, BytesOut: s.out})
 	}
+}
+
+// failure says why a stream has failed: one on a connection that had been used
+// before, and that closed before an answer came, was stale.
+func (p *Pool) failure(s *stream, err error) error {
+	failed := h1.NewError("exchange a request over HTTP/2 with "+s.conn.to.String(), err, h1.Reset)
+	var ofStream http2.StreamError
+	if failed.Kind == h1.Reset && s.in == 0 && s.conn.used && !errors.As(err, &ofStream) {
+		p.stats.Stale++
+		return h1.ErrStale
+	}
+	return failed
 }
 
 func (s *stream) tellSent() {

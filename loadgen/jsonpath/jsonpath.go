@@ -139,6 +139,7 @@ func (p Path) First(data []byte) (value []byte, ok bool, err error) {
 type reader struct {
 	data  []byte
 	at    int
+	outer int // where the value that is found begins, with its name if it has one
 	found func([]byte) bool
 }
 
@@ -167,10 +168,11 @@ func (r *reader) value(steps []step, depth int) error {
 		return fmt.Errorf("%w, or deeper than %d values", ErrSyntax, maxDepth)
 	}
 	if len(steps) == 0 {
-		start := r.at
+		start, outer := r.at, r.outer
 		if err := r.skip(depth); err != nil {
 			return err
 		}
+		r.outer = outer
 		if !r.found(r.data[start:r.at]) {
 			return errStop
 		}
@@ -204,6 +206,7 @@ func (r *reader) object(steps []step, depth int) error {
 		}
 		r.at++
 		r.space()
+		r.outer = start
 		if err := r.member(key, steps, depth); err != nil {
 			return err
 		}
@@ -247,6 +250,7 @@ func (r *reader) array(steps []step, depth int) error {
 		}
 		var err error
 		if steps != nil && i >= steps[0].first && i <= steps[0].last {
+			r.outer = r.at
 			err = r.value(steps[1:], depth+1)
 		} else {
 			err = r.skip(depth + 1)

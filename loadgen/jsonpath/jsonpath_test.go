@@ -176,3 +176,51 @@ func FuzzEach(f *testing.F) {
 		t.Errorf("%q of %q: found %q, which are not all values", query, data, got)
 	})
 }
+
+func TestEdit(t *testing.T) {
+	for _, c := range []struct{ query, data, deleted, replaced string }{
+		{".a", `{"a": 1, "b": 2}`, `{"b": 2}`, `{"a": X, "b": 2}`},
+		{".b", `{"a": 1, "b": 2 }`, `{"a": 1 }`, `{"a": 1, "b": X }`},
+		{".b", `{"a": 1 , "b" : {"b": 3}, "c": 4}`, `{"a": 1 , "c": 4}`, `{"a": 1 , "b" : X, "c": 4}`},
+		{".a", `{"a": 1}`, `{}`, `{"a": X}`},
+		{".a", ` { "a" : [ ] } `, ` { } `, ` { "a" : X } `},
+		{".[]", `[1, 2, [3]]`, `[]`, `[X, X, X]`},
+		{".[1:2]", `[0,1,2]`, `[0]`, `[0,X,X]`},
+		{".[0]", `[0,1]`, `[1]`, `[X,1]`},
+		{".[].id", `[{"id": "x,", "n": 1}, {"n": 2, "id": 3}, {}]`, `[{"n": 1}, {"n": 2}, {}]`, `[{"id": X, "n": 1}, {"n": 2, "id": X}, {}]`},
+		{".none", `{"a": 1}`, `{"a": 1}`, `{"a": 1}`},
+		{".", `{"a": 1}`, ``, `X`},
+	} {
+		q := mustParse(t, c.query)
+		for want, keep := range map[string]bool{c.deleted: false, c.replaced: true} {
+			got, err := q.Edit([]byte("["), []byte(c.data), func(dst, _ []byte) ([]byte, bool) { return append(dst, 'X'), keep })
+			if string(got) != "["+want || err != nil {
+				t.Errorf("%s of %s, kept %t: got %s, error %v, want [%s", c.query, c.data, keep, got, err, want)
+			}
+		}
+	}
+	if _, err := mustParse(t, ".a").Edit(nil, []byte(`{"b": }`), func(dst, _ []byte) ([]byte, bool) { return dst, true }); err == nil {
+		t.Error("a broken document was changed")
+	}
+}
+
+// What is not changed stays as it is, and what is taken out leaves a document.
+func FuzzEdit(f *testing.F) {
+	f.Add(".a[].b", `{"a": [{"b": 1, "c": 2}, {"b": "x"}], "d": 3}`)
+	f.Add(".[1:2]", "[1, [2], null]")
+	f.Add(".a", `{"a":1,"a":2}`)
+	f.Fuzz(func(t *testing.T, query, data string) {
+		p, err := jsonpath.Parse(query)
+		if err != nil || !json.Valid([]byte(data)) {
+			return
+		}
+		same, err := p.Edit(nil, []byte(data), func(dst, old []byte) ([]byte, bool) { return append(dst, old...), true })
+		if string(same) != data && err == nil {
+			t.Errorf("%q of %q: got %q, want no change", query, data, same)
+		}
+		less, err := p.Edit(nil, []byte(data), func(dst, _ []byte) ([]byte, bool) { return dst, false })
+		if err == nil && !json.Valid(less) && strings.TrimSpace(string(less)) != "" {
+			t.Errorf("%q of %q: %q is left, which is no document", query, data, less)
+		}
+	})
+}

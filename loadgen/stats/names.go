@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/loads/loads/metrics"
 )
@@ -20,6 +22,8 @@ const (
 	nameInvalid = "req.invalid" // counter of answers that were not as they should be
 	nameBytesIn = "req.bytes.in"
 	nameBytes   = "req.bytes.out"
+	nameCached  = "req.cached"  // counter of requests that a session's cache has answered
+	nameNamed   = "req.counter" // counter of what the scenario counts itself, with the tag counter, its name
 	nameUsers   = "gen.users"   // gauge of busy users
 	nameStarted = "gen.started" // counter of users
 	nameDelayed = "gen.delayed" // counter of users who started late, as too many were busy
@@ -41,6 +45,16 @@ func eachPoint(m *MetricCell, add func(metrics.Point)) {
 			p.Tags = append(slices.Clone(base), metrics.Tag{Name: "status", Value: status})
 		}
 		add(p)
+	}
+	for _, n := range m.Named {
+		tags := append(slices.Clone(base), metrics.Tag{Name: "counter", Value: plain(n.Name)})
+		add(metrics.Point{Kind: metrics.Counter, Name: nameNamed, Tags: tags, Value: float64(n.Count)})
+	}
+	if m.hasNoRequests() {
+		return
+	}
+	if m.CacheHits > 0 {
+		counter(nameCached, m.CacheHits, "")
 	}
 	count := func(status string, n int64, bad bool) {
 		if n <= 0 {
@@ -106,7 +120,23 @@ func timer(name string, sketch *metrics.Sketch, tags []metrics.Tag, add func(met
 	}
 }
 
-var separators = strings.NewReplacer(",", "_", ":", "_", "|", "_", "#", "_", "\n", "_", "\r", "_", "@", "_")
+var separators = strings.NewReplacer(",", "_", ":", "_", "|", "_", "#", "_", "@", "_")
 
-// plain replaces what separates fields in a line of statsd.
-func plain(s string) string { return separators.Replace(s) }
+// longestName is what a name may be long, in bytes; the relay takes no lines
+// without end.
+const longestName = 1000
+
+// plain replaces what separates fields in a line of statsd, and what can't be
+// read, and shortens what is too long: a name may be any path.
+func plain(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '_'
+		}
+		return r
+	}, separators.Replace(s))
+	if len(s) > longestName {
+		s = strings.ToValidUTF8(s[:longestName], "")
+	}
+	return s
+}

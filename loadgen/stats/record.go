@@ -42,6 +42,7 @@ type Counts struct {
 	Cancelled   int64 `json:"cancelled"`
 	BytesIn     int64 `json:"bytes_in"`
 	BytesOut    int64 `json:"bytes_out"`
+	CacheHits   int64 `json:"cache_hits,omitempty"` // requests that were answered from a session's cache, and not sent: in no other number
 }
 
 // Errors is how many requests have failed; those of a bad status have not.
@@ -57,6 +58,7 @@ func (c *Counts) add(o Counts) {
 	c.Cancelled += o.Cancelled
 	c.BytesIn += o.BytesIn
 	c.BytesOut += o.BytesOut
+	c.CacheHits += o.CacheHits
 }
 
 // StatusCount is how many answers had a status.
@@ -64,6 +66,16 @@ type StatusCount struct {
 	Status int   `json:"status"`
 	Count  int64 `json:"count"`
 }
+
+// NamedCount is a counter that the scenario has given a name.
+type NamedCount struct {
+	Name  string `json:"name"`
+	Count int64  `json:"count"`
+}
+
+// maxNamed is how many names a cell tells apart; later ones are counted under
+// Others.
+const maxNamed = 100
 
 // Cell is what is counted of a metric in a phase. The sketches are in ms. Those
 // of latency hold every request that was answered or timed out: a request
@@ -73,9 +85,10 @@ type StatusCount struct {
 type Cell struct {
 	Counts
 	Statuses []StatusCount  `json:"statuses,omitempty"`
-	Latency  metrics.Sketch `json:"latency"` // from the intended start
-	Service  metrics.Sketch `json:"service"` // from when the request left
-	Blocked  metrics.Sketch `json:"blocked"` // waiting for a connection
+	Named    []NamedCount   `json:"counters,omitempty"` // what the scenario itself counts, by name
+	Latency  metrics.Sketch `json:"latency"`            // from the intended start
+	Service  metrics.Sketch `json:"service"`            // from when the request left
+	Blocked  metrics.Sketch `json:"blocked"`            // waiting for a connection
 }
 
 // Add counts a request. It allocates nothing once the cell has seen requests
@@ -124,11 +137,30 @@ func (c *Cell) addStatus(status int, n int64) {
 	c.Statuses = append(c.Statuses, StatusCount{status, n})
 }
 
+// Count adds to a counter of the scenario. It allocates for new names only.
+func (c *Cell) Count(name []byte, n int64) {
+	for i := range c.Named {
+		if c.Named[i].Name == string(name) {
+			c.Named[i].Count += n
+			return
+		}
+	}
+	text := string(name)
+	if len(c.Named) >= maxNamed && text != Others {
+		c.Count([]byte(Others), n)
+		return
+	}
+	c.Named = append(c.Named, NamedCount{text, n})
+}
+
 // Merge adds what another cell has.
 func (c *Cell) Merge(o *Cell) {
 	c.add(o.Counts)
 	for _, s := range o.Statuses {
 		c.addStatus(s.Status, s.Count)
+	}
+	for _, n := range o.Named {
+		c.Count([]byte(n.Name), n.Count)
 	}
 	// Merging has no error for sketches that this program made.
 	_ = c.Latency.Merge(&o.Latency)
@@ -137,13 +169,18 @@ func (c *Cell) Merge(o *Cell) {
 }
 
 func (c *Cell) reset() {
-	c.Counts, c.Statuses = Counts{}, c.Statuses[:0]
+	c.Counts, c.Statuses, c.Named = Counts{}, c.Statuses[:0], c.Named[:0]
 	c.Latency.Reset()
 	c.Service.Reset()
 	c.Blocked.Reset()
 }
 
-func (c *Cell) isEmpty() bool { return c.Requests == 0 && c.BytesIn == 0 && c.BytesOut == 0 }
+func (c *Cell) isEmpty() bool { return c.hasNoRequests() && len(c.Named) == 0 }
+
+// hasNoRequests reports whether nothing is counted but what the scenario counts itself.
+func (c *Cell) hasNoRequests() bool {
+	return c.Requests == 0 && c.CacheHits == 0 && c.BytesIn == 0 && c.BytesOut == 0
+}
 
 // Class is how many answers had a status of the class, such as 2 for 200 to 299.
 func (c *Cell) Class(class int) (n int64) {

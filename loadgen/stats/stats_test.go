@@ -325,3 +325,47 @@ func TestTimesAreWritten(t *testing.T) {
 		}
 	}
 }
+
+// What scenarios count themselves is merged by name, travels with its name, and
+// is bounded.
+func TestCountersHaveNames(t *testing.T) {
+	rec := stats.NewRecorder([]string{"main"})
+	totals := stats.NewTotals([]string{"main"})
+	for range 2 {
+		cell := rec.Cell(rec.Metric(0, []byte("m")))
+		for i := range 150 {
+			cell.Count(fmt.Append(nil, "n", i), 2)
+		}
+		batch, _ := rec.Take()
+		totals.AddBatch(batch)
+		batch.Free()
+	}
+	cell := totals.Find(stats.Key{Phase: "main", Metric: "m"})
+	if n := len(cell.Named); n != 101 || cell.Named[0] != (stats.NamedCount{Name: "n0", Count: 4}) || cell.Named[100] != (stats.NamedCount{Name: stats.Others, Count: 200}) {
+		t.Errorf("got %d names, %+v, want 100 and the others", n, cell.Named)
+	}
+	var out bytes.Buffer
+	if err := stats.NewStatsd(&out).Report(&totals.Report); err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Split(strings.TrimSpace(out.String()), "\n"); len(lines) != 101 || lines[0] != "req.counter:4|c|#metric:m,phase:main,counter:n0" {
+		t.Errorf("got %d lines, the first %q", len(lines), lines[0])
+	}
+}
+
+// Names of metrics may be made of paths: whatever they are, they can be sent.
+func TestOddNamesCanBeSent(t *testing.T) {
+	for name, want := range map[string]string{
+		"/a?b=1,2&c=x|y:z": "/a?b=1_2&c=x_y_z", "a\x00\tb\xff": "a__b_", strings.Repeat("é", 1000): strings.Repeat("é", 500),
+	} {
+		r := stats.NewReport(0)
+		r.Cell(stats.Key{Phase: "main", Metric: name}).Add(&stats.Request{Status: 200})
+		var out bytes.Buffer
+		if err := stats.NewPoints(&out).Report(r); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+		if p, err := metrics.DecodePoint(bytes.SplitN(out.Bytes(), []byte("\n"), 2)[0]); err != nil || p.Tags[0].Value != want {
+			t.Errorf("%q is sent as %+v, error %v, want %q", name, p, err, want)
+		}
+	}
+}

@@ -12,9 +12,18 @@ import (
 // rates. Phases for which hidden returns true are left out.
 func WriteTable(w io.Writer, r *Report, elapsed func(phase string) time.Duration, hidden func(phase string) bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "PHASE\tMETRIC\tREQUESTS\tRATE/s\tMEAN\tP50\tP90\tP99\tP99.9\tMAX\t2xx\t3xx\t4xx\t5xx\tINVALID\tTIMEOUT\tERROR\tBLOCKED\t")
+	cached, counted := false, false
 	for _, m := range r.Metrics {
-		if hidden(m.Phase) {
+		cached = cached || m.CacheHits > 0 && !hidden(m.Phase)
+		counted = counted || len(m.Named) > 0 && !hidden(m.Phase)
+	}
+	fmt.Fprint(t, "PHASE\tMETRIC\tREQUESTS\tRATE/s\tMEAN\tP50\tP90\tP99\tP99.9\tMAX\t2xx\t3xx\t4xx\t5xx\tINVALID\tTIMEOUT\tERROR\tBLOCKED\t")
+	if cached {
+		fmt.Fprint(t, "CACHED\t")
+	}
+	fmt.Fprintln(t)
+	for _, m := range r.Metrics {
+		if hidden(m.Phase) || m.hasNoRequests() {
 			continue
 		}
 		q := m.Latency.Quantiles(0.5, 0.9, 0.99, 0.999)
@@ -22,9 +31,31 @@ func WriteTable(w io.Writer, r *Report, elapsed func(phase string) time.Duration
 		if d := elapsed(m.Phase); d > 0 {
 			rate = float64(m.Requests) / d.Seconds()
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%.5g\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t\n",
+		fmt.Fprintf(t, "%s\t%s\t%d\t%.5g\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t",
 			m.Phase, m.Metric, m.Requests, rate, Ms(m.Latency.Mean()), Ms(q[0]), Ms(q[1]), Ms(q[2]), Ms(q[3]), Ms(m.Latency.Max()),
 			m.Class(2), m.Class(3), m.Class(4), m.Class(5), m.Invalid, m.Timeouts, m.Connections+m.Internal, Ms(m.Blocked.Mean()))
+		if cached {
+			fmt.Fprintf(t, "%d\t", m.CacheHits)
+		}
+		fmt.Fprintln(t)
+	}
+	if err := t.Flush(); err != nil || !counted {
+		return err
+	}
+	return writeNamed(w, r, hidden)
+}
+
+// writeNamed writes what scenarios count themselves as a table.
+func writeNamed(w io.Writer, r *Report, hidden func(phase string) bool) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "\nPHASE\tMETRIC\tCOUNTER\tCOUNT\t")
+	for _, m := range r.Metrics {
+		if hidden(m.Phase) {
+			continue
+		}
+		for _, n := range m.Named {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t\n", m.Phase, m.Metric, n.Name, n.Count)
+		}
 	}
 	return t.Flush()
 }
