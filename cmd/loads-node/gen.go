@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -39,6 +40,7 @@ type genFlags struct {
 	quiet   bool
 	patient bool
 	threads int
+	grain   time.Duration
 	seed    uint64
 	start   time.Time
 	machine int
@@ -51,6 +53,9 @@ type genFlags struct {
 	hlog    string
 	series  string
 }
+
+// maxGrain is the longest time for which loops may not be spoken to.
+const maxGrain = 100 * time.Millisecond
 
 // runGen carries out a benchmark file, or a load of one request.
 func runGen(ctx context.Context, p program, args []string) error {
@@ -108,6 +113,7 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 	fs.BoolVar(&f.quiet, "quiet", false, "show nothing while it runs")
 	fs.BoolVar(&f.patient, "patient", false, "with a file: begin though servers can't be reached yet; requests fail until they can")
 	fs.IntVar(&f.threads, "threads", 0, "loops that generate load; 0 is as the file says, or one for each processor")
+	fs.DurationVar(&f.grain, "grain", engine.DefaultGrain, "how far apart users may be due who start together, and how long an answer may lie for which nobody waits; it is in no latency; 0 is none")
 	fs.Uint64Var(&f.seed, "seed", 0, "of random arrivals, to repeat them; 0 is another each time")
 	fs.DurationVar(&f.maxLag, "max-lag", 0, "how late the generator itself may start users at p99, and how long it may pause to collect garbage, before the run is invalid; 0 is 100ms with a file and no limit without, negative no limit")
 	fs.Float64Var(&f.steal, "max-steal", 0, "share of the machine's time that its host may take before the run is invalid; 0 is 0.2 with a file and no limit without, negative no limit")
@@ -130,9 +136,12 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 	if len(rest) > 0 {
 		f.file = rest[0]
 	}
-	var errs [3]error
+	var errs [4]error
 	f.machine, errs[0] = number("--machine", *machine)
 	f.of, errs[1] = number("--machines", *of)
+	if f.grain < 0 || f.grain > maxGrain {
+		errs[3] = fmt.Errorf("--grain is %v, want a time from 0 to %v", f.grain, maxGrain)
+	}
 	f.start, errs[2] = startAt(p.getenv("LOADS_START_AT"))
 	if f.file != "" && f.check.file != "" {
 		return nil, errors.New("a file is given beside --check: give one of them")
@@ -163,8 +172,11 @@ func startAt(text string) (time.Time, error) {
 // config reads the benchmark, and says all that is wrong with it.
 func (f *genFlags) config() (engine.Config, error) {
 	cfg := engine.Config{
-		Machine: f.machine, Machines: f.of, Threads: f.threads, Seed: f.seed, Start: f.start,
+		Machine: f.machine, Machines: f.of, Threads: f.threads, Grain: f.grain, Seed: f.seed, Start: f.start,
 		Limits: engine.Limits{Lag: f.maxLag, Pause: f.maxLag, Steal: f.steal, Late: f.maxLate, Core: f.core}, Name: f.file, Patient: f.patient,
+	}
+	if cfg.Grain == 0 {
+		cfg.Grain = -1
 	}
 	if cfg.Seed == 0 {
 		cfg.Seed = rand.Uint64()
@@ -230,6 +242,9 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 	cfg.Log = slog.New(slog.NewTextHandler(p.stderr, nil))
 	live := newLive(p.stderr, f.quiet)
 	cfg.Live = live.show
+	// The loops have as many processors as there are, and what runs beside them one more: see loop.Run.
+	cfg.Processors = runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(max(cfg.Processors, cfg.Threads, cfg.Benchmark.Threads) + 1)
 	result, err := engine.Run(ctx, cfg)
 	live.end()
 	for _, file := range files {

@@ -60,6 +60,7 @@ func TestGenTellsByItsStatus(t *testing.T) {
 		{"a wrong file", []string{benchmarkFile(t, "{invalidRatio: 5}", "")}, 2, "is not a ratio"},
 		{"no file", []string{"/nowhere.yaml"}, 2, "read the benchmark"},
 		{"a file that can't be run", []string{writeFile(t, "name: b\nhttp: {host: https://a.test}\nusersPerSec: 1\nduration: 1s\nscenario: [{s: [{httpRequest: {GET: /, compression: {encoding: gzip, type: TRANSFER_ENCODING}}}]}]\n")}, 2, "TRANSFER_ENCODING"},
+		{"a grain that is too long", []string{"--grain=1s", "--url", "http://127.0.0.1:1/"}, 2, "--grain is 1s, want a time from 0 to 100ms"},
 		{"a file too many", []string{"a", "b"}, 2, "got 2 arguments"},
 		{"a command before it fails", []string{benchmarkFile(t, "{blockedRatio: 1}", "pre: {a: exit 1}\n")}, 1, "run the pre command a"},
 		{"a command before it", []string{benchmarkFile(t, "{blockedRatio: 1}", "pre: {a: 'echo begins $BENCHMARK'}\n"), "--max-lag=-1s", "--max-steal=-1"}, 0, "begins shop"},

@@ -47,6 +47,7 @@ func (u *user) OnBody([]byte)        {}
 
 func (u *user) OnEnd(e h1.End) {
 	p := u.part
+	p.loop.Await(-1)
 	p.add(u.from, e.At, e.Err)
 	if p.closed && e.At < p.end && e.Err == nil {
 		p.ask(u, e.At)
@@ -57,19 +58,21 @@ func (u *user) OnEnd(e h1.End) {
 
 func (p *part) ask(u *user, from loop.Instant) {
 	u.from = from
+	p.loop.Await(1)
 	p.pool.Do(&u.Exchange)
 }
 
-// arrive has users ask who are due, and counts from when they were.
+// arrive has users ask who are due, or are soon, and counts from when they were,
+// or asked.
 func (p *part) arrive() {
-	for now := p.loop.Now(); p.due <= float64(now) && loop.Instant(p.due) < p.end; p.due += p.gap {
+	for soon := p.loop.Now().Add(p.arrival.Early); p.due <= float64(soon) && loop.Instant(p.due) < p.end; p.due += p.gap {
 		if len(p.users) == 0 {
 			p.addUser()
 		}
 		last := len(p.users) - 1
 		u := p.users[last]
 		p.users = p.users[:last]
-		p.ask(u, loop.Instant(p.due))
+		p.ask(u, min(loop.Instant(p.due), p.loop.Now()))
 	}
 	if loop.Instant(p.due) < p.end {
 		p.loop.Set(&p.arrival, loop.Instant(p.due))
@@ -78,13 +81,13 @@ func (p *part) arrive() {
 
 func (p *part) addUser() {
 	u := &user{part: p}
-	u.Exchange = h1.Exchange{Request: &p.request, Handler: u, Timeout: 10 * time.Second}
+	u.Exchange = h1.Exchange{Request: &p.request, Handler: u, Timeout: 10 * time.Second, Patient: !p.closed}
 	p.users = append(p.users, u)
 }
 
 // epoll runs the event loops of loads.
 func (w way) epoll(ctx context.Context) ([]*tally, error) {
-	runtime.GOMAXPROCS(w.loops + 1) // see loop.Run
+	runtime.GOMAXPROCS(w.loops + 1) // see loop.Run, and Keep
 	start := loop.Now().Add(50 * time.Millisecond)
 	ctx, cancel := context.WithTimeout(ctx, w.duration+150*time.Millisecond)
 	defer cancel()
@@ -118,6 +121,7 @@ func (w way) newPart(i int, start loop.Instant) (*part, error) {
 	}
 	p.arrival.Fire = p.arrive
 	if w.rate > 0 { // the loops' timetables are interleaved
+		p.loop.Rest, p.loop.Keep, p.arrival.Early = w.grain, true, w.grain
 		p.gap = float64(w.loops) * 1e9 / w.rate
 		p.due = float64(start) + float64(i)*1e9/w.rate
 	} else {

@@ -21,6 +21,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/loads/loads/loadgen/engine"
 )
 
 // settings are the flags.
@@ -34,6 +37,7 @@ type settings struct {
 	generatorCores string
 	serverCores    string
 	realtime       bool
+	grain          time.Duration
 }
 
 func main() {
@@ -62,6 +66,7 @@ func parse() settings {
 	flag.StringVar(&s.generatorCores, "generator-cores", "0,1", "`list` of cores for generators, which have as many threads")
 	flag.StringVar(&s.serverCores, "server-cores", "2,3", "`list` of cores for the server, which has as many workers")
 	flag.BoolVar(&s.realtime, "realtime", false, "give generators and server real-time priority, against what else the machine does")
+	flag.DurationVar(&s.grain, "grain", engine.DefaultGrain, "of loads and loads-h1 on a timetable: how far apart users may be due who start together")
 	flag.Parse()
 	return s
 }
@@ -92,7 +97,7 @@ func (s settings) run(ctx context.Context) error {
 		}
 	}
 	for _, rate := range rates {
-		at := load{address: server.address, connections: 64, rate: rate, seconds: s.seconds, threads: count(s.generatorCores)}
+		at := load{address: server.address, connections: 64, rate: rate, seconds: s.seconds, threads: count(s.generatorCores), grain: s.grain}
 		if err := s.compare(ctx, programs, at); err != nil {
 			return err
 		}

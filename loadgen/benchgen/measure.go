@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -24,6 +25,7 @@ type load struct {
 	rate        float64 // requests a second on a timetable; 0 is a closed loop
 	seconds     int
 	threads     int
+	grain       time.Duration
 }
 
 func (l load) url() string { return "http://" + l.address.String() + "/" }
@@ -66,7 +68,7 @@ func (s settings) measure(ctx context.Context, p program, at load) (o outcome, e
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	// Go's programs take as many threads as they have cores, which they are not told by all means.
-	cmd.Env = append(os.Environ(), "GOMAXPROCS="+p.procs(at))
+	cmd.Env = append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(at.threads))
 	if err := cmd.Run(); err != nil {
 		return o, fmt.Errorf("%w: %s", err, bytes.TrimSpace(stderr.Bytes()))
 	}

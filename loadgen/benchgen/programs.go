@@ -22,8 +22,6 @@ type program struct {
 	// it. It may put files into its own folder.
 	args func(at load, own string) []string
 	read func(result, *outcome) error
-	// loops is set for those that have their own threads beside Go's.
-	loops bool
 }
 
 // result is what a program has left.
@@ -45,20 +43,12 @@ func (p program) path(dir string) (string, error) {
 	return exec.LookPath(p.binary)
 }
 
-// procs is how many threads may run Go code: event loops need one beside them.
-func (p program) procs(at load) string {
-	if p.loops {
-		return strconv.Itoa(at.threads + 1)
-	}
-	return strconv.Itoa(at.threads)
-}
-
 // allPrograms returns what can be measured: first the ways of decision 42.
 func allPrograms() []program {
 	return []program{
 		{name: "wrk", binary: "wrk", args: wrk, read: readWrk},
-		{name: "loads", binary: "loads-node", args: loads, read: readLoads, loops: true},
-		{name: "loads-h1", args: wayArgs("epoll", true), read: readWay, loops: true},
+		{name: "loads", binary: "loads-node", args: loads, read: readLoads},
+		{name: "loads-h1", args: wayArgs("epoll", true), read: readWay},
 		{name: "net.Conn", args: wayArgs("conn", false), read: readWay},
 		{name: "SyscallConn", args: wayArgs("raw", false), read: readWay},
 		{name: "wrk2", binary: "wrk2", args: wrk2, read: readWrk},
@@ -81,7 +71,7 @@ func wayArgs(name string, open bool) func(load, string) []string {
 		}
 		return []string{
 			"way", name, "-address", at.address.String(), "-connections", at.count(),
-			"-threads", strconv.Itoa(at.threads), "-rate", fmt.Sprint(at.rate), "-duration", at.length(),
+			"-threads", strconv.Itoa(at.threads), "-rate", fmt.Sprint(at.rate), "-duration", at.length(), "-grain", at.grain.String(),
 		}
 	}
 }
@@ -97,7 +87,7 @@ func loads(at load, _ string) []string {
 		"--threads", strconv.Itoa(at.threads),
 	}
 	if at.rate > 0 {
-		args = append(args, "--rate", fmt.Sprint(at.rate))
+		args = append(args, "--rate", fmt.Sprint(at.rate), "--grain", at.grain.String())
 	}
 	return args
 }

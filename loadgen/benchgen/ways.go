@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/loads/loads/loadgen/engine"
 	"github.com/loads/loads/loadgen/loop"
 	"github.com/loads/loads/metrics"
 )
@@ -29,6 +30,7 @@ type way struct {
 	connections int
 	loops       int // threads, or for goroutines GOMAXPROCS
 	rate        float64
+	grain       time.Duration // see engine.Config
 	duration    time.Duration
 }
 
@@ -64,6 +66,7 @@ func runWay(ctx context.Context, name string, args []string) error {
 	f.IntVar(&w.connections, "connections", 64, "how many")
 	f.IntVar(&w.loops, "threads", 2, "how many")
 	f.Float64Var(&w.rate, "rate", 0, "requests a second; 0 is as many as go")
+	f.DurationVar(&w.grain, "grain", engine.DefaultGrain, "how far apart requests may be due that leave together")
 	f.DurationVar(&w.duration, "duration", 3*time.Second, "of the load")
 	if err := f.Parse(args); err != nil {
 		return err

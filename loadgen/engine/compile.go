@@ -46,6 +46,7 @@ type compiler struct {
 	number    int                 // of stopwatches in it
 	closes    bool                // the request that is compiled may close its connection
 	addressed bool                // its handlers want to know where it goes
+	request   *requestStep        // that was compiled last
 	faults    benchmark.Faults
 }
 
@@ -97,7 +98,13 @@ func (c *compiler) scenario(s *benchmark.Scenario) {
 	}
 	for i := range s.Sequences {
 		c.seq, c.number = &s.Sequences[i], 0
-		p.sequences[i].steps = c.steps(nil, s.Sequences[i].Steps)
+		steps := s.Sequences[i].Steps
+		p.sequences[i].steps = c.steps(nil, steps)
+		if len(steps) > 0 {
+			if _, ok := steps[len(steps)-1].(*benchmark.HTTPRequest); ok {
+				c.request.last = !c.request.isHandled()
+			}
+		}
 	}
 }
 

@@ -30,18 +30,28 @@ type Config struct {
 	Machine  int // this one's number, from 0
 	Machines int // among which the benchmark is divided; 0 is 1
 	Threads  int // most loops; 0 is as the benchmark says, or one for each processor
-	Seed     uint64
-	RunID    string
-	Start    time.Time // of the first phase; the past is now
-	Others   Others    // with whom phase ends are agreed on; nil is nobody: this machine decides alone
-	Until    time.Time // when Others are waited for no more; zero is never
-	Patient  bool      // servers that can't be reached at the start may come later: until then requests fail
+	// Processors is how many the program may use, if that is not GOMAXPROCS, which
+	// should be above the number of loops: see loop.Run.
+	Processors int
+	// Grain is how far apart users may be due who start together, and how long an
+	// answer may lie for which nobody waits; 0 is DefaultGrain, below 0 none.
+	// Latencies don't depend on it: see decision 49.
+	Grain   time.Duration
+	Seed    uint64
+	RunID   string
+	Start   time.Time // of the first phase; the past is now
+	Others  Others    // with whom phase ends are agreed on; nil is nobody: this machine decides alone
+	Until   time.Time // when Others are waited for no more; zero is never
+	Patient bool      // servers that can't be reached at the start may come later: until then requests fail
 
 	Sinks  []stats.Sink // get the reports of all periods
 	Live   func(*Progress)
 	Limits Limits
 	Log    *slog.Logger // of the scenario's log steps; nil is none
 }
+
+// DefaultGrain is the Grain of a Config without.
+const DefaultGrain = 500 * time.Microsecond
 
 // Progress is what a person who watches wants to know. It is only good in the
 // call of Live.
@@ -118,6 +128,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	collectMuch()
 	for i := range e.loops {
 		w, err := newWorker(e, i)
 		if err != nil {
@@ -145,6 +156,16 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	return result, errors.Join(append(errs, err)...)
 }
 
+// collectMuch collects garbage if that takes so long that it had better not be
+// done within the run.
+func collectMuch() {
+	const much = 16 << 20
+	var m runtime.MemStats
+	if runtime.ReadMemStats(&m); m.HeapAlloc > much {
+		runtime.GC()
+	}
+}
+
 // Check returns what is in the benchmark that this engine can't run, in
 // sentences, and files that can't be read. It sends nothing.
 func Check(cfg Config) benchmark.Faults {
@@ -162,6 +183,10 @@ func prepare(ctx context.Context, cfg Config) (*engine, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	e := &engine{cfg: cfg, list: cfg.Phases, period: time.Duration(cfg.Benchmark.Period) * time.Millisecond}
+	if e.cfg.Grain == 0 {
+		e.cfg.Grain = DefaultGrain
+	}
+	e.cfg.Grain = max(e.cfg.Grain, 0)
 	e.inbox.ready = make(chan struct{}, 1)
 	for _, p := range e.list {
 		e.names = append(e.names, p.Name)
@@ -171,11 +196,14 @@ func prepare(ctx context.Context, cfg Config) (*engine, error) {
 		return nil, faults
 	}
 	e.programs = programs
+	if e.cfg.Processors == 0 {
+		e.cfg.Processors = runtime.GOMAXPROCS(0)
+	}
 	if e.cfg.Threads == 0 {
 		e.cfg.Threads = cfg.Benchmark.Threads
 	}
 	if e.cfg.Threads == 0 {
-		e.cfg.Threads = runtime.GOMAXPROCS(0)
+		e.cfg.Threads = e.cfg.Processors
 	}
 	shares, err := phases.Divide(e.list, phases.Cluster{Machines: cfg.Machines, Threads: e.cfg.Threads, Seed: cfg.Seed}, cfg.Machine)
 	if err != nil {

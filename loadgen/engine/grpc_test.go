@@ -87,7 +87,7 @@ func grpcServer(t *testing.T, options ...grpc.ServerOption) string {
 }
 
 // descriptors are those of the service, in the form in which protoc writes them.
-func descriptors(t *testing.T) []byte {
+func descriptors(t testing.TB) []byte {
 	t.Helper()
 	set := &descriptorpb.FileDescriptorSet{}
 	seen := map[string]bool{}

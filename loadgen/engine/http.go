@@ -52,6 +52,7 @@ type requestStep struct {
 	multiple    bool   // there are several endpoints: rules match authority and path
 	sync        bool
 	closes      bool // its connection may be closed behind it
+	last        bool // nothing is done with its answer, or after it in its sequence
 
 	talk talkStep // nil is a request of HTTP
 
@@ -124,11 +125,17 @@ func (c *compiler) httpRequest(s *benchmark.HTTPRequest) []step {
 			r.fixedTarget = path
 		}
 	}
+	c.request = r
 	steps := []step{r.send}
 	if r.sync {
 		steps = append(steps, awaitAnswer)
 	}
 	return steps
+}
+
+// isHandled reports whether something is done with the answer but to count it.
+func (r *requestStep) isHandled() bool {
+	return r.redirects || r.browses() || len(r.statuses)+len(r.headerSteps)+len(r.processors)+len(r.completion) > 0
 }
 
 // target finds the endpoint, or how the request says it.

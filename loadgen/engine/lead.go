@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -93,7 +92,6 @@ func (e *engine) lead(ctx context.Context) (*Result, error) {
 	if err := e.openAll(ctx); err != nil {
 		return nil, err
 	}
-	runtime.GC() // what the preparation has left need not be collected within the run
 	l := &leader{
 		engine: e, start: e.startAt(), course: phases.NewCourse(e.list, e.loops), judge: stats.NewJudge(e.period),
 		parley: newParley(e), ended: map[int]time.Duration{},

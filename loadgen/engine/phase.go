@@ -48,6 +48,9 @@ type phaseRun struct {
 func newPhaseRun(w *worker, number int, share phases.Share, prog *program) *phaseRun {
 	p := &phaseRun{w: w, number: number, share: share, prog: prog}
 	p.timer.Fire = p.fire
+	if share.Arrivals != nil {
+		p.timer.Early = w.e.cfg.Grain
+	}
 	p.metrics = make([]int, prog.metrics)
 	for i := range p.metrics {
 		p.metrics[i] = -1
@@ -109,13 +112,17 @@ func (p *phaseRun) nextDue() {
 	p.due, p.more = p.start.Add(at), ok
 }
 
-// fire starts the users who are due, and arms the timer for the next.
+// fire starts the users who are due, and those who are soon, and arms the timer
+// for the next. A user who starts early counts from when they started.
 func (p *phaseRun) fire() {
 	for _, s := range p.takeLazy() {
 		p.begin(s, p.w.loop.Now())
 	}
 	now := p.w.loop.Now()
-	for n := 0; p.more && p.due <= now && !p.terminated; n++ {
+	for n := 0; p.more && !p.terminated; n++ {
+		if p.due > now && (p.due > now.Add(p.timer.Early) || p.isFull()) {
+			break
+		}
 		if n == startsAtOnce {
 			p.w.loop.Set(&p.timer, now) // in the next turn
 			return
@@ -138,19 +145,32 @@ func (p *phaseRun) fire() {
 
 // arrive starts a user, or has them wait when too many are busy.
 func (p *phaseRun) arrive(due loop.Instant) {
-	if limit := p.share.MaxSessions; limit > 0 && len(p.busy) >= limit || p.late.len() > 0 {
+	if p.isFull() {
+		if p.late.len() == 0 {
+			p.w.loop.Await(1) // who waits for others to end isn't patient
+		}
 		p.late.push(due)
 		return
 	}
+	now := p.w.loop.Now()
 	users := p.w.rec.Users(p.number)
-	users.Lag.Add(float64(max(0, p.w.loop.Now().Sub(due)))/float64(time.Millisecond), 1)
-	p.begin(p.session(), due)
+	users.Lag.Add(float64(max(0, now.Sub(due)))/float64(time.Millisecond), 1)
+	p.begin(p.session(), min(due, now))
+}
+
+// isFull reports whether a user who arrives now has to wait for others to end.
+func (p *phaseRun) isFull() bool {
+	limit := p.share.MaxSessions
+	return limit > 0 && len(p.busy) >= limit || p.late.len() > 0
 }
 
 // startLate starts users who have waited for others to end.
 func (p *phaseRun) startLate() {
 	for !p.terminated && p.late.len() > 0 && len(p.busy) < p.share.MaxSessions {
 		due := p.late.pop()
+		if p.late.len() == 0 {
+			p.w.loop.Await(-1)
+		}
 		users := p.w.rec.Users(p.number)
 		users.Delayed++
 		users.Longest = max(users.Longest, float64(p.w.loop.Now().Sub(due))/float64(time.Millisecond))
@@ -246,6 +266,9 @@ func (p *phaseRun) terminate() {
 	users.Unstarted += int64(p.late.len())
 	if n := p.late.len(); n > 0 {
 		users.Longest = max(users.Longest, float64(p.w.loop.Now().Sub(p.late.first()))/float64(time.Millisecond))
+	}
+	if p.late.len() > 0 {
+		p.w.loop.Await(-1)
 	}
 	p.late = queue{}
 	for len(p.busy) > 0 {

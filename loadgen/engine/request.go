@@ -75,6 +75,7 @@ func (r *requestStep) send(in *instance) verdict {
 		q.web = &browsing{}
 	}
 	s.busy++
+	s.w.loop.Await(1)
 	in.refs++
 	if r.sync {
 		in.pending = q
@@ -316,7 +317,7 @@ func (q *request) do(intended loop.Instant) {
 		m = s.phase.messages[r.number]
 	}
 	ep := &w.e.endpoints[q.endpoint]
-	o := Options{Timeout: time.Duration(ep.spec.Timeout), Headers: r.wantHeaders}
+	o := Options{Timeout: time.Duration(ep.spec.Timeout), Headers: r.wantHeaders, Patient: q.isPatient()}
 	if r.timeout != nil {
 		o.Timeout = *r.timeout
 	}
@@ -328,6 +329,12 @@ func (q *request) do(intended loop.Instant) {
 		o.Hold = hold(&q.hold, w, q.endpoint)
 	}
 	x.Do(m, o)
+}
+
+// isPatient reports whether the user is gone as soon as the answer has come, and
+// nothing depends on when that is known.
+func (q *request) isPatient() bool {
+	return q.step.last && q.s.phase.timetable != nil && len(q.s.instances) == 1 && q.in.seq.queue == nil
 }
 
 // hold returns what keeps connections to an endpoint, and makes it if there is
@@ -617,6 +624,7 @@ func (q *request) drop() {
 			q.s.w.loop.Stop(&q.web.timer)
 		}
 		q.s.busy--
+		q.s.w.loop.Await(-1)
 		q.in.refs--
 		q.s.again = true
 	}

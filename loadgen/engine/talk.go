@@ -87,6 +87,7 @@ func (r *requestStep) talkOver(in *instance) verdict {
 	q.begin(in.at)
 	q.busy = true
 	s.busy++
+	s.w.loop.Await(1)
 	in.refs++
 	if r.sync {
 		in.pending = q

@@ -34,6 +34,7 @@ type Options struct {
 	Timeout time.Duration // from sending to the end of the answer; 0 is none
 	Headers bool          // the handler wants headers
 	Hold    Hold          // nil is a connection that all share
+	Patient bool          // nothing is done when the answer comes but counting it
 }
 
 // Hold keeps connections for one session.
@@ -80,7 +81,7 @@ type exchange1 struct {
 
 func (x *exchange1) Do(m Message, o Options) {
 	x.Request, _ = m.(*h1.Request)
-	x.Timeout, x.Headers, x.Hold = o.Timeout, o.Headers, nil
+	x.Timeout, x.Headers, x.Hold, x.Patient = o.Timeout, o.Headers, nil, o.Patient
 	if hold, ok := o.Hold.(*hold1); ok {
 		x.Hold = &hold.Hold
 	}

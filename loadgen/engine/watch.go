@@ -72,6 +72,7 @@ type sample struct {
 	at         loop.Instant
 	cpu        time.Duration
 	all, steal float64 // of all processors, in ticks
+	processors int     // that the program may use
 }
 
 func newWatcher(e *engine) *watcher {
@@ -80,7 +81,7 @@ func newWatcher(e *engine) *watcher {
 		w.warmup[p.Name] = p.Warmup
 		w.open[p.Name] = p.Kind.IsOpen() && !p.Warmup
 	}
-	w.last = takeSample()
+	w.last = takeSample(e.cfg.Processors)
 	w.first = w.last
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -139,7 +140,7 @@ func (w *watcher) note(m message) {
 
 // period returns how the generator fared in the period that ends.
 func (w *watcher) period(r *stats.Report) stats.SelfReport {
-	now := takeSample()
+	now := takeSample(w.last.processors)
 	s := between(w.last, now)
 	s.Pause = w.longestPause()
 	s.Ports, s.Sockets, w.short = w.short.ports, w.short.sockets, shortage{}
@@ -239,7 +240,7 @@ func (w *watcher) verdict(t *stats.Totals) (invalid, notes []string) {
 
 func between(a, b sample) (s stats.SelfReport) {
 	if took := b.at.Sub(a.at); took > 0 {
-		s.CPU = float64(b.cpu-a.cpu) / float64(took) / float64(runtime.GOMAXPROCS(0))
+		s.CPU = float64(b.cpu-a.cpu) / float64(took) / float64(a.processors)
 	}
 	if ticks := b.all - a.all; a.all > 0 && ticks > 0 {
 		s.Steal = (b.steal - a.steal) / ticks
@@ -248,8 +249,8 @@ func between(a, b sample) (s stats.SelfReport) {
 }
 
 // takeSample reads what is counted now; what can't be read is 0.
-func takeSample() sample {
-	s := sample{at: loop.Now(), cpu: cpuTime(unix.RUSAGE_SELF)}
+func takeSample(processors int) sample {
+	s := sample{at: loop.Now(), cpu: cpuTime(unix.RUSAGE_SELF), processors: processors}
 	if text, err := os.ReadFile("/proc/stat"); err == nil {
 		s.all, s.steal = processorTicks(string(text))
 	}

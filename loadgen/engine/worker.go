@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"time"
 
@@ -59,6 +60,7 @@ func newWorker(e *engine, index int) (*worker, error) {
 		random: rand.New(rand.NewPCG(e.cfg.Seed, uint64(e.cfg.Machine)<<32|uint64(index)|1<<31)),
 		phases: make([]*phaseRun, len(e.list)),
 	}
+	l.Rest, l.Keep = e.cfg.Grain, runtime.GOMAXPROCS(0) > e.loops
 	w.ticks.Fire = w.tick
 	for i := range e.list {
 		if prog := e.programs[i]; prog != nil {

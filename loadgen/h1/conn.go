@@ -123,6 +123,7 @@ func (c *conn) write() bool {
 
 // read reads what has come.
 func (c *conn) read() (again bool) {
+	c.pool.arrivals.at = 0
 	for range readMost {
 		kept := copy(c.pool.buffer, c.rest)
 		space := c.pool.buffer[kept:]
@@ -156,6 +157,15 @@ func (c *conn) read() (again bool) {
 func (c *conn) receive(b []byte) (int, unix.Errno) {
 	if c.secure != nil {
 		return c.secure.receive(b)
+	}
+	return c.receiveRaw(b)
+}
+
+// receiveRaw reads from the socket, and takes down when an answer came that may
+// have waited for it.
+func (c *conn) receiveRaw(b []byte) (int, unix.Errno) {
+	if c.x != nil && c.x.Patient {
+		return c.pool.arrivals.receive(c.fd, b)
 	}
 	return receive(c.fd, b)
 }
@@ -191,10 +201,10 @@ func (c *conn) take(data []byte, n int) {
 // finish ends an exchange whose answer is complete.
 func (c *conn) finish(clean bool) {
 	x, p := c.x, c.pool
-	end := End{At: p.loop.Now(), BytesIn: c.in, BytesOut: int64(c.out)}
+	end := End{At: p.arrivals.end(x.sent, p.loop.Now()), BytesIn: c.in, BytesOut: int64(c.out)}
 	keep := clean && c.keep && !c.last && !p.cfg.NoReuse && c.out == x.Request.Size() && (c.secure == nil || len(c.secure.out) == 0)
 	c.x, x.conn, c.deadline, c.used = nil, nil, 0, true
-	p.busy--
+	p.lessBusy(x)
 	if keep {
 		p.free(c)
 	} else {
@@ -208,7 +218,7 @@ func (c *conn) fail(err *Error) {
 	x, p := c.x, c.pool
 	end := End{At: p.loop.Now(), Err: err, BytesIn: c.in, BytesOut: int64(c.out)}
 	c.x, x.conn = nil, nil
-	p.busy--
+	p.lessBusy(x)
 	p.drop(c)
 	x.Handler.OnEnd(end)
 }
@@ -217,7 +227,7 @@ func (c *conn) fail(err *Error) {
 func (c *conn) breakLater(err *Error) {
 	x := c.x
 	c.x, x.conn = nil, nil
-	c.pool.busy--
+	c.pool.lessBusy(x)
 	c.pool.drop(c)
 	c.pool.failLater(x, err)
 }

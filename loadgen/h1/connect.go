@@ -49,6 +49,7 @@ func (p *Pool) connect() *Error {
 		_ = unix.Close(c.fd)
 		return p.connectError(c, err)
 	}
+	stamp(c.fd)
 	p.conns = append(p.conns, c)
 	p.connecting++
 	c.expire(p.loop.Now().Add(p.cfg.ConnectTimeout))

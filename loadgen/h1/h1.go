@@ -41,10 +41,10 @@ type Handler interface {
 
 // End is how an exchange ended.
 type End struct {
-	At       loop.Instant
-	Err      error // nil when the answer came in full; else see KindOf
-	BytesIn  int64 // of the answer on the connection, all included
-	BytesOut int64 // of the request, likewise
+	At       loop.Instant // the last byte of the answer came, or the exchange failed
+	Err      error        // nil when the answer came in full; else see KindOf
+	BytesIn  int64        // of the answer on the connection, all included
+	BytesOut int64        // of the request, likewise
 }
 
 // Exchange is one request and its answer. The caller owns it, for as many
@@ -56,8 +56,12 @@ type Exchange struct {
 	Timeout time.Duration // from sending until the end of the answer; 0 is none
 	Headers bool          // call OnHeader
 	Hold    *Hold         // keep the connection for the user; nil is to share them
+	// Patient says that nobody does anything when the answer comes but count it: it
+	// is told when the loop has rested, with the time at which the kernel had it.
+	Patient bool
 
 	asked, sent loop.Instant
+	lies        bool      // its answer may, as the kernel says when it comes
 	conn        *conn     // that carries it
 	queue       *queue    // in which it waits: for a connection, or to be told that it failed
 	next, prev  *Exchange // in queue

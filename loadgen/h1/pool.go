@@ -45,11 +45,12 @@ const fillPause = 50 * time.Millisecond
 
 // Pool is the connections of one loop to one endpoint.
 type Pool struct {
-	loop   *loop.Loop
-	cfg    Config
-	buffer []byte // into which all connections are read
-	turn   int    // of the addresses
-	closed bool
+	loop     *loop.Loop
+	cfg      Config
+	buffer   []byte // into which all connections are read
+	arrivals arrivals
+	turn     int // of the addresses
+	closed   bool
 
 	conns          []*conn
 	newest, oldest *conn // that are idle
@@ -199,12 +200,23 @@ func (p *Pool) Close() {
 // carry starts an exchange on a connection that is free.
 func (p *Pool) carry(c *conn, x *Exchange) {
 	p.busy++
+	if x.lies = x.Patient && p.arrivals.known; x.lies {
+		p.loop.Patient(1)
+	}
 	if h := x.Hold; h != nil && c.hold == nil {
 		c.hold = h
 		h.conns = append(h.conns, c)
 	}
 	c.start(x)
 	p.stats.LongestWait = max(p.stats.LongestWait, x.Blocked())
+}
+
+// lessBusy is for the end of an exchange that was carried.
+func (p *Pool) lessBusy(x *Exchange) {
+	p.busy--
+	if x.lies {
+		p.loop.Patient(-1)
+	}
 }
 
 // free lets a connection carry what waits for it, or be idle.

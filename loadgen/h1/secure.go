@@ -33,6 +33,7 @@ type secure struct {
 	net.Conn // of the handshake
 	tls      *tls.Conn
 	fd       int
+	conn     *conn
 	cancel   context.CancelFunc
 	done     bool // the handshake
 	out      []byte
@@ -45,7 +46,7 @@ func (s *secure) Read(b []byte) (int, error) {
 		return s.Conn.Read(b)
 	}
 	for {
-		n, errno := receive(s.fd, b)
+		n, errno := s.conn.receiveRaw(b)
 		switch {
 		case errno == unix.EINTR:
 			continue
@@ -171,7 +172,7 @@ func (p *Pool) handshake(c *conn) *Error {
 		return p.connectError(c, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &secure{Conn: raw, fd: c.fd, cancel: cancel}
+	s := &secure{Conn: raw, fd: c.fd, conn: c, cancel: cancel}
 	s.tls = tls.Client(s, p.cfg.TLS)
 	c.secure, c.deadline = s, 0
 	if t := p.cfg.HandshakeTimeout; t > 0 {

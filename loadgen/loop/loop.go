@@ -67,6 +67,14 @@ type Loop struct {
 	// waking of a thread costs more than a request. Files and posts wake the loop
 	// at once. It is set before Run.
 	Grain time.Duration
+	// Rest is the least time between two wakings while all that the loop waits for
+	// is patient: then it sleeps that long whatever comes, and finds it all at
+	// once. 0 is no rest. It is set before Run.
+	Rest time.Duration
+	// Keep has the loop keep its processor of the runtime when it sleeps for less
+	// than a millisecond, which is cheaper. GOMAXPROCS has to be above the number of
+	// loops then, or nothing else would run meanwhile. It is set before Run.
+	Keep bool
 
 	epoll, wake int
 	now         Instant
@@ -76,7 +84,10 @@ type Loop struct {
 	timers      timers
 	again, then []watched // sources to call in the next turn
 	events      [maxEvents]unix.EpollEvent
-	precise     bool // the kernel has epoll_pwait2
+	precise     bool    // the kernel has epoll_pwait2
+	woke        Instant // when the loop woke up last
+	awaited     int     // by Await
+	patient     int     // of them, by Patient
 
 	mu       sync.Mutex
 	posted   []func()
@@ -103,7 +114,8 @@ func New() (*Loop, error) {
 		_ = unix.Close(epoll)
 		return nil, fmt.Errorf("make an eventfd: %w", err)
 	}
-	l := &Loop{epoll: epoll, wake: wake, now: Now(), precise: true, Grain: DefaultGrain}
+	now := Now()
+	l := &Loop{epoll: epoll, wake: wake, now: now, woke: now, precise: true, Grain: DefaultGrain}
 	// The counter of wake is never read: each write is an event by itself.
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: -1}
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &event); err != nil {
@@ -119,7 +131,7 @@ func New() (*Loop, error) {
 // other, on one thread of the operating system. What is open on the loop when
 // it ends is for its owner to close. The error is the kernel's.
 //
-// A program with loops should have a GOMAXPROCS above their number. Else the
+// A program with loops should have a GOMAXPROCS above their number, as gen has. Else the
 // runtime takes the processor of a loop that sleeps away, for others which
 // there may be, and its waking costs half as much again.
 func (l *Loop) Run(ctx context.Context) error {
@@ -181,6 +193,13 @@ func (l *Loop) Add(fd int, s Source) error {
 // Remove ends the watch of a file that is about to be closed; its source is
 // not called any more. Closing takes it out of the kernel's list.
 func (l *Loop) Remove(fd int) { l.watches[fd] = watch{} }
+
+// Await says that n more answers are waited for, or, below zero, that many less.
+func (l *Loop) Await(n int) { l.awaited += n }
+
+// Patient says that n more, or less, of the awaited answers may be taken up to
+// Rest after they have come. The loop rests as long as all of them may.
+func (l *Loop) Patient(n int) { l.patient += n }
 
 // Set arms the timer for an instant, also when it is armed for another. One
 // that is due is fired in this turn of the loop or the next, never by Set.

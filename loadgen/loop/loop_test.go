@@ -150,6 +150,90 @@ func TestTimersWithinAGrainFireTogether(t *testing.T) {
 	}
 }
 
+func TestTimersThatMayBeEarlyFireInTheTurnOfTheFirst(t *testing.T) {
+	l, err := loop.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	start := l.Now().Add(time.Millisecond)
+	at := map[string]time.Duration{"due": 0, "soon": time.Minute, "later": time.Hour, "exact": 10 * time.Millisecond}
+	var fired []string
+	timers := map[string]*loop.Timer{}
+	for name, after := range at {
+		timer := &loop.Timer{Fire: func() {
+			if fired = append(fired, name); name == "exact" {
+				cancel()
+			}
+		}}
+		if name == "soon" || name == "later" {
+			timer.Early = 2 * time.Minute
+		}
+		timers[name] = timer
+		l.Set(timer, start.Add(after))
+	}
+	if err := l.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// One that has to be exact holds up those behind it, which need not be early.
+	if want := []string{"due", "exact"}; !slices.Equal(fired, want) && !slices.Equal(fired, []string{"due", "exact", "soon"}) {
+		t.Errorf("fired %v, want %v, and soon behind them or not at all", fired, want)
+	}
+	if !timers["later"].Armed() {
+		t.Error("a timer fired by more than it may be early")
+	}
+}
+
+// What has come is found by a loop that rests when a timer ends that.
+func TestLoopRestsAsLongAsAllAnswersArePatient(t *testing.T) {
+	tests := []struct {
+		name             string
+		awaited, patient int
+		keep, rests      bool
+		timer            time.Duration
+	}{
+		{name: "nothing is awaited", timer: patience},
+		{name: "one of two answers is patient", awaited: 2, patient: 1, timer: patience},
+		{name: "all are patient", awaited: 2, patient: 2, rests: true, timer: 50 * time.Millisecond},
+		{name: "all are patient, and the loop keeps its processor", awaited: 2, patient: 2, keep: true, rests: true, timer: 500 * time.Microsecond},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l, err := loop.New()
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Rest, l.Keep = patience, tt.keep
+			l.Await(tt.awaited)
+			l.Patient(tt.patient)
+			var fds [2]int
+			if err := unix.Pipe2(fds[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fds[0])
+			p := &pipe{fd: fds[0], done: make(chan struct{})}
+			if err := l.Add(fds[0], p); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = unix.Write(fds[1], []byte{1})
+			_ = unix.Close(fds[1])
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			p.onEnd = cancel
+			fired := false
+			timer := loop.Timer{Fire: func() { fired = true }}
+			l.Set(&timer, l.Now().Add(tt.timer))
+			if err := l.Run(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if fired != tt.rests || p.got != 1 {
+				t.Errorf("a timer fired before the file was done with: %v, want %v; read %d bytes", fired, tt.rests, p.got)
+			}
+		})
+	}
+}
+
 func TestTimerThatSetsItselfLeavesFilesTheirTurn(t *testing.T) {
 	l := mustRun(t)
 	done := make(chan struct{})
@@ -167,6 +251,7 @@ type pipe struct {
 	fd, got, calls int
 	closed         bool
 	done           chan struct{}
+	onEnd          func()
 }
 
 func (p *pipe) OnReady(loop.Events) bool {
@@ -180,6 +265,9 @@ func (p *pipe) OnReady(loop.Events) bool {
 	case err == nil:
 		p.closed = true
 		close(p.done)
+		if p.onEnd != nil {
+			p.onEnd()
+		}
 	}
 	return false
 }

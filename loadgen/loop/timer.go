@@ -2,10 +2,15 @@
 
 package loop
 
+import "time"
+
 // Timer calls Fire on its loop when it is due. It is armed by Loop.Set, any
 // number of times, which allocates nothing, and must not be copied.
 type Timer struct {
 	Fire func() // set before the timer is armed
+	// Early is by how much it may fire before its time, if the loop is awake: so
+	// what is due soon needs no waking of its own. It is set like Fire.
+	Early time.Duration
 
 	at    Instant
 	place int // in the heap, from 1; 0 is not armed
@@ -41,8 +46,11 @@ func (h *timers) next() (at Instant, ok bool) {
 // run fires the timers that are due by now. Those that are armed meanwhile
 // are left for the next turn if they were due already, so that files get theirs.
 func (h *timers) run(now Instant) {
-	for left := len(h.heap); left > 0 && len(h.heap) > 0 && h.heap[0].at <= now; left-- {
+	for left := len(h.heap); left > 0 && len(h.heap) > 0; left-- {
 		t := h.heap[0].t
+		if t.at.Add(-t.Early) > now {
+			break
+		}
 		h.stop(t)
 		t.Fire()
 	}

@@ -14,9 +14,13 @@ import (
 // ends which are near each other become one.
 const timerSlack = 5 * time.Microsecond
 
+// short is the longest sleep in which a loop keeps its processor, if it does.
+const short = time.Millisecond
+
 // wait waits for events until the next timer is due, or for Grain if that is
 // sooner, and returns how many there are.
 func (l *Loop) wait() (int, error) {
+	l.rest()
 	// A look without waiting comes first: when there is much to do it finds
 	// something, and it doesn't cost what the runtime does around calls that may block.
 	n, err := l.poll()
@@ -35,7 +39,41 @@ func (l *Loop) wait() (int, error) {
 		}
 		limit = max(limit, l.Grain)
 	}
-	return l.block(limit)
+	n, err = l.block(limit)
+	l.woke = Now()
+	return n, err
+}
+
+// rest sleeps until Rest has passed since the last waking, or a timer is due,
+// if all answers that are awaited are patient. Posts wait for its end as well.
+func (l *Loop) rest() {
+	if l.Rest <= 0 || l.patient == 0 || l.patient < l.awaited || len(l.again) > 0 || l.hasPosts.Load() {
+		return
+	}
+	now := Now()
+	until := l.woke.Add(l.Rest)
+	if at, ok := l.timers.next(); ok && at < until {
+		until = max(at, now.Add(l.Grain))
+	}
+	if until <= now {
+		return
+	}
+	l.sleep(until.Sub(now))
+	l.woke = Now()
+}
+
+// keeps reports whether the loop keeps its processor in a call that takes so
+// long, or any time below 0: then the runtime isn't told of it.
+func (l *Loop) keeps(takes time.Duration) bool { return l.Keep && takes >= 0 && takes <= short }
+
+// sleep sleeps. A signal, by which the runtime asks for the processor, ends it early.
+func (l *Loop) sleep(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
+	if l.keeps(d) {
+		_, _, _ = unix.RawSyscall6(unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_MONOTONIC, 0, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
+		return
+	}
+	_, _, _ = unix.Syscall6(unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_MONOTONIC, 0, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
 }
 
 // poll returns the events that there are.
@@ -53,8 +91,7 @@ func (l *Loop) block(limit time.Duration) (int, error) {
 		timeout = &t
 	}
 	if l.precise {
-		n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(l.epoll),
-			uintptr(unsafe.Pointer(&l.events[0])), maxEvents, uintptr(unsafe.Pointer(timeout)), 0, 0)
+		n, errno := l.pwait2(timeout, l.keeps(limit))
 		if errno != unix.ENOSYS {
 			return count(n, errno)
 		}
@@ -65,6 +102,17 @@ func (l *Loop) block(limit time.Duration) (int, error) {
 		return 0, err
 	}
 	return l.poll()
+}
+
+func (l *Loop) pwait2(timeout *unix.Timespec, keeps bool) (n uintptr, errno unix.Errno) {
+	if keeps {
+		n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(l.epoll),
+			uintptr(unsafe.Pointer(&l.events[0])), maxEvents, uintptr(unsafe.Pointer(timeout)), 0, 0)
+		return n, errno
+	}
+	n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(l.epoll),
+		uintptr(unsafe.Pointer(&l.events[0])), maxEvents, uintptr(unsafe.Pointer(timeout)), 0, 0)
+	return n, errno
 }
 
 // count turns what a wait returned into a number of events: a signal is none.
