@@ -129,14 +129,6 @@ func TestFaults_EachAloneOnLightMachines(t *testing.T) {
 	}, false)
 }
 
-// TestFaults_EachAloneOnRealMachines does so of those that mean most on machines
-// with a kernel, a disk and a network. It isn't parallel to others, as above.
-func TestFaults_EachAloneOnRealMachines(t *testing.T) {
-	eachAlone(t, course{
-		host: realHost, node: binDir, cloud: calmCloud(), boots: realBoots,
-	}, true)
-}
-
 // calmCloud is one in which nothing goes wrong by itself.
 func calmCloud() ec2sim.Drill {
 	d := ec2sim.DefaultDrill()

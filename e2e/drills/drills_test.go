@@ -106,14 +106,23 @@ func TestDrills_LightMachines(t *testing.T) {
 	})
 }
 
-// TestDrills_RealMachines does so with a few runs whose machines have a kernel
-// around them, a disk, a network, and a Docker engine. It has this package's
-// share of the computer for itself: its machines are real processes.
-func TestDrills_RealMachines(t *testing.T) {
-	seed := setting(t, "SEED", rand.Uint64())
-	run(t, course{
-		seed: seed, drills: 10, atOnce: 4, from: realScenarios(), host: realHost, node: binDir, cloud: roughCloud(seed), boots: realBoots,
-		kills: [2]time.Duration{2 * time.Second, 8 * time.Second}, calm: 30 * time.Second,
+// TestRealMachines drills machines that have a kernel around them, a disk, a
+// network and a Docker engine. They are real processes, so no light ones are
+// drilled beside them.
+func TestRealMachines(t *testing.T) {
+	t.Run("Drills", func(t *testing.T) {
+		t.Parallel()
+		seed := setting(t, "SEED", rand.Uint64())
+		run(t, course{
+			seed: seed, drills: 10, atOnce: 4, from: realScenarios(), host: realHost, node: binDir, cloud: roughCloud(seed), boots: realBoots,
+			kills: [2]time.Duration{2 * time.Second, 8 * time.Second}, calm: 30 * time.Second,
+		})
+	})
+	t.Run("FaultsEachAlone", func(t *testing.T) {
+		t.Parallel()
+		eachAlone(t, course{
+			host: realHost, node: binDir, cloud: calmCloud(), boots: realBoots,
+		}, true)
 	})
 }
 
