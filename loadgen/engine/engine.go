@@ -51,7 +51,7 @@ type Config struct {
 }
 
 // DefaultGrain is the Grain of a Config without.
-const DefaultGrain = 500 * time.Microsecond
+const DefaultGrain = time.Millisecond
 
 // Progress is what a person who watches wants to know. It is only good in the
 // call of Live.
