@@ -61,7 +61,7 @@ func summarize(cfg engine.Config, r *engine.Result) *summary {
 		Metrics: []metricSummary{}, Users: []usersSummary{},
 	}
 	warmup := warmups(cfg)
-	requests, answers := int64(0), int64(0)
+	requests, answers, started := int64(0), int64(0), int64(0)
 	for _, m := range r.Totals.Metrics {
 		one := metricSummary{
 			Key: m.Key, Warmup: warmup[m.Phase], Counts: m.Counts, Statuses: m.Statuses, Named: m.Named,
@@ -76,9 +76,13 @@ func summarize(cfg engine.Config, r *engine.Result) *summary {
 	for i := range r.Totals.Phases {
 		u := &r.Totals.Phases[i]
 		s.Users = append(s.Users, usersSummary{u.Phase, u.Started, u.Busy, u.Delayed, u.Longest, u.Unstarted, stats.TimesOf(&u.Lag)})
-		requests += u.Unstarted
+		requests, started = requests+u.Unstarted, started+u.Started
 	}
-	if requests == 0 && !r.Stopped {
+	switch {
+	case requests > 0 || r.Stopped:
+	case started > 0:
+		s.Notes = append(s.Notes, "no request was made: none of the users came to a step that makes one")
+	default:
 		s.Notes = append(s.Notes, "no request was made: no user was due")
 	}
 	s.nothing = requests > 0 && answers == 0 && !r.Stopped

@@ -49,6 +49,8 @@ func TestGenRunsAFile(t *testing.T) {
 }
 
 func TestGenTellsByItsStatus(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
 	for _, c := range []struct {
 		name string
 		args []string
@@ -56,6 +58,7 @@ func TestGenTellsByItsStatus(t *testing.T) {
 		says string
 	}{
 		{"limits are kept", []string{benchmarkFile(t, "{blockedRatio: 1}", ""), "--max-lag=-1s", "--max-steal=-1"}, 0, "PASS after"},
+		{"users who ask for nothing", []string{writeFile(t, "name: b\nhttp: {host: "+server.URL+"}\nphases: [{main: {atOnce: {users: 2, scenario: [{s: [{thinkTime: 1 ms}]}]}}}]\n"), "--max-lag=-1s", "--max-steal=-1"}, 0, "none of the users came to a step that makes one"},
 		{"a limit is not kept", []string{benchmarkFile(t, "{invalidRatio: 0.5, blockedRatio: 1}", ""), "--max-lag=-1s", "--max-steal=-1"}, 1, "main failed: look: 3 of 3 answers were invalid"},
 		{"a wrong file", []string{benchmarkFile(t, "{invalidRatio: 5}", "")}, 2, "is not a ratio"},
 		{"no file", []string{"/nowhere.yaml"}, 2, "read the benchmark"},
