@@ -256,6 +256,6 @@ func (l *leader) tellOfOthers() {
 		r.Notes = append(r.Notes, fmt.Sprintf("failed elsewhere: %s; %s", strings.Join(p.failed, ", "), what))
 	}
 	if p.late > lateLimit {
-		r.Notes = append(r.Notes, fmt.Sprintf("a phase began %d ms later than agreed on, as this machine heard of it so late", p.late.Milliseconds()))
+		r.Notes = append(r.Notes, fmt.Sprintf("a phase began %d ms later than agreed on: this machine heard of it so late", p.late.Milliseconds()))
 	}
 }
