@@ -282,12 +282,12 @@ func TestCouncilDoesNotWaitForLastWordsForever(t *testing.T) {
 		p.frame(0, 7000, endOfA)
 		p.frame(2, 7000, endOfA)
 		p.council.ended(p.machines[1])
-		time.Sleep(lastWords + p.x.b.cfg.LostAfter - 1)
+		time.Sleep(lastWords + p.x.b.cfg.LostAfter - time.Nanosecond)
 		synctest.Wait()
 		if made := p.store.made(); len(made) > 0 {
 			t.Errorf("machine 1 was not waited for: %+v", made)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		p.told([]int{0, 2}, endOfA)
 	})
 }
