@@ -89,9 +89,10 @@ func (r *requestStep) send(in *instance) verdict {
 	return next
 }
 
-// awaitAnswer is the step that waits for it.
+// awaitAnswer is the step that waits for it. A request that has ended may be
+// another instance's by now.
 func awaitAnswer(in *instance) verdict {
-	if in.pending != nil && in.pending.busy {
+	if q := in.pending; q != nil && q.busy && q.in == in {
 		return wait
 	}
 	in.pending = nil

@@ -200,3 +200,22 @@ func TestScenariosDoWhatTheySay(t *testing.T) {
 		})
 	}
 }
+
+// Sequences of a session take requests in turn; one whose answer has come does not
+// wait for another's: here that comes only when the first has gone on.
+func TestSequencesWaitForTheirOwnAnswers(t *testing.T) {
+	second := make(chan struct{})
+	s := newSite(t, nil, map[string]http.HandlerFunc{
+		"/second": func(http.ResponseWriter, *http.Request) { close(second) },
+		"/slow": func(_ http.ResponseWriter, r *http.Request) {
+			select {
+			case <-second:
+			case <-r.Context().Done():
+			}
+		},
+	})
+	r := s.visit(t, `{initialSequences: [{a: [{awaitVar: go}, {httpRequest: {GET: /slow, timeout: 1m}}]}, {b: [{httpRequest: {GET: /first, handler: {onCompletion: [{set: go <- 1}]}}}, {httpRequest: {GET: /second}}]}]}`)
+	if slow, rest := mainCell(r, "a"), mainCell(r, "b"); slow.Responses != 1 || rest.Responses != 2 {
+		t.Errorf("got %+v for the slow answer, %+v for the others, want one and two answers", slow.Counts, rest.Counts)
+	}
+}
