@@ -25,7 +25,7 @@ type request struct {
 	dialog   *dialog    // of steps that aren't HTTP; nil if it had none
 	own      []Message  // by endpoint: messages that differ between requests
 	drawn    *requestStep
-	version  int // of the cookies that own has
+	version  int // of the cookies that the message has
 
 	counts     stats.Request
 	invalid    string // why the answer is not as it should be
@@ -164,7 +164,7 @@ func (q *request) draw() error {
 	if err := q.fill(q.message(), target); err != nil {
 		return err
 	}
-	q.drawn, q.version = r, q.s.cookies.version
+	q.drawn = r
 	return nil
 }
 
@@ -207,6 +207,7 @@ func (q *request) findEndpoint(path []byte) ([]byte, error) {
 // fill writes the message.
 func (q *request) fill(m Message, target []byte) error {
 	r, s, w := q.step, q.s, q.s.w
+	q.version = s.cookies.version
 	if authority, path, full, err := splitURL(target); err == nil && full && authority != "" {
 		target = path
 	}
@@ -298,6 +299,7 @@ func (q *request) start(intended loop.Instant) {
 func (q *request) begin(intended loop.Instant) {
 	q.counts = stats.Request{Intended: int64(intended)}
 	q.invalid, q.ignored, q.compressed, q.tooLarge, q.location = "", false, false, false, q.location[:0]
+	q.closing = false
 	q.inPages, q.unchanged = false, false
 	if q.web != nil {
 		q.web.refresh, q.web.coming = "", nil
@@ -322,7 +324,6 @@ func (q *request) do(intended loop.Instant) {
 	if r.timeout != nil {
 		o.Timeout = *r.timeout
 	}
-	q.closing = false
 	switch {
 	case ep.holds:
 		o.Hold = hold(&s.holds, w, q.endpoint)
@@ -595,9 +596,10 @@ func (q *request) process() {
 	}
 }
 
-// inflate takes the body's compression off.
+// inflate takes the body's compression off. Where there is no body, as of HEAD,
+// there is none.
 func (q *request) inflate() bool {
-	if !q.compressed {
+	if !q.compressed || len(q.body) == 0 {
 		return true
 	}
 	plain, err := gunzip(q.body)

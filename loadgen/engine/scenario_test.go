@@ -36,6 +36,9 @@ func (rec *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		z := gzip.NewWriter(w)
 		fmt.Fprint(z, `{"id": 8}`)
 		_ = z.Close()
+	case "/nothing":
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Header().Set("Content-Length", "0")
 	case "/login":
 		http.SetCookie(w, &http.Cookie{Name: "who", Value: "me", Path: "/shop"})
 		w.Header().Set("X-Token", "t-1")
@@ -96,6 +99,11 @@ func TestScenariosDoWhatTheySay(t *testing.T) {
 		{
 			"compressed answers", `[{a: [{httpRequest: {GET: /gzip, compression: gzip, handler: {body: {json: {query: .id, toVar: id}}}}}, {httpRequest: {GET: "/${id}"}}]}]`,
 			[]string{"GET /gzip", "GET /8"},
+			"",
+		},
+		{
+			"compressed answers without a body", `[{a: [{httpRequest: {HEAD: /gzip, compression: gzip, handler: &h {body: {count: n}, onCompletion: [{set: ok <- yes}, {conditional: {stringCondition: {fromVar: n, isSet: false}, actions: [{set: ok <- no}]}}]}}}, {httpRequest: {GET: /nothing, compression: gzip, handler: *h}}, {httpRequest: {GET: "/${ok}/${n}"}}]}]`,
+			[]string{"HEAD /gzip", "GET /nothing", "GET /yes/2"},
 			"",
 		},
 		{

@@ -83,7 +83,6 @@ func (r *requestStep) talkOver(in *instance) verdict {
 		return wait
 	}
 	q.metric = r.metricOf(in, "", []byte(subject))
-	q.closing = false
 	q.begin(in.at)
 	q.busy = true
 	s.busy++
