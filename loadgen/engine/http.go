@@ -44,8 +44,8 @@ type requestStep struct {
 	pages       []*pageSpec // what is looked for in pages
 	keepCookies bool
 
-	noteTarget  bool   // where the request goes is to be known
-	fixedTarget []byte // of requests that are all the same
+	noteTarget  bool   // the request notes where it goes
+	fixedTarget []byte // where requests go that are all the same
 	cache       bool   // its answers may be kept by the session
 	changes     bool   // it makes kept answers outdated
 	asked       string // its headers, empty if they have variables

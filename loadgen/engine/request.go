@@ -32,7 +32,7 @@ type request struct {
 	ignored    bool   // a redirect: only the last answer is handled
 	hops       int
 	location   []byte
-	target     []byte // path of the request, if redirects are followed
+	target     []byte // path of the request, if it isn't always the same
 	compressed bool
 	body       []byte // if somebody wants it
 	tooLarge   bool
@@ -114,6 +114,7 @@ func (s *Session) request() *request {
 // prepare makes the message, unless it is the one of the request before.
 func (q *request) prepare() error {
 	r, s := q.step, q.s
+	s.cookies.expire(s.w.loop.Now())
 	if r.noteTarget && r.fixed {
 		q.target = append(q.target[:0], r.fixedTarget...)
 	}
@@ -168,6 +169,14 @@ func (q *request) draw() error {
 	return nil
 }
 
+// path returns where on its server the request goes, with its query.
+func (q *request) path() []byte {
+	if r := q.step; !r.noteTarget {
+		return r.fixedTarget
+	}
+	return q.target
+}
+
 // message returns the request's own message.
 func (q *request) message() Message {
 	if q.own[q.endpoint] == nil {
@@ -207,6 +216,7 @@ func (q *request) findEndpoint(path []byte) ([]byte, error) {
 // fill writes the message.
 func (q *request) fill(m Message, target []byte) error {
 	r, s, w := q.step, q.s, q.s.w
+	s.cookies.expire(w.loop.Now())
 	q.version = s.cookies.version
 	if authority, path, full, err := splitURL(target); err == nil && full && authority != "" {
 		target = path
@@ -239,7 +249,7 @@ func (q *request) fill(m Message, target []byte) error {
 		m.Header("Accept-Encoding", []byte(r.encoding))
 	}
 	if r.keepCookies {
-		if value = s.cookies.append(value[:0], w.e.endpoints[q.endpoint].spec.Host, target); len(value) > 0 {
+		if value = s.cookies.append(value[:0], w.e.endpoints[q.endpoint].spec, target); len(value) > 0 {
 			m.Header("Cookie", value)
 		}
 	}
@@ -398,7 +408,7 @@ func (q *request) OnHeader(name, value []byte) {
 	r := q.step
 	switch {
 	case r.keepCookies && isHeader(name, "Set-Cookie"):
-		q.s.cookies.set(q.s.w.e.endpoints[q.endpoint].spec.Host, value)
+		q.s.cookies.set(q.s.w.e.endpoints[q.endpoint].spec.Host, q.path(), value, q.s.w.loop.Now())
 	case q.ignored && isHeader(name, "Location"):
 		q.location = append(q.location[:0], value...)
 	case r.encoding != "" && isHeader(name, "Content-Encoding"):
