@@ -195,6 +195,11 @@ func TestScenariosDoWhatTheySay(t *testing.T) {
 			[]string{"GET /json", `POST /p {"id": 7, "name": "a \"b\"", "items": [{"n": 11}, {"n": 12}, {"n": 13}]}`, `POST /q {"id": 7, "name": "13"}`},
 			"",
 		},
+		{
+			"a change that fails before others don't", `[{a: [{httpRequest: {GET: /json, handler: {body: {json: {query: ".items[].n", replace: [{actions: {var: old, actions: [{conditional: {stringCondition: {fromVar: old, equalTo: "2"}, actions: [{set: v <- two}]}}], pattern: "${v}"}}], toVar: doc}}}}}, {set: v <- no}, {httpRequest: {GET: /never}}]}]`,
+			[]string{"GET /json"},
+			"variable v is not set",
+		},
 		{"a broken document", `[{a: [{httpRequest: {GET: /number, handler: {body: {json: {query: .a.b, toVar: v}}}}}, {httpRequest: {GET: /b}}]}]`, []string{"GET /number", "GET /b"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
