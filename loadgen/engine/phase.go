@@ -28,6 +28,7 @@ type phaseRun struct {
 	more      bool         // there is a next user
 	timer     loop.Timer   // for the next user
 	late      queue        // users who are due while too many are busy
+	starting  bool         // startLate is at work
 
 	busy   []*Session
 	free   []*Session
@@ -164,8 +165,14 @@ func (p *phaseRun) isFull() bool {
 	return limit > 0 && len(p.busy) >= limit || p.late.len() > 0
 }
 
-// startLate starts users who have waited for others to end.
+// startLate starts users who have waited for others to end. Those who end at
+// once call it again, which is seen when they have.
 func (p *phaseRun) startLate() {
+	if p.starting {
+		return
+	}
+	p.starting = true
+	defer func() { p.starting = false }()
 	for !p.terminated && p.late.len() > 0 && len(p.busy) < p.share.MaxSessions {
 		due := p.late.pop()
 		if p.late.len() == 0 {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -478,5 +479,21 @@ phases:
 	}
 	if why := append(r.Phases[0].Reasons, r.Phases[1].Reasons...); len(why) > 0 {
 		t.Errorf("got %q, want that no limit of sessions is blamed", why)
+	}
+}
+
+// Users who have waited for others and end at once don't start each other within
+// each other: however many there are, that takes no stack.
+func TestManyLateUsersMayEndAtOnce(t *testing.T) {
+	defer debug.SetMaxStack(debug.SetMaxStack(4 << 20))
+	r, _ := run(t, `
+name: b
+http: {host: HOST}
+phases:
+- main: {constantRate: {usersPerSec: 200000, duration: 100ms, variance: false, maxSessions: 1, sessionLimitPolicy: CONTINUE,
+    scenario: [{s: [{getSharedCounter: c}, {addToSharedCounter: c += 1}, {breakSequence: {intCondition: {fromVar: c, greaterThan: 0}}}, {httpRequest: {GET: /}}]}]}}
+`, slow(300*time.Millisecond))
+	if u := r.Totals.Users("main"); u.Ended != 20_000 || u.Started != 20_000 {
+		t.Errorf("got %+v, want that all 20,000 have started and ended", u)
 	}
 }
