@@ -254,7 +254,7 @@ func (a *answer) lifetime() (d time.Duration) {
 	default:
 		d = a.expires.Sub(a.date)
 	}
-	return min(d, maxFresh) - time.Duration(a.age)*time.Second
+	return min(max(d, 0), maxFresh) - time.Duration(a.age)*time.Second
 }
 
 // keep stores the answer that is complete, or brings the stored one up to date.
