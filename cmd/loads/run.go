@@ -106,14 +106,14 @@ func (c *runCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	switch {
 	case client == nil && c.detach:
-		return c.detached(ctx, o)
+		return c.detached(ctx, o, signals)
 	case client == nil:
 		return c.embedded(ctx, o, signals)
 	case c.options.stores.given():
 		return broker.Errorf(broker.EInvalid, "--influx-url and --grafana-url are for a broker inside, and the one at %s is there; "+
 			"start that one with them, or give --db as well.", client.BaseURL)
 	}
-	run, err := c.start(ctx, client, o)
+	run, err := c.start(ctx, client, o, signals)
 	if err != nil {
 		return err
 	}
@@ -210,12 +210,15 @@ func (c *runCommand) chooseBroker(ctx context.Context) (*api.Client, error) {
 }
 
 // start brings the plan to the broker and starts a run of it.
-func (c *runCommand) start(ctx context.Context, client *api.Client, o order) (string, error) {
-	plan, err := c.bring(ctx, client, o)
+func (c *runCommand) start(ctx context.Context, client *api.Client, o order, signals <-chan os.Signal) (string, error) {
+	plan, err := interruptible(ctx, signals, func(ctx context.Context) (string, error) {
+		plan, err := c.bring(ctx, client, o)
+		if err != nil {
+			return "", err
+		}
+		return plan, c.showCost(ctx, client, plan)
+	})
 	if err != nil {
-		return "", err
-	}
-	if err := c.showCost(ctx, client, plan); err != nil {
 		return "", err
 	}
 	owner := c.owner
