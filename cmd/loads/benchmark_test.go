@@ -39,6 +39,17 @@ func TestCheckFindsFaultsOfBenchmarks(t *testing.T) {
 			[]string{"maxSessions 2, want at least one for each of 3 machines"},
 		},
 		{
+			"beside those of the plan", "5",
+			map[string]string{"b/shop.yaml": "nmae: x\nusersPerSec: 1\nduration: 1s\nscenario: []\n", "plan.yaml": "name: shop\nsteps:\n" +
+				"  - {name: other, container_name: 'x:$TAG'}\n  - {name: load, container_name: loads/node, benchmark: {file: b/shop.yaml}}\n"},
+			[]string{"plan.yaml:3:35: steps[0].container_name: $TAG is not set", "b/shop.yaml:1:1: nmae"},
+		},
+		{
+			"beside a parameter of it that is not set", "5",
+			map[string]string{"b/shop.yaml": shopBenchmark, "b/items.txt": "x\n", "plan.yaml": strings.Replace(shopPlan, "$RATE", "$SPEED", 1)},
+			[]string{"plan.yaml:3:"},
+		},
+		{
 			"faults of the language, all at once", "5",
 			map[string]string{"b/shop.yaml": "nmae: x\nusersPerSec: !param RATE\nduraton: 1s\nscenario: []\n"},
 			[]string{"b/shop.yaml:1:1: nmae", "b/shop.yaml:1:1: duration", "b/shop.yaml:3:1: duraton"},
