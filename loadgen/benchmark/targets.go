@@ -2,7 +2,6 @@ package benchmark
 
 import (
 	"cmp"
-	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -151,9 +150,9 @@ func (b *Benchmark) checkAuthority(use *requestUse, field, authority string) {
 // checkAddresses wants names or addresses to connect to, with or without a port.
 func (e *Endpoint) checkAddresses(c *complaints) {
 	for i, address := range e.Addresses {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			host, port = address, "80" // it has none
+		host, port, found := splitPort(address)
+		if !found {
+			host, port = address, "80"
 		}
 		if n, err := strconv.ParseUint(port, 10, 16); err == nil && n > 0 && host != "" && !strings.ContainsAny(host, "/ ") {
 			continue
@@ -207,12 +206,21 @@ func (t *TCP) check(c *complaints) {
 // isHostPort reports whether a text is a host with a port, which may have a
 // name, such as http.
 func isHostPort(s string) bool {
-	_, port, err := net.SplitHostPort(s)
-	if err != nil || port == "" || strings.ContainsFunc(s, isBlank) {
+	_, port, _ := splitPort(s)
+	if port == "" || strings.ContainsFunc(s, isBlank) {
 		return false
 	}
 	n, err := strconv.Atoi(port)
 	return err != nil || n > 0 && n <= 65535
+}
+
+// splitPort takes host:port apart. An IPv6 address with a port has brackets.
+func splitPort(s string) (host, port string, found bool) {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 || strings.Count(s, ":") > 1 && (s[0] != '[' || s[i-1] != ']') {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
 }
 
 func (w *WebSocket) check(c *complaints) {
