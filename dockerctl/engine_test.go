@@ -2,8 +2,12 @@ package dockerctl_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,7 +32,26 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	defer nameProxy()()
 	return m.Run()
+}
+
+// proxied counts the calls that came to the proxy that the environment names
+// while the tests run.
+var proxied atomic.Int64
+
+func nameProxy() (closeProxy func()) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		proxied.Add(1)
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"} {
+		_ = os.Setenv(name, proxy.URL)
+		_ = os.Unsetenv(strings.ToLower(name))
+	}
+	_ = os.Unsetenv("NO_PROXY")
+	_ = os.Unsetenv("no_proxy")
+	return proxy.Close
 }
 
 func mustOpen(t *testing.T, opts dockerctl.Options) *dockerctl.Engine {
