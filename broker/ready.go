@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"regexp"
@@ -47,20 +48,73 @@ func (s *supervision) awaitReady(ctx context.Context) {
 	if ctx.Err() != nil || s.allLost() {
 		return // the end of the step says so
 	}
-	name := s.x.ref.Plan.Steps[s.i].Name
 	if err := errors.Join(errs...); err != nil {
 		s.failStep(ctx, "it was not ready within %d s: %v", ready.Timeout, err)
 		return
 	}
-	err := s.x.updateStep(ctx, s.i, fmt.Sprintf("Step %s is ready.", name), func(rec *StepRecord) {
+	if err := s.storeReady(ctx); err != nil && ctx.Err() == nil {
+		s.fail(err)
+	}
+}
+
+func (s *supervision) storeReady(ctx context.Context) error {
+	text := fmt.Sprintf("Step %s is ready.", s.x.ref.Plan.Steps[s.i].Name)
+	return s.x.updateStep(ctx, s.i, text, func(rec *StepRecord) {
 		rec.ReadyAt = utcNow()
 		if rec.State == StepStarted {
 			rec.State = StepReady
 		}
 	})
-	if err != nil && ctx.Err() == nil {
-		s.fail(err)
+}
+
+// saidReady reports whether the containers of a step that is over have all written
+// the line that shows that they are ready, by their logs, which are kept then: a
+// container may have ended before anybody looked. Nothing else can be seen any more.
+func (s *supervision) saidReady() (bool, error) {
+	pattern := s.x.ref.Plan.Steps[s.i].Ready.Log
+	if pattern == "" {
+		return false, nil
 	}
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range s.machines {
+		if m.State == MachineLost {
+			continue
+		}
+		found, err := hasLine(s.x.b.logFile(m.Machine, RolePlan), re)
+		if err != nil || !found {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// hasLine reports whether the container whose log is kept in the file wrote such a
+// line.
+func hasLine(file string, re *regexp.Regexp) (bool, error) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for the line that shows that it is ready: %w", err)
+	}
+	defer f.Close()
+	_, err = io.Copy(&lineWriter{line: func(line []byte) error {
+		if re.MatchString(parseLogLine(string(line)).Text) {
+			return errMatched
+		}
+		return nil
+	}}, f)
+	if errors.Is(err, errMatched) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for the line that shows that it is ready: %w", err)
+	}
+	return false, nil
 }
 
 // readyOrLost waits until the machine is ready, or lost: then it isn't waited

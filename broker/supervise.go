@@ -455,7 +455,17 @@ func (s *supervision) end(ctx context.Context) error {
 		return s.x.failStep(ctx, s.i, "all its machines were lost")
 	}
 	if rec := s.x.step(s.i); rec.ReadyAt == nil && s.x.ref.Plan.Steps[s.i].Ready != nil {
-		return s.x.failStep(ctx, s.i, "it ended before it was ready")
+		switch said, err := s.saidReady(); {
+		case isStoreError(diskError(err)):
+			return diskError(err)
+		case err != nil:
+			return s.x.failStep(ctx, s.i, err.Error())
+		case !said:
+			return s.x.failStep(ctx, s.i, "it ended before it was ready")
+		}
+		if err := s.storeReady(ctx); err != nil {
+			return err
+		}
 	}
 	if err := diskError(s.x.captureOutput(s.i)); isStoreError(err) {
 		return err
