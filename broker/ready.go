@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"os"
 	"regexp"
@@ -67,54 +66,35 @@ func (s *supervision) storeReady(ctx context.Context) error {
 	})
 }
 
-// saidReady reports whether the containers of a step that is over have all written
-// the line that shows that they are ready, by their logs, which are kept then: a
-// container may have ended before anybody looked. Nothing else can be seen any more.
-func (s *supervision) saidReady() (bool, error) {
-	pattern := s.x.ref.Plan.Steps[s.i].Ready.Log
-	if pattern == "" {
-		return false, nil
+// readLate stores that the step was ready, if its containers have written so
+// and ended before that was read: short ones may, on a busy computer or while
+// no broker is there.
+func (s *supervision) readLate(ctx context.Context) error {
+	ready := s.x.ref.Plan.Steps[s.i].Ready
+	if ready == nil || ready.Log == "" || s.x.step(s.i).ReadyAt != nil {
+		return nil
 	}
-	re, err := regexp.Compile(pattern)
+	re, err := regexp.Compile(ready.Log)
 	if err != nil {
-		return false, err
+		return err
 	}
 	for _, m := range s.machines {
 		if m.State == MachineLost {
 			continue
 		}
-		found, err := hasLine(s.x.b.logFile(m.Machine, RolePlan), re)
-		if err != nil || !found {
-			return false, err
+		wrote := false
+		err := eachKeptLine(s.x.b.logFile(m.Machine, RolePlan), func(l LogLine) error {
+			wrote = wrote || re.MatchString(l.Text)
+			return nil
+		})
+		if err != nil {
+			return diskError(fmt.Errorf("read what machine %d wrote: %w", m.Index, err))
+		}
+		if !wrote {
+			return nil
 		}
 	}
-	return true, nil
-}
-
-// hasLine reports whether the container whose log is kept in the file wrote such a
-// line.
-func hasLine(file string, re *regexp.Regexp) (bool, error) {
-	f, err := os.Open(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look for the line that shows that it is ready: %w", err)
-	}
-	defer f.Close()
-	_, err = io.Copy(&lineWriter{line: func(line []byte) error {
-		if re.MatchString(parseLogLine(string(line)).Text) {
-			return errMatched
-		}
-		return nil
-	}}, f)
-	if errors.Is(err, errMatched) {
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look for the line that shows that it is ready: %w", err)
-	}
-	return false, nil
+	return s.storeReady(ctx)
 }
 
 // readyOrLost waits until the machine is ready, or lost: then it isn't waited

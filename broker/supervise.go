@@ -454,18 +454,11 @@ func (s *supervision) end(ctx context.Context) error {
 	if lost == len(s.machines) {
 		return s.x.failStep(ctx, s.i, "all its machines were lost")
 	}
+	if err := s.readLate(ctx); err != nil {
+		return err
+	}
 	if rec := s.x.step(s.i); rec.ReadyAt == nil && s.x.ref.Plan.Steps[s.i].Ready != nil {
-		switch said, err := s.saidReady(); {
-		case isStoreError(diskError(err)):
-			return diskError(err)
-		case err != nil:
-			return s.x.failStep(ctx, s.i, err.Error())
-		case !said:
-			return s.x.failStep(ctx, s.i, "it ended before it was ready")
-		}
-		if err := s.storeReady(ctx); err != nil {
-			return err
-		}
+		return s.x.failStep(ctx, s.i, "it ended before it was ready")
 	}
 	if err := diskError(s.x.captureOutput(s.i)); isStoreError(err) {
 		return err

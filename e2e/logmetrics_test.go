@@ -134,7 +134,7 @@ steps:
 	if _, err := docker.ContainerUnpause(t.Context(), relay, client.ContainerUnpauseOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	endStep(t, eng, run, 0)
+	endLoad(t, nil, run)
 	r := l.await(run)
 	lines := uint64(0)
 	err := l.broker.Logs(t.Context(), run, broker.LogQuery{Step: "load"}, func(line broker.LogLine) error {

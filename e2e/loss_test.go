@@ -113,7 +113,9 @@ func TestLossWhileTheRelayStandsStillIsCounted(t *testing.T) {
 		r, err := l.broker.Run(t.Context(), run)
 		return err == nil && r.StepRecords[1].ReadyAt != nil
 	})
-	endStep(t, localEngine(t), run, 1)
+	if err := stopContainers(t, run, 1); err != nil {
+		t.Fatal(err)
+	}
 	kernelLoss(t, l.await(run), packets, packets/2)
 }
 
@@ -198,7 +200,7 @@ func TestLossOfAFrameCutOffIsCounted(t *testing.T) {
 		}
 		return false
 	})
-	endStep(t, localEngine(t), run, 0)
+	endLoad(t, nil, run)
 	sent := allTicks(t, file)
 	tear(t, file, torn)
 	l.serve(l.store)

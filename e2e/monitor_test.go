@@ -320,7 +320,7 @@ func TestARunHasAnInfluxDBOfItsOwnAndIsArchived(t *testing.T) {
 
 	begun, release := store.hold()
 	defer release()
-	endStep(t, localEngine(t), run, 1)
+	d.endStep(t, run, 1)
 	r := d.await(run)
 	d.pass(r)
 	select {
@@ -388,7 +388,7 @@ func TestAMonitorOnAListedHost(t *testing.T) {
 			continue
 		}
 		if !isMonitor {
-			endStep(t, engineOf(t, engines[i]), run, 1)
+			d.endStep(t, run, 1, engineOf(t, engines[i]))
 		}
 	}
 	d.pass(d.await(run))

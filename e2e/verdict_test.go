@@ -10,14 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/loads/loads/api"
 	"github.com/loads/loads/broker"
-	"github.com/loads/loads/dockerctl"
 )
 
 // exitCodes are what loads run and loads wait end with.
@@ -230,24 +228,13 @@ func (d *daemon) untilTick(t *testing.T, run string) {
 	})
 }
 
-// endStep ends the containers of a run's step in order, as if they ended by
-// themselves, in an engine that the step's machines are on.
-func endStep(t *testing.T, eng *dockerctl.Engine, run string, step int) {
-	t.Helper()
-	found, err := eng.List(t.Context(), map[string]string{broker.LabelRun: run, broker.LabelRole: broker.RolePlan, broker.LabelStep: strconv.Itoa(step)})
-	if err != nil || len(found) == 0 {
-		t.Fatalf("containers of step %d: %v, %v", step, found, err)
-	}
-	for _, c := range found {
-		if err := eng.Stop(t.Context(), c.ID, time.Minute); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
+// endLoad ends the containers of the first step in order, as if they ended by
+// themselves.
 func endLoad(t *testing.T, _ *daemon, run string) {
 	t.Helper()
-	endStep(t, localEngine(t), run, 0)
+	if err := stopContainers(t, run, 0); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func abort(t *testing.T, d *daemon, run string) {
