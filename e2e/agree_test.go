@@ -47,7 +47,7 @@ func TestMachinesBeginPhasesOnceAllHaveEnded(t *testing.T) {
 			d := startBroker(t)
 			run := d.trigger(fmt.Sprintf(turnsPlan, turnsBenchmark))
 			if killed {
-				until(t, "the machines run", 3*time.Minute, func() bool {
+				until(t, "the machines run", 5*time.Minute, func() bool {
 					r, ms := d.look(run)
 					return r.StepRecords[0].State == broker.StepReady && !slices.ContainsFunc(ms, func(m api.Machine) bool { return m.StartedAt == nil })
 				})

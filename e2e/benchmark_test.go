@@ -33,7 +33,7 @@ max_skew_ms: 300000
 criteria: ['count("req.errors") == 0', {name: slowest, expr: p99("req.latency") > 390}]
 steps:
   - {name: web, container_name: '%[2]s', container_url: '%[3]s', additional_command_args: 'answer :8000 %[4]d %[5]s', dns_name: web.test,
-     port_mapping: '8000:8000', ready: {port: 8000, timeout: 60}, run_max_time: 120, stop_timeout: 2}
+     port_mapping: '8000:8000', ready: {port: 8000, timeout: 240}, run_max_time: 500, stop_timeout: 2}
   - name: load
     container_name: loads/node
     benchmark:
@@ -172,7 +172,7 @@ func TestBenchmarkOutlivesItsBroker(t *testing.T) {
 	a := startAcross(t, startBrokerWith(t, store.env(), "--archive", "s3://runs/loads"), 3)
 	a.killTwice()
 	a.isOne()
-	until(t, "the run is archived", 3*time.Minute, func() bool {
+	until(t, "the run is archived", 5*time.Minute, func() bool {
 		r, err := a.Report(t.Context(), a.run)
 		if err != nil {
 			t.Fatal(err)
@@ -187,10 +187,10 @@ func TestBenchmarkOutlivesItsBroker(t *testing.T) {
 // started, and once more when metrics of it have come.
 func (a *across) killTwice() {
 	a.t.Helper()
-	until(a.t, "the load has started", 3*time.Minute, func() bool { return a.mustRun(a.run).StepRecords[1].StartedAt != nil })
+	until(a.t, "the load has started", 5*time.Minute, func() bool { return a.mustRun(a.run).StepRecords[1].StartedAt != nil })
 	a.kill()
 	a.start()
-	until(a.t, "metrics come", 3*time.Minute, func() bool {
+	until(a.t, "metrics come", 5*time.Minute, func() bool {
 		r, err := a.Report(a.t.Context(), a.run)
 		return err == nil && figures(r.Summary.Metrics)["req.count"].Count > 0
 	})

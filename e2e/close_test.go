@@ -47,7 +47,7 @@ name: close
 steps:
   - {name: one, run_max_time: %d, stop_timeout: 15, container_name: loads/node, additional_command_args: sleep %s --print up, ready: {log: up, timeout: 120}}
 `, most, length))
-			until(t, "the step is "+string(state)+" or over", 3*time.Minute, func() bool {
+			until(t, "the step is "+string(state)+" or over", 5*time.Minute, func() bool {
 				r, err := l.broker.Run(t.Context(), run)
 				return err != nil || r.StepRecords[0].State == state || r.StepRecords[0].State.Over()
 			})

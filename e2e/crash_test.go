@@ -110,7 +110,7 @@ func TestKilledBrokerGoesOn(t *testing.T) {
 				}
 				run := d.trigger(plan)
 				var r api.Run
-				until(t, "the run is "+moment.name+", or over", 3*time.Minute, func() bool {
+				until(t, "the run is "+moment.name+", or over", 5*time.Minute, func() bool {
 					var ms []api.Machine
 					r, ms = d.look(run)
 					return moment.is(r, ms) || r.State == broker.Completed

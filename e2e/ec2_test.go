@@ -65,7 +65,7 @@ func startCloud(t *testing.T, machines string, drill ...string) *ec2 {
 			t.Logf("the simulator's log:\n%s", text)
 		}
 	})
-	until(t, "the simulator says where it is", 3*time.Minute, func() bool {
+	until(t, "the simulator says where it is", 5*time.Minute, func() bool {
 		text, err := os.ReadFile(settings)
 		return err == nil && strings.Contains(string(text), "LOADS_EC2SIM_TOKEN=")
 	})

@@ -377,7 +377,7 @@ func (l *lab) await(run string) broker.Report {
 
 func (l *lab) untilStarted(run string) {
 	l.t.Helper()
-	until(l.t, "all steps are started", 3*time.Minute, func() bool {
+	until(l.t, "all steps are started", 5*time.Minute, func() bool {
 		r, err := l.broker.Run(l.t.Context(), run)
 		if err != nil {
 			l.t.Fatal(err)
@@ -432,7 +432,7 @@ steps:
   - {name: ticks, instance_count: 2, container_name: loads/node, additional_command_args: sleep 8s}
   - {name: hold, container_name: loads/node, additional_command_args: sleep 600s, run_max_time: 900}
 `)
-	until(t, "both links have broken", 3*time.Minute, func() bool {
+	until(t, "both links have broken", 5*time.Minute, func() bool {
 		l.faults.mu.Lock()
 		defer l.faults.mu.Unlock()
 		return l.faults.cuts["s0-m0"] > 0 && l.faults.cuts["s0-m1"] > 0
@@ -480,7 +480,7 @@ steps:
 `, tt.terms))
 			l.untilStarted(run)
 			l.faults.silence("s0-m1", true)
-			until(t, "the machine is given up", 3*time.Minute, func() bool {
+			until(t, "the machine is given up", 5*time.Minute, func() bool {
 				ms, err := l.broker.Machines(t.Context(), run)
 				return err == nil && ms[1].State != broker.MachinePrepared
 			})
@@ -499,7 +499,7 @@ steps:
 			l.faults.silence("s0-m1", false)
 			l.close()
 			l.open() // looks for leftovers at once
-			until(t, "the cleanup is done", 3*time.Minute, func() bool {
+			until(t, "the cleanup is done", 5*time.Minute, func() bool {
 				r, err := l.broker.Run(t.Context(), run)
 				return err == nil && r.Cleanup == broker.CleanupDone
 			})
@@ -546,7 +546,7 @@ steps:
 	}
 	l.close()
 	l.open() // looks for leftovers at once
-	until(t, "the cleanup is done", 3*time.Minute, func() bool {
+	until(t, "the cleanup is done", 5*time.Minute, func() bool {
 		r, err := l.broker.Run(t.Context(), run)
 		return err == nil && r.Cleanup == broker.CleanupDone
 	})
@@ -615,7 +615,7 @@ func TestStrayOfThisBrokerIsEndedAndOthersAreLeftAlone(t *testing.T) {
 	mine, other := stray(l.broker.ID()), stray("not-"+l.broker.ID())
 	l.close()
 	l.open()
-	until(t, "the stray is gone", 3*time.Minute, func() bool {
+	until(t, "the stray is gone", 5*time.Minute, func() bool {
 		_, err := eng.Inspect(t.Context(), mine)
 		return broker.CodeOf(err) == broker.ENotFound
 	})

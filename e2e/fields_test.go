@@ -51,7 +51,10 @@ func imageTarball(t *testing.T, ref string) string {
 		t.Fatal(err)
 	}
 	var packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
+	w, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := w.Write(tarOf(t, []entry{{"manifest.json", manifest}, {"config.json", config}, {"layer.tar", layer}})); err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +209,7 @@ func TestBrokerStoppedInOrderLeavesItsRunsToTheNext(t *testing.T) {
 	t.Parallel()
 	d := startBroker(t)
 	run := d.trigger(crashPlan + "  - {name: hold, container_name: loads/node, additional_command_args: sleep 600s, run_max_time: 900}\n")
-	until(t, "it runs", 3*time.Minute, func() bool { return d.mustRun(run).State == broker.Running })
+	until(t, "it runs", 5*time.Minute, func() bool { return d.mustRun(run).State == broker.Running })
 	d.stop()
 	if left := leftovers(t, map[string]string{broker.LabelRun: run}); len(left) == 0 {
 		t.Error("the run's containers were removed with the broker")

@@ -180,7 +180,7 @@ func (d *daemon) await(run string) api.Report {
 // time that others may take on a busy computer, and the run does not take as long.
 func (d *daemon) closeService(t *testing.T, run string, engines ...*dockerctl.Engine) {
 	t.Helper()
-	until(t, "all steps but the service are over", 3*time.Minute, func() bool {
+	until(t, "all steps but the service are over", 5*time.Minute, func() bool {
 		r, err := d.Run(t.Context(), run)
 		return err == nil && !slices.ContainsFunc(r.StepRecords[1:], func(s api.StepRecord) bool { return !s.State.Over() })
 	})
@@ -195,7 +195,7 @@ func (d *daemon) closeService(t *testing.T, run string, engines ...*dockerctl.En
 // in the plan, that decides how long it takes.
 func (d *daemon) endStep(t *testing.T, run string, step int, engines ...*dockerctl.Engine) {
 	t.Helper()
-	until(t, "the step has started", 3*time.Minute, func() bool {
+	until(t, "the step has started", 5*time.Minute, func() bool {
 		r, ms := d.look(run)
 		if r.StepRecords[step].State.Over() {
 			t.Fatalf("the step is over: %s (%s)", r.Verdict, r.Reason)

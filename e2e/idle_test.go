@@ -142,7 +142,7 @@ func TestEC2_TheNextRunHasTheMachinesOfTheLast(t *testing.T) {
 		t.Errorf("%d machines are alive when the broker has stopped, want 2", n)
 	}
 	d.start()
-	until(t, "the next broker has ended them", 3*time.Minute, func() bool { return c.state().Alive == 0 })
+	until(t, "the next broker has ended them", 5*time.Minute, func() bool { return c.state().Alive == 0 })
 }
 
 func TestEC2_IdleMachinesEndInTime(t *testing.T) {
@@ -154,7 +154,7 @@ func TestEC2_IdleMachinesEndInTime(t *testing.T) {
 	if l := r.Run.Receipts; len(l) != 1 || l[0].Kept+l[0].Terminated != 1 {
 		t.Errorf("receipt %+v, want the machine kept, or ended by now", l)
 	}
-	until(t, "the machine is ended", 3*time.Minute, func() bool { return c.state().Alive == 0 })
+	until(t, "the machine is ended", 5*time.Minute, func() bool { return c.state().Alive == 0 })
 }
 
 func TestEC2_IdleMachinesEndWithoutTheBroker(t *testing.T) {
