@@ -140,11 +140,11 @@ func run(t *testing.T, c course) {
 	aside.Go(func() { m.watchTags(over) })
 	var drills sync.WaitGroup
 	room := make(chan struct{}, c.atOnce)
-	for n := range c.drills {
+	for _, d := range all(c) {
 		room <- struct{}{}
 		drills.Go(func() {
 			defer func() { <-room }()
-			m.drill(draw(c.seed, n, c.from))
+			m.drill(d)
 			m.over.Add(1)
 		})
 	}
