@@ -88,7 +88,7 @@ var scenarios = []scenario{
 
 	{name: "one never boots", share: 4, long: true, faults: only(ec2sim.Fault{Name: ec2sim.NeverBoots, Count: 1})},
 	{name: "one boots without Docker", share: 4, long: true, faults: only(ec2sim.Fault{Name: ec2sim.NoDocker, Count: 1})},
-	{name: "a full disk", share: 3, faults: only(ec2sim.Fault{Name: ec2sim.DiskFull, Count: 1})},
+	{name: "a full disk", share: 3, long: true, faults: only(ec2sim.Fault{Name: ec2sim.DiskFull, Count: 1})},
 
 	{name: "the only one dies", share: 4, machines: 1, faults: sometime(ec2sim.Dies)},
 	{name: "one of three dies", share: 4, machines: 3, faults: sometime(ec2sim.Dies)},
