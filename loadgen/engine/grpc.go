@@ -55,7 +55,7 @@ func (c *compiler) grpc(s *benchmark.GRPC) []step {
 		g.messages = []text{{fixed: true, literal: []byte("{}")}}
 	}
 	for _, h := range s.Metadata {
-		g.metadata = append(g.metadata, header{h.Name, c.text(h.Value)})
+		g.metadata = append(g.metadata, header{name: h.Name, value: c.text(h.Value)})
 	}
 	return c.talk(g, s.Timeout, s.Metric, s.SLA, s.Sync, s.Handler.Message, s.Handler.OnCompletion)
 }
