@@ -98,11 +98,11 @@ func roughCloud(seed uint64) ec2sim.Drill {
 	return d
 }
 
-// TestDrills_LightMachines lets a hundred runs go through all faults, while
+// TestDrills_LightMachines lets some hundred runs go through all faults, while
 // the broker is killed every few seconds.
 func TestDrills_LightMachines(t *testing.T) {
 	t.Parallel()
-	seed, drills := setting(t, "SEED", rand.Uint64()), int(setting(t, "DRILLS", 100))
+	seed, drills := setting(t, "SEED", rand.Uint64()), int(setting(t, "DRILLS", 200))
 	run(t, course{
 		seed: seed, drills: drills, atOnce: 40, from: scenarios, host: lightHost, node: emptyNode(t), cloud: roughCloud(seed), boots: lightBoots,
 		kills: [2]time.Duration{time.Second, 8 * time.Second}, calm: 40 * time.Second, mostKills: max(drills/12, 1),
