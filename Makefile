@@ -45,7 +45,8 @@ demo: build ## run examples/quickstart.yaml to its end on this computer's Docker
 .PHONY: test
 test: build ## run every test, with the race detector
 	@scripts/test-deps.sh
-	go test -race -count=1 -timeout $(TESTTIME) ./...
+	go test -race -count=1 -timeout $(TESTTIME) $$(go list ./... | grep -v '/e2e')
+	go test -race -count=1 -timeout $(TESTTIME) ./e2e/...
 
 .PHONY: lint
 lint: ## check format, vet, staticcheck, import directions, sizes and known vulnerabilities

@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/dockerctl/dockertest"
@@ -53,7 +52,7 @@ max_skew_ms: 60000
 steps:
   - {name: load, container_name: 'bulky:1', container_url: 'file://%s', additional_command_args: sleep, instance_count: %d, run_max_time: 25, stop_timeout: 1}
 `, file, machines))
-	until(t, "the image is on a first machine", 2*time.Minute, func() bool { return strings.Contains(d.events(run), "Image bulky:1:") })
+	d.untilTold(run, "Image bulky:1:")
 	d.kill()
 	d.start()
 	r := d.await(run)
