@@ -204,7 +204,7 @@ func TestAMachineThatEndsBeforeTheOthersAreReadyIsReplaced(t *testing.T) {
 		return ctx.Err()
 	})
 	run := d.run("1s")
-	waittest.Until(t, "one machine is prepared", time.Minute, func() bool {
+	waittest.Until(t, "one machine is prepared", 5*time.Minute, func() bool {
 		machines, err := d.Machines(t.Context(), run.UUID)
 		ok(t, err)
 		i := slices.IndexFunc(machines, func(m broker.Machine) bool { return m.State == broker.MachinePrepared })
@@ -289,7 +289,7 @@ func TestAMachineIsReplacedAcrossARestart(t *testing.T) {
 			run := d.run("1s")
 			select {
 			case <-here:
-			case <-time.After(time.Minute):
+			case <-time.After(5 * time.Minute):
 				t.Fatal("it did not come so far")
 			}
 			ok(t, d.Close())

@@ -215,7 +215,7 @@ func TestDNSDoesNotForwardToItself(t *testing.T) {
 		}
 		return time.Since(start) < time.Second
 	}
-	waittest.Until(t, "the answer comes at once", time.Minute, atOnce)
+	waittest.Until(t, "the answer comes at once", 5*time.Minute, atOnce)
 }
 
 func TestDNSAnswersItsNamesWhileUpstreamsAreSlow(t *testing.T) {
@@ -240,7 +240,7 @@ func TestDNSAnswersItsNamesWhileUpstreamsAreSlow(t *testing.T) {
 		exchange(t, address, "udp", query("web.", dnsmessage.TypeA, 0))
 		return time.Since(start) < time.Second
 	}
-	waittest.Until(t, "its own name is answered at once", time.Minute, atOnce)
+	waittest.Until(t, "its own name is answered at once", 5*time.Minute, atOnce)
 }
 
 func TestDNSLeavesGarbageUnanswered(t *testing.T) {
@@ -323,7 +323,7 @@ func exchange(t *testing.T, address, network string, query []byte) dnsmessage.Me
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if network == "tcp" {

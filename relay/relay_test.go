@@ -132,7 +132,7 @@ func send(t *testing.T, address string, packets ...string) {
 // until polls for a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	waittest.Until(t, what, time.Minute, ok)
+	waittest.Until(t, what, 5*time.Minute, ok)
 }
 
 func summary(frames []metrics.Frame) map[string]metrics.MetricSummary {
@@ -273,7 +273,7 @@ func TestRelayReadsOnWhileItsOutputIsBlocked(t *testing.T) {
 	var taken atomic.Int64 // frames, more than wait to be written before they are merged
 	count := func(context.Context) []metrics.HostPoint { taken.Add(1); return nil }
 	r := mustRun(t, relay.Config{Interval: 5 * time.Millisecond, Out: g, Host: count})
-	waittest.Until(t, "frames are taken while the output is blocked", time.Minute, func() bool {
+	waittest.Until(t, "frames are taken while the output is blocked", 5*time.Minute, func() bool {
 		send(t, r.address, "hits:1|c\nlat:1|ms")
 		return taken.Load() > 20
 	})

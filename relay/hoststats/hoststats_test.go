@@ -57,7 +57,7 @@ func TestBusyLoopShowsInCPU(t *testing.T) {
 		cpu = find(r.Read(t.Context()), "cpu", "cpu-total")
 		return cpu["usage_user"] >= 50*share && cpu["usage_active"] >= 75*share && cpu["usage_active"] <= 100
 	}
-	if !waittest.Holds(time.Minute, isBusy) { // others may keep the processors from us for a while
+	if !waittest.Holds(5*time.Minute, isBusy) { // others may keep the processors from us for a while
 		t.Errorf("after a second with all processors busy: got %v, want them busy in user mode", cpu)
 	}
 	if sum := cpu["usage_active"] + cpu["usage_idle"] + cpu["usage_iowait"]; sum < 99.9 || sum > 100.1 {
@@ -83,7 +83,7 @@ func TestMemoryThatIsUsedShows(t *testing.T) {
 		used = before["available"] - after["available"]
 		return used >= size/2
 	}
-	if !waittest.Holds(time.Minute, shows) { // others may free as much meanwhile
+	if !waittest.Holds(5*time.Minute, shows) { // others may free as much meanwhile
 		t.Errorf("available memory fell by %v bytes, want %d about", used, size)
 	}
 	if p := after["used_percent"]; after["total"] < size || p <= 0 || p >= 100 {
@@ -134,7 +134,7 @@ func TestConnectionsShowByState(t *testing.T) {
 		established, waiting = connections(t)
 		return established >= 80 && waiting >= 30
 	}
-	if !waittest.Holds(time.Minute, shows) {
+	if !waittest.Holds(5*time.Minute, shows) {
 		t.Errorf("%v connections more are established and %v in TIME_WAIT, want 100 and 50", established, waiting)
 	}
 }
