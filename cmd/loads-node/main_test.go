@@ -226,7 +226,7 @@ func reportToTheRelay(t *testing.T, more []string) {
 	address := await(t, web.stdout, `listening on (\S+)\n`)
 	startAt := time.Now().Add(500 * time.Millisecond)
 	gen := start(t, append(env, fmt.Sprint("LOADS_START_AT=", startAt.UnixMilli()), "RATE=100", "URL=http://"+address),
-		"gen", "--duration", "1s")
+		"gen", "--duration", "1s", "--timeout", "2m")
 	if status := gen.end(); status != 0 {
 		t.Errorf("gen: got exit status %d, want 0: %s", status, gen.stderr)
 	}
@@ -301,7 +301,7 @@ func TestGeneratorEndsEarlyWhenTold(t *testing.T) {
 	web := start(t, nil, "serve", "--listen", "127.0.0.1:0")
 	address := await(t, web.stdout, `listening on (\S+)\n`)
 	relay, statsd := startRelay(t)
-	gen := start(t, environment(statsd), "gen", "--url", "http://"+address, "--rate", "50", "--duration", "1h")
+	gen := start(t, environment(statsd), "gen", "--url", "http://"+address, "--rate", "50", "--duration", "1h", "--timeout", "2m")
 	await(t, relay.stdout, `(req\.count)`)
 	if status := gen.terminate(t, syscall.SIGTERM); status != 0 || !strings.Contains(gen.stdout.String(), "stopped early") {
 		t.Errorf("got exit status %d, %q, want 0 and stopped early", status, gen.stdout)
