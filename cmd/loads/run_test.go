@@ -35,7 +35,7 @@ steps:
     instance_count: 2
     run_max_time: %d
     stop_timeout: 2
-`, seconds, seconds+20)
+`, seconds, seconds+50)
 }
 
 // A workshop is a database and node programs for runs of their own brokers.
@@ -188,13 +188,13 @@ func TestRunWithoutABrokerStartsOneInside(t *testing.T) {
 
 	t.Run("a pipe gets plain lines and the summary", func(t *testing.T) {
 		i := newInvocation(t)
-		code := i.run(t, w.args("run", plan, "--set", "steps.sleeper.run_max_time=4")...)
+		code := i.run(t, w.args("run", plan, "--set", "steps.sleeper.run_max_time=60")...)
 		out := i.stdout.String()
 		if code != 0 {
 			t.Fatalf("exit code %d, want 0:\n%s%s", code, out, i.stderr.String())
 		}
 		for _, want := range []string{
-			"No broker was there, so this run has one inside", "sleeper/1: ", "sleep.ticks", "of sleepers (steps.sleeper.run_max_time=4)",
+			"No broker was there, so this run has one inside", "sleeper/1: ", "sleep.ticks", "of sleepers (steps.sleeper.run_max_time=60)",
 			"start skew", "; balanced\n", "\nPASS\nCleanup: done",
 		} {
 			if !strings.Contains(out, want) {
