@@ -472,7 +472,7 @@ criteria:
   - count("req.count", "status:200") > 0
 steps:
   - {name: load, container_name: loads/node, additional_command_args: "gen --url http://late:8000/ --rate 20 --duration 40s", run_max_time: 120, stop_timeout: 1}
-  - {name: web, container_name: loads/node, additional_command_args: "serve --listen :8000", run_delay: 5, lead: 3, run_max_time: 8, stop_timeout: 1,
+  - {name: web, container_name: loads/node, additional_command_args: "serve --listen :8000", run_delay: 5, lead: 3, run_max_time: 32, stop_timeout: 1,
      port_mapping: "8000:8000", dns_name: late}
 `
 
