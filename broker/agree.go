@@ -65,6 +65,7 @@ func (x *execution) convene(ctx context.Context, i int, machines []*machine) (*c
 		there = append(there, m.Index)
 		c.gate[m.Endpoint.Host] = make(chan struct{}, onEngine)
 	}
+	c.table = agreement.NewTable(there, nil) // for words that come though what is stored can't be read
 	// Words that are stored while it reads come to it as well, once it has read.
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -260,14 +261,19 @@ func sentence(d agreement.Decision) string {
 }
 
 // follow brings the machine all that is decided, until its generator has ended
-// or ctx is done, and notes when its relay ends: then no word of it comes any
-// more. One machine that is slow holds no other up.
+// or ctx is done, and notes when its relay ends, or, once its generator has, no
+// frame comes: then no word of it comes any more. One machine that is slow holds
+// no other up.
 func (c *council) follow(ctx context.Context, m *machine) {
 	brought, pause, silent := 0, 100*time.Millisecond, m.reader.done
+	var overdue <-chan time.Time // frames that were to bring its last words
 	for {
 		c.mu.Lock()
 		decided, changed, gone, made := c.decided, c.changed, c.gone[m.Index], c.made
 		c.mu.Unlock()
+		if gone && overdue == nil {
+			overdue = time.After(lastWords + c.x.b.cfg.LostAfter)
+		}
 		if len(decided) > brought && !gone {
 			switch err := c.bring(ctx, m, decided); {
 			case err == nil:
@@ -290,6 +296,10 @@ func (c *council) follow(ctx context.Context, m *machine) {
 		case <-changed:
 		case <-silent:
 			silent = nil
+			if c.x.b.ctx.Err() == nil { // else it is the broker that ends
+				c.silent(m)
+			}
+		case <-overdue:
 			c.silent(m)
 		case <-ctx.Done():
 			return

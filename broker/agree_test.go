@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -24,6 +25,8 @@ type agreeStore struct {
 	Store
 	mu      sync.Mutex
 	fail    int
+	unread  bool   // what is stored can't be read
+	reading func() // called before that
 	words   []MachineWord
 	decided []agreement.Decision
 	texts   []string
@@ -43,6 +46,10 @@ func (s *agreeStore) AddFrames(_ context.Context, frames []StoredFrame, _ map[in
 func (s *agreeStore) Agreement(context.Context, string, int) ([]MachineWord, []agreement.Decision, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.unread {
+		s.reading()
+		return nil, nil, errors.New("disk is gone")
+	}
 	return slices.Clone(s.words), slices.Clone(s.decided), nil
 }
 
@@ -57,6 +64,12 @@ func (s *agreeStore) AddDecisions(_ context.Context, _ *Run, _ int, decided []ag
 		s.texts = append(s.texts, e.Text)
 	}
 	return nil
+}
+
+func (s *agreeStore) made() []agreement.Decision {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.decided)
 }
 
 // A fileEngine keeps what is put into its container, after failing a number of
@@ -108,6 +121,7 @@ type parlor struct {
 	engines  []*fileEngine
 	machines []*machine
 	council  *council
+	end      func() // of the broker
 	adjourn  func()
 }
 
@@ -128,17 +142,22 @@ func newParlor(t *testing.T, store *agreeStore) *parlor {
 // sit begins a council, as a broker does that starts.
 func (p *parlor) sit() {
 	p.t.Helper()
-	b := New(Config{Store: p.store})
-	b.ctx = p.t.Context()
-	start := time.UnixMilli(1_000_000)
-	plan := strategies.Plan{Steps: []strategies.Step{{Name: "s", InstanceCount: 3, RunMaxTime: 60, Benchmark: &strategies.Benchmark{}}}}
-	p.x = newExecution(b, Run{UUID: "r", State: Running, Plan: plan, StepRecords: []StepRecord{{StartAt: &start}}})
-	var err error
-	if p.council, err = p.x.convene(p.t.Context(), 0, p.machines); err != nil {
+	if err := p.convene(); err != nil {
 		p.t.Fatal(err)
 	}
 	p.adjourn = sync.OnceFunc(p.council.run(p.t.Context(), p.machines))
 	p.t.Cleanup(p.adjourn)
+}
+
+func (p *parlor) convene() (err error) {
+	b := New(Config{Store: p.store})
+	b.ctx, p.end = context.WithCancel(p.t.Context())
+	p.t.Cleanup(p.end)
+	start := time.UnixMilli(1_000_000)
+	plan := strategies.Plan{Steps: []strategies.Step{{Name: "s", InstanceCount: 3, RunMaxTime: 60, Benchmark: &strategies.Benchmark{}}}}
+	p.x = newExecution(b, Run{UUID: "r", State: Running, Plan: plan, StepRecords: []StepRecord{{StartAt: &start}}})
+	p.council, err = p.x.convene(p.t.Context(), 0, p.machines)
+	return err
 }
 
 // frame has a frame of the machine come, of the second at the time.
@@ -235,6 +254,54 @@ func TestCouncilWaitsForNobodyWhoseRelayHasEnded(t *testing.T) {
 	p.frame(2, 6000, endOfA)
 	close(p.machines[1].reader.done)
 	p.told(all, endOfA)
+}
+
+// A broker that ends reads no frames any more, which is not the end of relays.
+func TestCouncilThatEndsDecidesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newParlor(t, &agreeStore{})
+		p.sit()
+		p.frame(0, 6000, endOfA)
+		p.frame(2, 6000, endOfA)
+		p.end()
+		close(p.machines[1].reader.done)
+		synctest.Wait()
+		if made := p.store.made(); len(made) > 0 {
+			t.Errorf("without machine 1 it was decided: %+v", made)
+		}
+	})
+}
+
+// A machine may be lost after its generator has ended: then nobody looks after
+// it, and what its generator said last does not come.
+func TestCouncilDoesNotWaitForLastWordsForever(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newParlor(t, &agreeStore{})
+		p.machines[1].FinishedAt = new(time.UnixMilli(7000))
+		p.sit()
+		p.frame(0, 7000, endOfA)
+		p.frame(2, 7000, endOfA)
+		p.council.ended(p.machines[1])
+		time.Sleep(lastWords + p.x.b.cfg.LostAfter - time.Nanosecond)
+		synctest.Wait()
+		if made := p.store.made(); len(made) > 0 {
+			t.Errorf("machine 1 was not waited for: %+v", made)
+		}
+		time.Sleep(time.Nanosecond)
+		p.told([]int{0, 2}, endOfA)
+	})
+}
+
+// A frame that is stored while what was stored can't be read may be told to the
+// council that will not be.
+func TestCouncilThatCantReadHearsAllTheSame(t *testing.T) {
+	p := newParlor(t, &agreeStore{unread: true})
+	var c *council
+	p.store.reading = func() { c = p.x.councils.list["s"] } // as whoever is to tell it has got it
+	if err := p.convene(); !isStoreError(err) {
+		t.Fatalf("got %v, want an error of the store", err)
+	}
+	c.hear(0, 5000, []metrics.Word{endOfA})
 }
 
 // A generator that has ended may have said something last that has not come

@@ -576,13 +576,13 @@ func (x *execution) labels(m *machine, role string) map[string]string {
 	}
 }
 
-// resolve interpolates the step's fields for the machine. A zero start leaves
-// LOADS_START_AT at 0, for what does not depend on it.
+// resolve interpolates the step's fields for the machine. LOADS_START_AT is by
+// the machine's clock. A zero start leaves it at 0, for what does not depend on it.
 func (x *execution) resolve(m *machine, start time.Time) (strategies.Resolved, error) {
 	step := x.ref.Plan.Steps[m.Step]
 	at := int64(0)
 	if !start.IsZero() {
-		at = start.Add(loadLead).UnixMilli()
+		at = start.Add(loadLead + m.ahead()).UnixMilli()
 	}
 	return step.Resolve(map[string]string{
 		"RUN_ID":         x.ref.UUID,

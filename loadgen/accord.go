@@ -31,11 +31,11 @@ type Accord struct {
 	stop  chan struct{}
 	work  sync.WaitGroup
 
-	mu     sync.Mutex
-	words  []metrics.Word // to be sent
-	spoke  chan struct{}  // there are words
-	unsent int            // words that never were
-	last   error          // why
+	mu      sync.Mutex
+	words   []metrics.Word // to be sent
+	spoke   chan struct{}  // there are words
+	refused int            // words that can't be sent
+	last    error          // why, or why those to be sent were not when it was last tried
 }
 
 // NewAccord returns the accord of a generator that has the file, with the TCP
@@ -103,34 +103,32 @@ func (a *Accord) send() {
 func (a *Accord) sendAll() bool {
 	a.mu.Lock()
 	words := a.words
-	a.words, a.unsent, a.last = nil, 0, nil
+	a.words = nil
 	a.mu.Unlock()
 	var lines bytes.Buffer
+	sendable := words[:0]
 	for _, w := range words {
 		line, err := metrics.EncodeWord(w)
 		if err != nil {
-			a.fail(nil, 1, err)
+			a.mu.Lock()
+			a.refused, a.last = a.refused+1, err
+			a.mu.Unlock()
 			continue
 		}
+		sendable = append(sendable, w)
 		lines.Write(append(line, '\n'))
 	}
 	if lines.Len() == 0 {
 		return true
 	}
 	if _, err := a.link.Write(lines.Bytes()); err != nil {
-		a.fail(words, len(words), err) // to say a word twice does no harm
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.words = append(sendable, a.words...) // to say a word twice does no harm
+		a.last = err
 		return false
 	}
 	return true
-}
-
-// fail notes that words could not be sent, and puts back those to be sent again.
-func (a *Accord) fail(again []metrics.Word, n int, err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.words = append(again[:len(again):len(again)], a.words...)
-	a.unsent += n
-	a.last = err
 }
 
 // read passes on what is new in the file.
@@ -169,8 +167,8 @@ func (a *Accord) Close() error {
 	close(a.stop)
 	a.work.Wait()
 	_ = a.link.Close() // what it lost was sent again, or is told here
-	if a.unsent > 0 {
-		return fmt.Errorf("other machines were not told %d times how far this one was, the last time: %w", a.unsent, a.last)
+	if unsent := a.refused + len(a.words); unsent > 0 {
+		return fmt.Errorf("other machines were not told %d times how far this one was, the last time: %w", unsent, a.last)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,15 +84,32 @@ func TestAccordSendsWordsInOrderOnceItCan(t *testing.T) {
 }
 
 func TestAccordSaysWhatItCouldNotSend(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "agreed.json")
-	write(t, file, agreement.Minutes{})
-	a, err := loadgen.NewAccord("127.0.0.1:1", file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.Tell(metrics.Word{Phase: "a", Is: metrics.WordFinished})
-	if err := a.Close(); err == nil {
-		t.Error("a word that nobody has taken is no error")
+	address, listen := refusing(t)
+	listen()
+	ok, long := metrics.Word{Phase: "a", Is: metrics.WordFinished}, metrics.Word{Phase: strings.Repeat("a", metrics.MaxWordSize+1), Is: metrics.WordFinished}
+	for _, c := range []struct {
+		name, address string
+		words         []metrics.Word
+		want          string
+	}{
+		{"nobody takes it", "127.0.0.1:1", []metrics.Word{ok}, "not told 1 times"},
+		{"one can't be said", address, []metrics.Word{long, ok}, "not told 1 times"},
+		{"neither", "127.0.0.1:1", []metrics.Word{long, ok}, "not told 2 times"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "agreed.json")
+			write(t, file, agreement.Minutes{})
+			a, err := loadgen.NewAccord(c.address, file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range c.words {
+				a.Tell(w)
+			}
+			if err := a.Close(); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/loads/loads/loadgen/benchmark"
 	"github.com/loads/loads/loadgen/phases"
+	"github.com/loads/loads/metrics"
 	"github.com/loads/loads/strategies"
 )
 
@@ -159,5 +160,32 @@ func benchmarkFaults(folder string, step strategies.Step, env strategies.Environ
 	if _, err := phases.Divide(list, phases.Cluster{Machines: step.InstanceCount, Threads: 1}, 0); err != nil {
 		faults = append(faults, fault(strings.TrimPrefix(err.Error(), "divide the benchmark: "), "use fewer machines, or allow more")...)
 	}
+	if step.InstanceCount > 1 {
+		if what, want := unspeakable(list); what != "" {
+			faults = append(faults, fault(what, want)...)
+		}
+	}
 	return faults
+}
+
+// unspeakable says what keeps machines from agreeing on the phases, if anything
+// does: a relay passes on so many words of so many bytes. A phase may fail, and
+// not be able to go on, beside what others wait for.
+func unspeakable(list []phases.Phase) (what, want string) {
+	words := len(phases.Marks(list))
+	for i := range list {
+		if list[i].Scenario == nil {
+			continue
+		}
+		words += 2
+		if name := list[i].Name; len(name) > metrics.MaxWordSize {
+			return fmt.Sprintf("has a phase whose name is %d bytes long: %.20s…", len(name), name),
+				fmt.Sprintf("machines tell each other of phases by names of %d bytes at most", metrics.MaxWordSize)
+		}
+	}
+	if words > metrics.MaxWords {
+		return fmt.Sprintf("has so many phases that a machine may have to tell others %d times how far it is", words),
+			fmt.Sprintf("%d times are the most; use fewer iterations, or one machine", metrics.MaxWords)
+	}
+	return "", ""
 }

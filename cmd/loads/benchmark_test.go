@@ -22,6 +22,9 @@ duration: 1s
 scenario: [{a: [{randomItem: {file: items.txt, toVar: item}}, {httpRequest: {GET: "/${item}"}}]}]
 `
 
+const manyPhases = `{name: x, phases: [{a: {atOnce: {users: 3, maxIterations: 1000, scenario: &s [{a: [{thinkTime: !param RATE}]}]}}},
+  {b: {atOnce: {users: 3, maxIterations: 366, scenario: *s}}}`
+
 func TestCheckFindsFaultsOfBenchmarks(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -38,6 +41,18 @@ func TestCheckFindsFaultsOfBenchmarks(t *testing.T) {
 			map[string]string{"b/shop.yaml": strings.Replace(shopBenchmark, "duration: 1s", "duration: 1s\nmaxSessions: 2", 1), "b/items.txt": "x\n"},
 			[]string{"maxSessions 2, want at least one for each of 3 machines"},
 		},
+		{
+			"a phase that machines can't tell each other of", "5s",
+			map[string]string{"b/shop.yaml": `{name: x, phases: [{` + strings.Repeat("a", 513) + `: {noop: {duration: 1s}}}, {` + strings.Repeat("b", 513) +
+				": {atOnce: {users: 3, scenario: [{a: [{thinkTime: !param RATE}]}]}}}]}"},
+			[]string{"has a phase whose name is 513 bytes long: bbbbb"},
+		},
+		{
+			"more phases than they can", "5s",
+			map[string]string{"b/shop.yaml": manyPhases + ", {c: {atOnce: {users: 3, scenario: *s}}}]}"},
+			[]string{"may have to tell others 4098 times"},
+		},
+		{"as many as they can", "5s", map[string]string{"b/shop.yaml": manyPhases + "]}"}, []string{"plan.yaml: ok, 1 plan, 1 step"}},
 		{
 			"faults of the language, all at once", "5",
 			map[string]string{"b/shop.yaml": "nmae: x\nusersPerSec: !param RATE\nduraton: 1s\nscenario: []\n"},

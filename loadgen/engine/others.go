@@ -36,6 +36,7 @@ type parley struct {
 	coming []decision      // that don't hold yet
 	late   time.Duration   // the longest that one came too late
 	failed []string        // phases, with the machines that they failed on
+	broken map[int]bool    // phases that can't go on elsewhere; true once this machine's users were ended for it
 	gaveUp string          // why, if the run ended for it
 }
 
@@ -55,7 +56,7 @@ func newParley(e *engine) *parley {
 	}
 	p := &parley{
 		others: e.cfg.Others, marks: phases.Marks(e.list), said: map[metrics.Word]bool{}, agreed: map[phases.Mark]bool{},
-		told: make([]phases.Status, len(e.list)),
+		told: make([]phases.Status, len(e.list)), broken: map[int]bool{},
 	}
 	if !e.cfg.Until.IsZero() {
 		p.until = loop.At(e.cfg.Until)
@@ -83,8 +84,9 @@ func (l *leader) say(phase int, is metrics.WordIs) {
 	l.parley.others.Tell(w)
 }
 
-// keepUp tells the others how far the loops have come, and has them come as far
-// in the course as they have.
+// keepUp tells the others how far the loops have come, has them come as far in
+// the course as they have, and ends the users of phases that can't go on, also
+// of one that has begun here since that was told.
 func (l *leader) keepUp() {
 	p := l.parley
 	if p == nil {
@@ -98,6 +100,10 @@ func (l *leader) keepUp() {
 	for i := range l.list {
 		if c := &l.course.Phases[i]; l.list[i].Scenario == nil || c.Status == phases.NotStarted {
 			continue
+		}
+		if ended, is := p.broken[i]; is && !ended && l.course.Phases[i].Status < phases.Terminating {
+			p.broken[i] = true
+			l.order(phases.Terminate, i)
 		}
 		if status := l.statusOfOthers(i); status > p.told[i] {
 			p.told[i] = status
@@ -170,8 +176,9 @@ func (l *leader) heedDecision(d decision, phase int) {
 		if !l.course.Phases[phase].Failed {
 			l.event(phases.Event{Kind: phases.PhaseFailed, Phase: phase})
 		}
-		if c := l.course.Phases[phase]; d.Is == metrics.WordBroken && c.Status > phases.NotStarted && c.Status < phases.Terminating {
-			l.order(phases.Terminate, phase)
+		if _, known := p.broken[phase]; d.Is == metrics.WordBroken && !known {
+			p.broken[phase] = false
+			l.keepUp()
 		}
 	}
 }
@@ -249,6 +256,6 @@ func (l *leader) tellOfOthers() {
 		r.Notes = append(r.Notes, fmt.Sprintf("failed elsewhere: %s; %s", strings.Join(p.failed, ", "), what))
 	}
 	if p.late > lateLimit {
-		r.Notes = append(r.Notes, fmt.Sprintf("a phase began %d ms later than agreed on, as this machine heard of it so late", p.late.Milliseconds()))
+		r.Notes = append(r.Notes, fmt.Sprintf("a phase began %d ms later than agreed on: this machine heard of it so late", p.late.Milliseconds()))
 	}
 }

@@ -255,6 +255,38 @@ func TestBrokenScenarioEndsThePhaseOnAllMachines(t *testing.T) {
 	}
 }
 
+// So it does on a machine that begins later than it was told.
+func TestBrokenPhaseEndsWhereItBeginsLater(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	c := newCircle(2)
+	broken, once := make(chan struct{}), sync.Once{}
+	c.after = func(_ int, w metrics.Word) {
+		if w.Is == metrics.WordBroken {
+			once.Do(func() { close(broken) })
+		}
+	}
+	file := "name: b\nhttp: {host: HOST}\nfailurePolicy: CONTINUE\nphases:\n- main: {always: {users: 2, duration: 10m, startTime: 200ms, scenario: [{s: [" +
+		"{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}, handler: {body: {json: {query: .goods, toVar: goods}}}}}, " +
+		"{conditional: {stringCondition: {fromVar: goods, equalTo: none}, actions: [{fail: {message: no more goods}}]}}]}]}}\n"
+	results := runAll(t, ctx, c, file, func(machine int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			<-time.After(5 * time.Millisecond)
+			fmt.Fprint(w, map[int]string{0: `{"goods":"none"}`, 1: `{"goods":"many"}`}[machine])
+		}
+	}, func(machine int, cfg *engine.Config) {
+		if machine == 1 {
+			<-broken
+			cfg.Start = time.Now()
+		}
+	})
+	for i, r := range results {
+		if r.Phases[0].Status != "terminated" || r.Stopped || r.Failed() != (i == 0) {
+			t.Errorf("machine %d after %s: %+v", i, r.Elapsed, r.Phases)
+		}
+	}
+}
+
 func TestLostMachineHoldsNobodyUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
