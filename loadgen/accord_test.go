@@ -84,8 +84,12 @@ func TestAccordSendsWordsInOrderOnceItCan(t *testing.T) {
 }
 
 func TestAccordSaysWhatItCouldNotSend(t *testing.T) {
-	address, listen := refusing(t)
-	listen()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	address := listener.Addr().String()
 	ok, long := metrics.Word{Phase: "a", Is: metrics.WordFinished}, metrics.Word{Phase: strings.Repeat("a", metrics.MaxWordSize+1), Is: metrics.WordFinished}
 	for _, c := range []struct {
 		name, address string
