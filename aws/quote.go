@@ -34,8 +34,19 @@ const (
 // a note; it makes nothing.
 func (p *Pool) Quote(ctx context.Context, reqs []broker.MachineRequest) (broker.Quote, error) {
 	var q broker.Quote
+	regions, err := p.regionNames(ctx)
+	if err != nil {
+		return broker.Quote{}, err
+	}
+	slices.Sort(regions)
 	needs := map[need]float64{}
 	for _, step := range bySteps(reqs) {
+		if req := step[0]; !slices.Contains(regions, cmp.Or(req.Region, p.sdk.Region)) {
+			q.Faults = append(q.Faults, fmt.Sprintf("Step %s: %s is no region that the account has enabled; these are %s.",
+				req.StepName, req.Region, strings.Join(regions, ", ")))
+			reqs = slices.DeleteFunc(slices.Clone(reqs), func(r broker.MachineRequest) bool { return r.Step == req.Step })
+			continue
+		}
 		line, err := p.line(ctx, step, &q, needs)
 		if err != nil {
 			return broker.Quote{}, err

@@ -66,6 +66,7 @@ func TestQuote_NamesAllFaults(t *testing.T) {
 	p := c.open(t.TempDir(), nil)
 	reqs := append(requests(2, nil), requests(1, func(r *broker.MachineRequest) { r.Step, r.Type = 1, "t1.gigantic" })...)
 	reqs = append(reqs, requests(600, func(r *broker.MachineRequest) { r.Step, r.Type, r.Region = 2, "t3.micro", "eu-central-1" })...)
+	reqs = append(reqs, requests(1, func(r *broker.MachineRequest) { r.Step, r.StepName, r.Region = 3, "far", "us-west2" })...)
 	q, err := p.Quote(t.Context(), reqs)
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +76,7 @@ func TestQuote_NamesAllFaults(t *testing.T) {
 		t.Errorf("the 600 machines are up %v after the others, want 4.1 s", up)
 	}
 	faults := strings.Join(q.Faults, "\n")
-	for _, want := range []string{"no machine type t1.gigantic", "need 4 vCPUs in us-east-1", "there are 3 left", "The 600 machines in other regions need 603 rules in a security group of us-east-1"} {
+	for _, want := range []string{"no machine type t1.gigantic", "Step far: us-west2 is no region that the account has enabled; these are ", "need 4 vCPUs in us-east-1", "there are 3 left", "The 600 machines in other regions need 603 rules in a security group of us-east-1"} {
 		if !strings.Contains(faults, want) {
 			t.Errorf("faults %q, want %q among them", faults, want)
 		}

@@ -124,14 +124,21 @@ func (p *Pool) whereToLook(ctx context.Context, everywhere bool) (names []string
 	if scanned && !everywhere {
 		return p.journal.inUse(), false, nil
 	}
+	names, err = p.regionNames(ctx)
+	return names, err == nil, err
+}
+
+// regionNames are the regions that the account has enabled.
+func (p *Pool) regionNames(ctx context.Context) ([]string, error) {
 	out, err := p.in("").ec2.DescribeRegions(ctx, &ec2.DescribeRegionsInput{})
 	if err != nil {
-		return nil, false, failed("list regions", err)
+		return nil, failed("list regions", err)
 	}
+	var names []string
 	for _, r := range out.Regions {
 		names = append(names, sdk.ToString(r.RegionName))
 	}
-	return names, true, nil
+	return names, nil
 }
 
 func (p *Pool) ownedIn(ctx context.Context, r *region, brokerID string) ([]broker.Owned, error) {

@@ -44,9 +44,9 @@ func verdictText(run broker.Run) string {
 
 func ledgerText(in Input) string {
 	l := in.Report.Ledger
-	word := "balanced"
-	if !l.Balance {
-		word = "**NOT balanced**"
+	word := l.Standing(in.Report.Run.State == broker.Completed)
+	if strings.HasPrefix(word, "NOT") {
+		word = "**" + word + "**"
 	}
 	text := fmt.Sprintf("Ledger: %d frames sent, %d stored, %d broken; %s. %d values in %d datagrams, %d malformed, %d dropped.\n",
 		l.Sent, l.Stored, l.Broken, word, l.Values, l.Datagrams, l.Malformed, l.Dropped)

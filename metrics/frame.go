@@ -9,6 +9,7 @@ package metrics
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Version is the version of the frame format that this package writes.
@@ -203,4 +204,26 @@ type Ledger struct {
 	Broken  uint64 `json:"frames_broken"` // lines of a relay's output that were no frame
 	Open    int    `json:"machines_open"` // machines whose final frame has not come
 	Balance bool   `json:"balanced"`
+}
+
+// Standing says in a few words whether the ledger balances, and what is amiss if
+// not; over is whether nothing comes any more.
+func (l Ledger) Standing(over bool) string {
+	if l.Balance {
+		return "balanced"
+	}
+	if !over {
+		return "more to come"
+	}
+	var amiss []string
+	if missing := int64(l.Sent) - int64(l.Stored); missing != 0 {
+		amiss = append(amiss, fmt.Sprintf("%d frames missing", missing))
+	}
+	if l.Broken > 0 {
+		amiss = append(amiss, fmt.Sprintf("%d broken", l.Broken))
+	}
+	if l.Open > 0 {
+		amiss = append(amiss, fmt.Sprintf("machines without their last frame: %d", l.Open))
+	}
+	return "NOT balanced: " + strings.Join(amiss, ", ")
 }

@@ -121,9 +121,10 @@ func (s *Sketch) Mean() float64 {
 	return s.sum / s.count
 }
 
-// Quantile returns the value below which a part q of the values lies, q from 0
-// to 1: for n values of weight 1, the one at rank q(n-1), rounded down. It
-// is within RelativeError, and 0 for an empty sketch.
+// Quantile returns the least value that a part q of the values is not above, q
+// from 0 to 1: of n values, the one at rank qn, counted from 1 and rounded up
+// (the nearest-rank method). So one of ten values is not passed over in a p95. It is
+// within RelativeError, and 0 for an empty sketch.
 func (s *Sketch) Quantile(q float64) float64 { return s.Quantiles(q)[0] }
 
 // Quantiles returns several quantiles; it is cheaper than asking one by one.
@@ -134,10 +135,15 @@ func (s *Sketch) Quantiles(qs ...float64) []float64 {
 	}
 	opened := s.opened()
 	for i, q := range qs {
-		q = min(max(q, 0), 1)
-		values[i] = min(max(opened.at(math.Floor(q*(s.count-1))), s.min), s.max)
+		values[i] = min(max(opened.at(rank(min(max(q, 0), 1), s.count)), s.min), s.max)
 	}
 	return values
+}
+
+// rank returns how many of count values are before quantile q.
+func rank(q, count float64) float64 {
+	const rounding = 1e-12 // 0.07 of 100 is 7, though the product is a little more
+	return max(0, math.Ceil(q*count*(1-rounding))-1)
 }
 
 // Clone returns a copy that shares nothing that changes.

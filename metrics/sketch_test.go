@@ -52,7 +52,7 @@ func TestSketchQuantilesAreWithinTheStatedError(t *testing.T) {
 func checkQuantiles(t *testing.T, s *metrics.Sketch, sorted []float64) {
 	t.Helper()
 	for _, q := range percentiles {
-		want := sorted[int(q*float64(len(sorted)-1))]
+		want := sorted[max(0, int(math.Ceil(q*float64(len(sorted))-1e-6))-1)]
 		got := s.Quantile(q)
 		if math.Abs(got-want) > metrics.RelativeError*math.Abs(want)+1e-9 {
 			t.Errorf("quantile %v: got %v, want %v within %v", q, got, want, metrics.RelativeError)
@@ -277,4 +277,19 @@ func roundTrip(t *testing.T, s *metrics.Sketch) *metrics.Sketch {
 		t.Fatal(err)
 	}
 	return &back
+}
+
+// A limit on p95 must see one slow value of ten.
+func TestSketchQuantileOfFewValues(t *testing.T) {
+	s := metrics.NewSketch()
+	for i := range 10 {
+		s.Add(float64(i+1), 1)
+	}
+	for _, test := range []struct{ q, want float64 }{
+		{0, 1}, {0.07, 1}, {0.1, 1}, {0.11, 2}, {0.5, 5}, {0.7, 7}, {0.9, 9}, {0.95, 10}, {0.99, 10}, {1, 10},
+	} {
+		if got := s.Quantile(test.q); math.Abs(got-test.want) > metrics.RelativeError*test.want+1e-9 {
+			t.Errorf("quantile %v of 1 to 10: got %v, want %v", test.q, got, test.want)
+		}
+	}
 }

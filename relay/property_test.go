@@ -130,7 +130,7 @@ func (s *sent) check(t *testing.T, seed uint64, got map[string]metrics.MetricSum
 			t.Errorf("seed %d, %s: got %+v, want %d values from %v to %v", seed, name, m, len(values), values[0], values[len(values)-1])
 		}
 		for q, v := range map[float64]float64{0.5: m.P50, 0.9: m.P90, 0.95: m.P95, 0.99: m.P99} {
-			want := values[int(q*float64(len(values)-1))]
+			want := values[int(math.Ceil(q*float64(len(values))-1e-6))-1]
 			if math.Abs(v-want) > metrics.RelativeError*math.Abs(want)*(1+1e-9) {
 				t.Errorf("seed %d, %s: got quantile %v of %v, want %v within 1 %%", seed, name, q, v, want)
 			}

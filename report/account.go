@@ -40,14 +40,6 @@ func ledgerLines(l metrics.Ledger) []count {
 	)
 }
 
-// balance says whether the ledger balances, and by how much it does not.
-func balance(l metrics.Ledger) string {
-	if l.Balance {
-		return "balanced"
-	}
-	return fmt.Sprintf("NOT balanced, %d frames missing", int64(l.Sent)-int64(l.Stored))
-}
-
 // roleOf is what the plan says that a step is; empty when it says nothing.
 func roleOf(run broker.Run, index int) string {
 	if index < 0 || index >= len(run.Plan.Steps) {

@@ -88,7 +88,7 @@ func HTML(w io.Writer, d broker.Dossier) error {
 func pageOf(d broker.Dossier) (page, error) {
 	p := page{
 		Dossier: d, Verdict: verdictOf(d.Run), Plan: maskedPlan(d.Run), Asked: instant(&d.Run.CreatedAt), Took: length(&d.Run.CreatedAt, d.Run.CompletedAt),
-		Timeline: timelineOf(d), Head: metricHead(), HostHead: hostHead(), HostPlots: hostCharts(d), Counts: ledgerLines(d.Ledger), Balance: balance(d.Ledger), Rented: rentedLines(d), Archive: archiveLine(d), Notes: d.Ledger.Notes.Examples(),
+		Timeline: timelineOf(d), Head: metricHead(), HostHead: hostHead(), HostPlots: hostCharts(d), Counts: ledgerLines(d.Ledger), Balance: d.Ledger.Standing(d.Run.State == broker.Completed), Rented: rentedLines(d), Archive: archiveLine(d), Notes: d.Ledger.Notes.Examples(),
 		Variables: d.Run.Environment.Masked(),
 	}
 	var text bytes.Buffer

@@ -31,7 +31,7 @@ func Markdown(w io.Writer, d broker.Dossier) error {
 	markdownSteps(out, run)
 	markdownMachines(out, d)
 	markdownRented(out, d)
-	markdownLedger(out, d.Ledger)
+	markdownLedger(out, d.Ledger, d.Run.State == broker.Completed)
 	return out.err
 }
 
@@ -128,12 +128,12 @@ func markdownMachines(out *errWriter, d broker.Dossier) {
 	out.table("What the machines did", rows, 1)
 }
 
-func markdownLedger(out *errWriter, l metrics.Ledger) {
+func markdownLedger(out *errWriter, l metrics.Ledger, over bool) {
 	rows := [][]string{{"ledger", "count"}}
 	for _, line := range ledgerLines(l) {
 		rows = append(rows, []string{line.Name, line.Value})
 	}
-	out.table("Ledger: "+balance(l), rows, 1)
+	out.table("Ledger: "+l.Standing(over), rows, 1)
 	if list := l.Notes.Examples(); len(list) > 0 {
 		out.printf("\n")
 		for _, note := range list {

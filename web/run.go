@@ -58,7 +58,7 @@ func (p *Pages) run(w http.ResponseWriter, r *http.Request) error {
 	run := report.Run
 	page := runPage{
 		Report: report, Over: run.State == broker.Completed, Metric: q.Get("metric"), By: by(q.Get("by")),
-		Rows: machineRows(report), Counts: counts(report.Ledger), Notes: report.Ledger.Notes.Examples(), Balance: balance(report.Ledger),
+		Rows: machineRows(report), Counts: counts(report.Ledger), Notes: report.Ledger.Notes.Examples(), Balance: report.Ledger.Standing(run.State == broker.Completed),
 		Cost: costLines(report),
 	}
 	page.Stoppable = run.State < broker.Terminating && !run.Aborted
@@ -172,17 +172,6 @@ func counts(l metrics.Ledger) []count {
 		count{"Bytes of output lost unread", n(l.LogLost)},
 		count{"Losses of output of unknown length", n(l.LogGaps)},
 	)
-}
-
-// balance says whether all frames that were sent are stored.
-func balance(l metrics.Ledger) string {
-	if l.Balance {
-		return "balanced"
-	}
-	if l.Open > 0 {
-		return "open"
-	}
-	return "NOT balanced"
 }
 
 func (p *Pages) abortForm(w http.ResponseWriter, r *http.Request) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -84,13 +85,34 @@ func LoadDrill(file string) (Drill, error) {
 	return d, nil
 }
 
+// What the decoder says in Go's words, and what people understand.
+var (
+	unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+	wrongKind  = regexp.MustCompile("cannot construct !!\\S+ `([^`]*)` into \\S+")
+)
+
+// inWords lists what the decoder found wrong, one a line.
+func inWords(err error) error {
+	var found *yaml.LoadErrors
+	if !errors.As(err, &found) {
+		return err
+	}
+	var all []error
+	for _, e := range found.Errors {
+		text := unknownKey.ReplaceAllString(e.Message, "$1 is no key of a drill here")
+		text = wrongKind.ReplaceAllString(text, "$1 is not the kind of value that is wanted here")
+		all = append(all, fmt.Errorf("line %d: %s", e.Mark.Line, text))
+	}
+	return errors.Join(all...)
+}
+
 // ParseDrill reads a drill; see LoadDrill.
 func ParseDrill(data []byte) (Drill, error) {
 	d := DefaultDrill()
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&d); err != nil && !errors.Is(err, io.EOF) {
-		return Drill{}, err
+		return Drill{}, inWords(err)
 	}
 	var faults []string
 	for i, f := range d.Faults {

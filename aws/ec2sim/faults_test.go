@@ -336,7 +336,8 @@ faults:
 		t.Errorf("a good drill: %v", err)
 	}
 	tests := []struct{ name, drill, want string }{
-		{"misspelt key", "sead: 7", "sead"},
+		{"misspelt key", "sead: 7", "line 1: sead is no key of a drill here"},
+		{"no number", "seed: 7\nlimits: {on_demand_vcpus: many}", "line 2: many is not the kind of value that is wanted here"},
 		{"unknown fault", "faults: [{fault: flood}]", "flood"},
 		{"no fault", "faults: [{region: us-east-1}]", "fault is missing"},
 		{"rate", "faults: [{fault: dies, rate: 2}]", "rate 2"},

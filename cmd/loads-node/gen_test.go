@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/loads/loads/loadgen/benchmark"
 )
 
 // benchmarkFile writes a benchmark of one phase against a server of 404s, with
@@ -109,5 +112,23 @@ func TestGenRunsWhatTheEnvironmentHolds(t *testing.T) {
 	p := program{&out, &errs, func(name string) string { return map[string]string{"LOADS_BENCHMARK": string(text)}[name] }}
 	if status := p.main(t.Context(), []string{"gen", "--max-lag=-1s", "--max-steal=-1"}); status != 0 || !strings.Contains(out.String(), "look") {
 		t.Errorf("got exit status %d, %s%s, want 0 and the metric", status, out.String(), errs.String())
+	}
+}
+
+// The last requests of the timetable are due when the duration is over, and
+// their timeouts must not meet the end of the phase.
+func TestGenOfOneRequestLetsTheLastRequestsTimeOut(t *testing.T) {
+	for _, rate := range []string{"", "20"} {
+		text, err := urlFlags{url: "http://shop.test/", rate: rate, duration: "10s", connections: "2", timeout: "3s"}.benchmark()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := benchmark.Parse("url", text, nil)
+		if err != nil || len(b.Phases) != 1 {
+			t.Fatalf("got %+v, error %v, want one phase", b, err)
+		}
+		if p := b.Phases[0]; time.Duration(p.MaxDuration) < 14*time.Second {
+			t.Errorf("rate %q: users are stopped after %v, want some time after the last timeout", rate, p.MaxDuration)
+		}
 	}
 }

@@ -194,14 +194,7 @@ func writeMachines(w io.Writer, r api.Report) error {
 
 func writeLedger(w io.Writer, r api.Report) error {
 	l := r.Ledger
-	word := "balanced"
-	switch {
-	case !r.Run.Completed():
-		word = "more to come"
-	case !l.Balance:
-		word = "NOT balanced"
-	}
-	fmt.Fprintf(w, "frames: %d sent, %d stored, %d broken; %s\n", l.Sent, l.Stored, l.Broken, word)
+	fmt.Fprintf(w, "frames: %d sent, %d stored, %d broken; %s\n", l.Sent, l.Stored, l.Broken, l.Standing(r.Run.Completed()))
 	_, err := fmt.Fprintf(w, "values: %d in %d datagrams, %d malformed, %d dropped\n", l.Values, l.Datagrams, l.Malformed, l.Dropped)
 	if l.KernelDropped+l.Refused > 0 {
 		_, err = fmt.Fprintf(w, "LOST before they were read: %d datagrams, dropped by a kernel; %d TCP connections, refused\n",

@@ -230,7 +230,13 @@ func TestRunEndsEarly(t *testing.T) {
 	r := mustRun(t, ctx, cfg)
 	cell := r.Totals.Find(stats.Key{Phase: "main", Metric: "s"})
 	if !r.Stopped || cell == nil || cell.Cancelled != 5 || cell.Requests != 5 || r.Failed() {
-		t.Errorf("got stopped %v, %+v, want five cancelled requests", r.Stopped, cell)
+		t.Fatalf("got stopped %v, %+v, want five cancelled requests", r.Stopped, cell)
+	}
+	var table strings.Builder
+	_ = stats.WriteTable(&table, &r.Totals.Report, func(string) time.Duration { return 0 }, func(string) bool { return false })
+	lines := strings.Split(table.String(), "\n")
+	if !strings.HasSuffix(lines[0], "CANCELLED") || !strings.HasSuffix(lines[1], " 5") {
+		t.Errorf("the table is\n%s\nwant the five that were cancelled", table.String())
 	}
 }
 
@@ -302,7 +308,7 @@ func TestWhatCannotBeRunIsRefused(t *testing.T) {
 
 func TestServerThatIsNotThereEndsTheRun(t *testing.T) {
 	_, err := engine.Run(t.Context(), config(t, "http://127.0.0.1:1", phase("atOnce", "users: 1")))
-	if err == nil || !strings.Contains(err.Error(), "refused") {
+	if err == nil || !strings.Contains(err.Error(), "refused") || strings.Count(err.Error(), "connect to ") != 1 {
 		t.Errorf("got error %v, want that the connection was refused", err)
 	}
 }

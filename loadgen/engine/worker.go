@@ -85,7 +85,7 @@ func (w *worker) open(answer chan<- error) {
 	for i, t := range w.transports {
 		t.Open(func(err error) {
 			if err != nil {
-				all = append(all, fmt.Errorf("connect to %s: %w", w.e.endpoints[i].spec.Authority(), err))
+				all = append(all, fmt.Errorf("endpoint %s: %w", w.e.endpoints[i].spec.Authority(), err))
 			}
 			if left--; left == 0 {
 				answer <- errors.Join(all...)

@@ -12,12 +12,16 @@ import (
 // rates. Phases for which hidden returns true are left out.
 func WriteTable(w io.Writer, r *Report, elapsed func(phase string) time.Duration, hidden func(phase string) bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	cached, counted := false, false
+	cancelled, cached, counted := false, false, false
 	for _, m := range r.Metrics {
+		cancelled = cancelled || m.Cancelled > 0 && !hidden(m.Phase)
 		cached = cached || m.CacheHits > 0 && !hidden(m.Phase)
 		counted = counted || len(m.Named) > 0 && !hidden(m.Phase)
 	}
 	fmt.Fprint(t, "PHASE\tMETRIC\tREQUESTS\tRATE/s\tMEAN\tP50\tP90\tP99\tP99.9\tMAX\t2xx\t3xx\t4xx\t5xx\tINVALID\tTIMEOUT\tERROR\tBLOCKED\t")
+	if cancelled {
+		fmt.Fprint(t, "CANCELLED\t")
+	}
 	if cached {
 		fmt.Fprint(t, "CACHED\t")
 	}
@@ -34,6 +38,9 @@ func WriteTable(w io.Writer, r *Report, elapsed func(phase string) time.Duration
 		fmt.Fprintf(t, "%s\t%s\t%d\t%.5g\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t",
 			m.Phase, m.Metric, m.Requests, rate, Ms(m.Latency.Mean()), Ms(q[0]), Ms(q[1]), Ms(q[2]), Ms(q[3]), Ms(m.Latency.Max()),
 			m.Class(2), m.Class(3), m.Class(4), m.Class(5), m.Invalid, m.Timeouts, m.Connections+m.Internal, Ms(m.Blocked.Mean()))
+		if cancelled {
+			fmt.Fprintf(t, "%d\t", m.Cancelled)
+		}
 		if cached {
 			fmt.Fprintf(t, "%d\t", m.CacheHits)
 		}
