@@ -183,8 +183,15 @@ func TestTokensFile(t *testing.T) {
 			t.Errorf("when %s: got %v, want EInvalid without the hash", what, err)
 		}
 	}
-	if _, err := LoadTokens(filepath.Join(t.TempDir(), "none")); err == nil {
-		t.Error("a file that is not there: got no error")
+	if _, err := LoadTokens(filepath.Join(t.TempDir(), "none")); broker.CodeOf(err) != broker.EInvalid {
+		t.Errorf("a file that is not there: got %v, want EInvalid", err)
+	}
+	if err := os.WriteFile(file, []byte(line+"\nbob\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := "The file of tokens " + file + " can't be used: line 2: not NAME:SHA256, with 64 hexadecimal digits; make one with loads token NAME."
+	if _, err := LoadTokens(file); err == nil || err.Error() != want {
+		t.Errorf("a file with a fault: got %v, want %s", err, want)
 	}
 	if _, _, err := NewToken("a:b"); broker.CodeOf(err) != broker.EInvalid {
 		t.Errorf("a token with an odd name: got %v, want EInvalid", err)

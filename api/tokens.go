@@ -62,11 +62,11 @@ func tokenName() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._@-]{1,
 func LoadTokens(path string) (*Tokens, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read tokens: %w", err)
+		return nil, broker.Errorf(broker.EInvalid, "The file of tokens can't be read: %v.", err)
 	}
 	t, err := ParseTokens(data)
 	if err != nil {
-		return nil, fmt.Errorf("read tokens of %s: %w", path, err)
+		return nil, broker.Errorf(broker.EInvalid, "The file of tokens %s can't be used: %v.", path, err)
 	}
 	return t, nil
 }
@@ -84,7 +84,7 @@ func ParseTokens(data []byte) (*Tokens, error) {
 		}
 		e, err := parseToken(line)
 		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
+			return nil, broker.Errorf(broker.EInvalid, "line %d: %v", n, err)
 		}
 		if seen[e.name] {
 			return nil, broker.Errorf(broker.EInvalid, "line %d: the name %s is there twice", n, e.name)

@@ -199,7 +199,7 @@ func TestAcquire_GoesOnThoughAMachineOfTheCallHasEnded(t *testing.T) {
 		if err := c.sim.Strike(filepath.Base(first[1].ProviderID), ec2sim.Fault{Name: ec2sim.Dies}); err != nil {
 			t.Fatal(err)
 		}
-		waittest.Until(t, "the machine has ended", time.Minute, func() bool { return c.sim.State().Alive == 2 })
+		waittest.Until(t, "the machine has ended", 5*time.Minute, func() bool { return c.sim.State().Alive == 2 })
 		p := c.open(before, nil)
 		got := c.acquire(p, reqs)
 		c.numbered(t, got)

@@ -308,7 +308,7 @@ func (c *cloud) release(p *aws.Pool, machines ...broker.Machine) {
 // checks how many machines were launched.
 func (c *cloud) left(launched int) {
 	c.t.Helper()
-	waittest.Until(c.t, "all machines are terminated", time.Minute, func() bool { return c.sim.State().Alive == 0 })
+	waittest.Until(c.t, "all machines are terminated", 5*time.Minute, func() bool { return c.sim.State().Alive == 0 })
 	if got := c.sim.State().Launched; got != launched {
 		c.t.Errorf("launched %d machines, want %d", got, launched)
 	}

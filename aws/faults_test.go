@@ -283,6 +283,26 @@ func TestAcquire_GivenUpLeavesNothing(t *testing.T) {
 	}
 }
 
+// giveUpOnce asks for a machine, gives that up when something has come true, and
+// gives the machine back.
+func (c *cloud) giveUpOnce(p *aws.Pool, happened func() bool) {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(c.t.Context())
+	defer cancel()
+	reqs := requests(1, nil)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = p.Acquire(ctx, reqs)
+	}()
+	for !happened() {
+		time.Sleep(time.Millisecond) // of the bubble's time
+	}
+	cancel()
+	<-ended
+	c.release(p, withTokens(make([]broker.Machine, 1), reqs)...)
+}
+
 func TestRelease_FindsWhatWasLaunchedAtLast(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -291,21 +311,8 @@ func TestRelease_FindsWhatWasLaunchedAtLast(t *testing.T) {
 		drill.Delays.Visible = ec2sim.Fixed(10 * time.Second)
 		c := startCloud(t, drill)
 		p := c.open(t.TempDir(), nil)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		reqs := requests(1, nil)
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			_, _ = p.Acquire(ctx, reqs)
-		}()
-		for c.sim.State().Launched == 0 {
-			time.Sleep(time.Millisecond)
-		}
-		cancel() // before EC2 knows the machine by its id
-		<-ended
-		c.release(p, withTokens(make([]broker.Machine, 1), reqs)...)
-		c.left(1) // by the release, without the reaper
+		c.giveUpOnce(p, func() bool { return c.sim.State().Launched > 0 }) // before EC2 knows the machine by its id
+		c.left(1)                                                          // by the release, without the reaper
 	})
 }
 
@@ -317,20 +324,7 @@ func TestReceipt_WaitsForAGroupThatIsNotSeenYet(t *testing.T) {
 		drill.Delays.Visible = ec2sim.Fixed(10 * time.Second)
 		c := startCloud(t, drill)
 		p := c.open(t.TempDir(), nil)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		reqs := requests(1, nil)
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			_, _ = p.Acquire(ctx, reqs)
-		}()
-		for len(c.sim.Things(nil)) == 0 {
-			time.Sleep(time.Millisecond)
-		}
-		cancel() // with a group that was made, and that no list has yet
-		<-ended
-		c.release(p, withTokens(make([]broker.Machine, 1), reqs)...)
+		c.giveUpOnce(p, func() bool { return len(c.sim.Things(nil)) > 0 }) // with a group that was made, and that no list has yet
 		began := time.Now()
 		for {
 			receipt, err := p.Receipt(t.Context(), runID)

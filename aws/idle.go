@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -284,11 +285,14 @@ func (p *Pool) home(r *region, req broker.MachineRequest, subnets []types.Subnet
 			zone, most = rec.At.Zone, counts[rec.At.Zone]
 		}
 	}
+	runs := map[string]bool{}
 	for _, rec := range p.ledger.all() { // by a process before, perhaps
+		runs[rec.Request.RunUUID] = true
 		if rec.Request.RunUUID == req.RunUUID && rec.Region == r.name && rec.Instance != "" {
 			zone = rec.At.Zone
 		}
 	}
+	maps.DeleteFunc(r.homes, func(run, _ string) bool { return !runs[run] }) // whose machines are gone
 	r.homes[req.RunUUID] = zone
 	return zone
 }

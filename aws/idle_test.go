@@ -559,6 +559,27 @@ func TestStandby_KeepsMachinesReady(t *testing.T) {
 	})
 }
 
+// Each run begins while the one before has its machine.
+func TestPool_ForgetsTheZonesOfRunsWhoseMachinesAreGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const runs = 4
+		c := startCloud(t, quick())
+		p := c.open(t.TempDir(), nil)
+		var before []broker.Machine
+		for i := range runs {
+			got := c.acquire(p, requests(1, func(r *broker.MachineRequest) { r.RunUUID, r.Token = fmt.Sprint("run-", i), fmt.Sprint("of-", i) }))
+			if n := p.Homes(virginia); n != min(i+1, 2) {
+				t.Errorf("the zones of %d runs are known in run %d, want those of the runs with machines, %d", n, i, min(i+1, 2))
+			}
+			c.release(p, before...)
+			before = got
+		}
+		c.release(p, before...)
+		c.clean(p, runs)
+	})
+}
+
 // allKept checks that the reaper would pass over all machines.
 func (c *cloud) allKept(p *aws.Pool) {
 	c.t.Helper()

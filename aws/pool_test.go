@@ -249,8 +249,8 @@ func TestAdmit_LetsMachinesOfOtherRegionsInByTheirPublicAddresses(t *testing.T) 
 	}
 	slices.Sort(want)
 	// Machines are told their rules after the call is answered.
-	waittest.Until(t, fmt.Sprintf("the server admits %v", want), time.Minute, func() bool { return slices.Equal(open(server[0]), want) })
-	waittest.Until(t, fmt.Sprintf("a client, which publishes nothing, admits %v", want[:2]), time.Minute, func() bool { return slices.Equal(open(clients[0]), want[:2]) })
+	waittest.Until(t, fmt.Sprintf("the server admits %v", want), 5*time.Minute, func() bool { return slices.Equal(open(server[0]), want) })
+	waittest.Until(t, fmt.Sprintf("a client, which publishes nothing, admits %v", want[:2]), 5*time.Minute, func() bool { return slices.Equal(open(clients[0]), want[:2]) })
 	c.release(p, all...)
 	c.clean(p, 3)
 }
@@ -278,7 +278,7 @@ func TestNotices_AreOfSpotMachinesThatAreTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	var list []broker.Notice
-	waittest.Until(t, "there is a notice", time.Minute, func() bool {
+	waittest.Until(t, "there is a notice", 5*time.Minute, func() bool {
 		list = notices()
 		return len(list) > 0
 	})
@@ -307,7 +307,7 @@ func TestNotices_OfOtherRegionsComeThoughOneDoesNotAnswer(t *testing.T) {
 	if err := c.sim.Strike(filepath.Base(spot[1].ProviderID), ec2sim.Fault{Name: ec2sim.SpotTaken}); err != nil {
 		t.Fatal(err)
 	}
-	waittest.Until(t, "there is a notice of the other region's machine, and an error", time.Minute, func() bool {
+	waittest.Until(t, "there is a notice of the other region's machine, and an error", 5*time.Minute, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		list, err := p.Notices(ctx, spot)

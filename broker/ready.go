@@ -47,20 +47,54 @@ func (s *supervision) awaitReady(ctx context.Context) {
 	if ctx.Err() != nil || s.allLost() {
 		return // the end of the step says so
 	}
-	name := s.x.ref.Plan.Steps[s.i].Name
 	if err := errors.Join(errs...); err != nil {
 		s.failStep(ctx, "it was not ready within %d s: %v", ready.Timeout, err)
 		return
 	}
-	err := s.x.updateStep(ctx, s.i, fmt.Sprintf("Step %s is ready.", name), func(rec *StepRecord) {
+	if err := s.storeReady(ctx); err != nil && ctx.Err() == nil {
+		s.fail(err)
+	}
+}
+
+func (s *supervision) storeReady(ctx context.Context) error {
+	text := fmt.Sprintf("Step %s is ready.", s.x.ref.Plan.Steps[s.i].Name)
+	return s.x.updateStep(ctx, s.i, text, func(rec *StepRecord) {
 		rec.ReadyAt = utcNow()
 		if rec.State == StepStarted {
 			rec.State = StepReady
 		}
 	})
-	if err != nil && ctx.Err() == nil {
-		s.fail(err)
+}
+
+// readLate stores that the step was ready, if its containers have written so
+// and ended before that was read: short ones may, on a busy computer or while
+// no broker is there.
+func (s *supervision) readLate(ctx context.Context) error {
+	ready := s.x.ref.Plan.Steps[s.i].Ready
+	if ready == nil || ready.Log == "" || s.x.step(s.i).ReadyAt != nil {
+		return nil
 	}
+	re, err := regexp.Compile(ready.Log)
+	if err != nil {
+		return err
+	}
+	for _, m := range s.machines {
+		if m.State == MachineLost {
+			continue
+		}
+		wrote := false
+		err := eachKeptLine(s.x.b.logFile(m.Machine, RolePlan), func(l LogLine) error {
+			wrote = wrote || re.MatchString(l.Text)
+			return nil
+		})
+		if err != nil {
+			return diskError(fmt.Errorf("read what machine %d wrote: %w", m.Index, err))
+		}
+		if !wrote {
+			return nil
+		}
+	}
+	return s.storeReady(ctx)
 }
 
 // readyOrLost waits until the machine is ready, or lost: then it isn't waited

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -118,15 +119,17 @@ func (s *spread) forget(m *machine) {
 }
 
 // begin returns the figures to begin with: those that an earlier broker has
-// stored, without the machines, which are looked at again.
+// stored, if any.
 func (s *spread) begin(f ImageSpread) ImageSpread {
-	for _, had := range s.stored {
-		if had.Image == f.Image && had.Region == f.Region && had.Architecture == f.Architecture {
-			had.Machines = 0
-			return had
-		}
+	if i := slices.IndexFunc(s.stored, f.isOf); i >= 0 {
+		return s.stored[i]
 	}
 	return f
+}
+
+// isOf reports whether both are of one image on machines of one sort.
+func (s ImageSpread) isOf(other ImageSpread) bool {
+	return s.Image == other.Image && s.Region == other.Region && s.Architecture == other.Architecture
 }
 
 // imageTitle is what an image is called, without secrets.
@@ -220,6 +223,7 @@ func (s *spread) resumeAt(ctx context.Context, m *machine) error {
 			return err
 		}
 		e.tree.join(m, result.Manifest)
+		e.tree.has(m, func(*ImageSpread) {})
 	}
 	return nil
 }
@@ -249,15 +253,7 @@ func (s *spread) clear(ctx context.Context, m *machine, p *post) {
 func (s *spread) tell(ctx context.Context) error {
 	s.telling.Lock()
 	defer s.telling.Unlock()
-	s.mu.Lock()
-	var all []ImageSpread
-	for _, t := range s.trees {
-		if f := t.figures(); f.Machines > 0 {
-			all = append(all, f)
-		}
-	}
-	s.mu.Unlock()
-	slices.SortFunc(all, func(a, b ImageSpread) int { return strings.Compare(a.Region+" "+a.Image, b.Region+" "+b.Image) })
+	all := s.figures()
 	return s.x.update(ctx, func(run *Run) (events []Event) {
 		for _, i := range all {
 			if !slices.Contains(run.Images, i) {
@@ -267,6 +263,28 @@ func (s *spread) tell(ctx context.Context) error {
 		run.Images = all
 		return events
 	})
+}
+
+// figures are those of all images, in order. What an earlier broker has stored
+// of an image stays when this one has nothing to do with it.
+func (s *spread) figures() []ImageSpread {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []ImageSpread
+	for _, t := range s.trees {
+		if f := t.figures(); f.Machines > 0 {
+			all = append(all, f)
+		}
+	}
+	for _, had := range s.stored {
+		if !slices.ContainsFunc(all, had.isOf) {
+			all = append(all, had)
+		}
+	}
+	slices.SortFunc(all, func(a, b ImageSpread) int {
+		return cmp.Or(cmp.Compare(a.Region, b.Region), cmp.Compare(a.Image, b.Image), cmp.Compare(a.Architecture, b.Architecture))
+	})
+	return all
 }
 
 // whileAnswering calls f with a context that ends when the machine's engine has

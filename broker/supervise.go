@@ -454,6 +454,9 @@ func (s *supervision) end(ctx context.Context) error {
 	if lost == len(s.machines) {
 		return s.x.failStep(ctx, s.i, "all its machines were lost")
 	}
+	if err := s.readLate(ctx); err != nil {
+		return err
+	}
 	if rec := s.x.step(s.i); rec.ReadyAt == nil && s.x.ref.Plan.Steps[s.i].Ready != nil {
 		return s.x.failStep(ctx, s.i, "it ended before it was ready")
 	}

@@ -27,6 +27,7 @@ type tree struct {
 	leading  bool // a machine is getting it from outside
 	failed   int  // machines that could not be the first
 	stats    ImageSpread
+	before   int               // machines that an earlier broker has counted
 	got      map[*machine]bool // that are counted
 	key      string            // by which machines know the image
 }
@@ -38,8 +39,12 @@ type holder struct {
 	failed []*machine // that could not get the image from it, since another could
 }
 
+// newTree begins with the figures of an earlier broker, but for the machines,
+// which are looked at again: there are no fewer than it has counted.
 func newTree(key string, stats ImageSpread) *tree {
-	return &tree{changed: make(chan struct{}), got: map[*machine]bool{}, key: key, stats: stats}
+	before := stats.Machines
+	stats.Machines = 0
+	return &tree{changed: make(chan struct{}), got: map[*machine]bool{}, key: key, stats: stats, before: before}
 }
 
 // change tells those who wait. It is called with the lock held.
@@ -175,6 +180,7 @@ func (t *tree) figures() ImageSpread {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := t.stats
+	f.Machines = max(f.Machines, t.before)
 	f.FromMachines = max(f.Machines-f.Uploads-f.Pulls, 0)
 	return f
 }

@@ -44,8 +44,9 @@ func TestContainer_LivesFromCreateToRemove(t *testing.T) {
 	if c.State != "exited" || c.ExitCode != 7 || !c.Started() || c.Running() {
 		t.Errorf("after its end: got %+v, want exited with status 7", c)
 	}
-	if c.StartedAt.Before(before.Add(-time.Second)) || c.FinishedAt.Before(c.StartedAt) {
-		t.Errorf("got times %v to %v, want them after %v and in order", c.StartedAt, c.FinishedAt, before)
+	// An engine that is busy notes the start when a container so short has ended.
+	if least := before.Add(-time.Second); c.StartedAt.Before(least) || c.FinishedAt.Before(least) {
+		t.Errorf("got times %v to %v, want them after %v", c.StartedAt, c.FinishedAt, before)
 	}
 	for range 2 {
 		if err := b.Remove(ctx, id); err != nil {
@@ -272,7 +273,7 @@ func TestPutFiles_ReplacesThoseOfARunningContainer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := b.Wait(ctx, id); err != nil {
 		t.Errorf("the container did not see the second content: %v", err)
@@ -357,7 +358,7 @@ func TestStop_AsksThenKills(t *testing.T) {
 		timeout    time.Duration
 		exit       int
 	}{
-		{"a container that listens ends by itself", "sleep", 20 * time.Second, 0},
+		{"a container that listens ends by itself", "sleep", patience, 0},
 		{"a container that does not is killed", "stubborn", time.Second, 137},
 		{"no timeout kills at once", "stubborn", 0, 137},
 	} {
@@ -370,8 +371,12 @@ func TestStop_AsksThenKills(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if c := b.inspect(id); c.Running() || c.ExitCode != row.exit {
+			c := b.inspect(id)
+			if c.Running() || c.ExitCode != row.exit {
 				t.Errorf("got %s with status %d, want exited with %d", c.State, c.ExitCode, row.exit)
+			}
+			if c.FinishedAt.Before(c.StartedAt) {
+				t.Errorf("got times %v to %v, want them in order", c.StartedAt, c.FinishedAt)
 			}
 		})
 	}
@@ -397,7 +402,7 @@ func TestWait_BeginsBeforeTheStart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("the wait did not end with the container")
 	}
 }

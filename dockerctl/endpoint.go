@@ -64,7 +64,7 @@ func connectUnix(ep broker.Endpoint, u *url.URL) (*client.Client, error) {
 	d := &net.Dialer{Timeout: dialLimit}
 	return newClient(ep, func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return d.DialContext(ctx, "unix", u.Path)
-	}, client.WithHost(ep.Host))
+	}, ep.Host)
 }
 
 func connectTCP(ep broker.Endpoint, u *url.URL, hasTLS bool) (*client.Client, error) {
@@ -75,10 +75,10 @@ func connectTCP(ep broker.Endpoint, u *url.URL, hasTLS bool) (*client.Client, er
 	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return d.DialContext(ctx, network, u.Host)
 	}
-	host := client.WithHost(ep.Host)
+	host := ep.Host
 	if ep.ServerName != "" {
 		// To HTTP and TLS the name is the host; only the dialer knows better.
-		host = client.WithHost("tcp://" + net.JoinHostPort(ep.ServerName, u.Port()))
+		host = "tcp://" + net.JoinHostPort(ep.ServerName, u.Port())
 	}
 	if !hasTLS {
 		if !loopback(u.Hostname()) {
@@ -111,16 +111,19 @@ func connectSSH(ep broker.Endpoint) (*client.Client, error) {
 	if err != nil {
 		return nil, badEndpoint(ep, "is not a valid ssh:// endpoint: "+err.Error())
 	}
-	return newClient(ep, h.Dialer, client.WithHost(h.Host))
+	return newClient(ep, h.Dialer, h.Host)
 }
 
 type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // newClient makes the client on a transport without a proxy: machines are
-// reached directly, as their own containers are.
-func newClient(ep broker.Endpoint, dial dialer, opts ...client.Opt) (*client.Client, error) {
+// reached directly, as their own containers are. The option for the host would
+// have the client look for a proxy in the environment, so it comes before the
+// transport.
+func newClient(ep broker.Endpoint, dial dialer, host string, opts ...client.Opt) (*client.Client, error) {
 	transport := &http.Transport{
-		MaxIdleConns: 8, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second,
+		DisableCompression: true, // engines compress nothing
+		MaxIdleConns:       8, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second,
 		// A connection that waits should take little: there are three to each machine.
 		ReadBufferSize: 2 << 10, WriteBufferSize: 2 << 10,
 	}
@@ -129,7 +132,7 @@ func newClient(ep broker.Endpoint, dial dialer, opts ...client.Opt) (*client.Cli
 	transport.Protocols = new(http.Protocols)
 	transport.Protocols.SetHTTP1(true)
 	hc := &http.Client{Transport: transport, CheckRedirect: client.CheckRedirect}
-	opts = append([]client.Opt{client.WithHTTPClient(hc)}, opts...)
+	opts = append([]client.Opt{client.WithHost(host), client.WithHTTPClient(hc)}, opts...)
 	opts = append(opts, client.WithUserAgent("loads"), client.WithDialContext(holdable(dial)))
 	cli, err := client.New(opts...)
 	if err != nil {

@@ -81,6 +81,25 @@ func TestEngine_IsUnavailableWhenNobodyAnswers(t *testing.T) {
 	}
 }
 
+// Loopback addresses are never reached by a proxy, so the engine has another name
+// here, as rented machines have.
+func TestEngine_IsReachedWithoutTheProxyOfTheEnvironment(t *testing.T) {
+	t.Parallel()
+	ep := secured(t)
+	ep.ServerName = "example.com" // which is in the certificate
+	e, err := dockerctl.Open(ep, dockerctl.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if _, err := e.Info(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := proxied.Load(); n > 0 {
+		t.Errorf("%d calls went to the proxy, want none", n)
+	}
+}
+
 func TestInfo_MeasuresTheClock(t *testing.T) {
 	t.Parallel()
 	e := mustOpen(t, dockerctl.Options{})

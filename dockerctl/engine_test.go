@@ -2,8 +2,12 @@ package dockerctl_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,7 +32,26 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	defer nameProxy()()
 	return m.Run()
+}
+
+// proxied counts the calls that came to the proxy that the environment names
+// while the tests run.
+var proxied atomic.Int64
+
+func nameProxy() (closeProxy func()) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		proxied.Add(1)
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"} {
+		_ = os.Setenv(name, proxy.URL)
+		_ = os.Unsetenv(strings.ToLower(name))
+	}
+	_ = os.Unsetenv("NO_PROXY")
+	_ = os.Unsetenv("no_proxy")
+	return proxy.Close
 }
 
 func mustOpen(t *testing.T, opts dockerctl.Options) *dockerctl.Engine {
@@ -126,10 +149,13 @@ func (b *bench) output(id string) string {
 	return out.String()
 }
 
-// await waits for the condition, a minute at most.
+// patience is how long anything that has to come may take on a busy computer.
+const patience = 5 * time.Minute
+
+// await waits for the condition.
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	waittest.Until(t, what, time.Minute, done)
+	waittest.Until(t, what, patience, done)
 }
 
 // wantCode fails the test unless err has the code.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/loads/loads/broker"
 )
@@ -36,9 +35,7 @@ func TestEC2_MachinesAgreeOnPhases(t *testing.T) {
 	d := c.broker()
 	plan := strings.NewReplacer("ms'}", "ms', MACHINE: $LOADS_MACHINE}", "--quiet", "--quiet --patient", "name: turns\n", "name: turns\nmax_cpu_percent: 100\n").Replace(turnsPlan)
 	run := d.trigger(fmt.Sprintf(plan, asksBenchmark))
-	until(t, "the end of the first phase is agreed on", 3*time.Minute, func() bool {
-		return strings.Contains(d.events(run), "phase first have ended on all machines")
-	})
+	d.untilTold(run, "phase first have ended on all machines")
 	d.kill()
 	d.start()
 	r := d.await(run)

@@ -29,10 +29,11 @@ import (
 // second, and its summary, to its output.
 const acrossPlan = `name: benchmark on %[1]d
 max_cpu_percent: 100 # this computer is all machines, and more
+max_skew_ms: 300000
 criteria: ['count("req.errors") == 0', {name: slowest, expr: p99("req.latency") > 390}]
 steps:
   - {name: web, container_name: '%[2]s', container_url: '%[3]s', additional_command_args: 'answer :8000 %[4]d %[5]s', dns_name: web.test,
-     port_mapping: '8000:8000', ready: {port: 8000, timeout: 60}, run_max_time: 120, stop_timeout: 2}
+     port_mapping: '8000:8000', ready: {port: 8000, timeout: 240}, run_max_time: 500, stop_timeout: 2}
   - name: load
     container_name: loads/node
     benchmark:
@@ -103,6 +104,7 @@ type across struct {
 	run      string
 	report   api.Report
 	all      *metrics.Sketch // of all latencies that machines counted
+	way      float64         // ms that the ways of requests and answers took on the average
 	ends     []summaryOf     // by machine
 	served   []served        // in the order in which the service was done with them
 	page     string          // of the run
@@ -170,7 +172,7 @@ func TestBenchmarkOutlivesItsBroker(t *testing.T) {
 	a := startAcross(t, startBrokerWith(t, store.env(), "--archive", "s3://runs/loads"), 3)
 	a.killTwice()
 	a.isOne()
-	until(t, "the run is archived", time.Minute, func() bool {
+	until(t, "the run is archived", 5*time.Minute, func() bool {
 		r, err := a.Report(t.Context(), a.run)
 		if err != nil {
 			t.Fatal(err)
@@ -185,10 +187,10 @@ func TestBenchmarkOutlivesItsBroker(t *testing.T) {
 // started, and once more when metrics of it have come.
 func (a *across) killTwice() {
 	a.t.Helper()
-	until(a.t, "the load has started", 2*time.Minute, func() bool { return a.mustRun(a.run).StepRecords[1].StartedAt != nil })
+	until(a.t, "the load has started", 5*time.Minute, func() bool { return a.mustRun(a.run).StepRecords[1].StartedAt != nil })
 	a.kill()
 	a.start()
-	until(a.t, "metrics come", 2*time.Minute, func() bool {
+	until(a.t, "metrics come", 5*time.Minute, func() bool {
 		r, err := a.Report(a.t.Context(), a.run)
 		return err == nil && figures(r.Summary.Metrics)["req.count"].Count > 0
 	})
@@ -306,22 +308,22 @@ func (a *across) quantiles() {
 	for _, s := range a.served {
 		took += float64(s.took) / float64(time.Millisecond)
 	}
-	way := a.all.Sum()/a.all.Count() - took/float64(len(a.served))
+	a.way = a.all.Sum()/a.all.Count() - took/float64(len(a.served))
 	for i, got := range []float64{seen.P50, seen.P90, seen.P95, seen.P99} {
 		want := answers[i]
 		if merged := a.all.Quantile(want.q); math.Abs(got-merged) > 1e-9*merged {
 			a.t.Errorf("quantile %v of all machines is %v, that of all requests %v", want.q, got, merged)
 		}
 		part := want.upTo - want.q - 1/a.all.Count() // of the requests, that may have had longer ways
-		least, most := want.ms*(1-metrics.RelativeError), (a.longest(want.upTo)+way/part)*(1+metrics.RelativeError)
+		least, most := want.ms*(1-metrics.RelativeError), (a.longest(want.upTo)+a.way/part)*(1+metrics.RelativeError)
 		if got < least || got > most {
-			a.t.Errorf("quantile %v is %v ms, want %v to %v: the service took %v, and ways %v on the average", want.q, got, least, most, want.ms, way)
+			a.t.Errorf("quantile %v is %v ms, want %v to %v: the service took %v, and ways %v on the average", want.q, got, least, most, want.ms, a.way)
 		}
 	}
 	if seen.Max != a.all.Max() {
 		a.t.Errorf("the greatest latency of all machines is %v, that of all requests %v", seen.Max, a.all.Max())
 	}
-	a.t.Logf("p50 %.4g, p90 %.4g, p95 %.4g, p99 %.4g ms, where the service took 10, 40, 120, 400 and ways %.3g", seen.P50, seen.P90, seen.P95, seen.P99, way)
+	a.t.Logf("p50 %.4g, p90 %.4g, p95 %.4g, p99 %.4g ms, where the service took 10, 40, 120, 400 and ways %.3g", seen.P50, seen.P90, seen.P95, seen.P99, a.way)
 	i := slices.IndexFunc(a.report.Run.Criteria, func(c broker.CriterionResult) bool { return c.Name == "slowest" })
 	if c := a.report.Run.Criteria[i]; c.Value == nil || *c.Value != seen.P99 {
 		a.t.Errorf("the criterion saw %v, want p99 of all machines, %v", c, seen.P99)
@@ -390,9 +392,9 @@ func (a *across) lookAtPage() {
 	}
 }
 
-// beginTogether compares when machines began. Who came up too late has said so;
-// the phases of all others are begun within 100 ms, and by how much less the
-// machines' clocks are known.
+// beginTogether compares when machines began. Who came up too late, or heard too
+// late that a phase may begin, has said so; the phases of all others are begun
+// within 100 ms, and by how much less the machines' clocks are known.
 func (a *across) beginTogether() {
 	a.t.Helper()
 	unknown, late := 0.0, 0.0
@@ -414,7 +416,7 @@ func (a *across) beginTogether() {
 		var first, last time.Time
 		for _, end := range a.ends {
 			at := end.phaseStart(a.t, phase)
-			if end.Generator.LateMS > 0 {
+			if end.Generator.LateMS > 0 || phase == "second" && slices.ContainsFunc(end.Notes, isOfLatePhase) {
 				continue
 			}
 			if first.IsZero() || at.Before(first) {
@@ -431,12 +433,21 @@ func (a *across) beginTogether() {
 	}
 }
 
+// isOfLatePhase reports whether a generator says that it heard more than 100 ms
+// too late that a phase may begin.
+func isOfLatePhase(note string) bool { return strings.Contains(note, "later than agreed on") }
+
 // interleave compares when the service had requests with the timetable: those of
 // a machine come every so often, shifted by its part of that, so that of all
 // machines come evenly. None may come too early; and of many, one was not held
-// up on its way.
+// up on its way, or no more than all were on the average, if the computer was so
+// busy.
 func (a *across) interleave() {
 	a.t.Helper()
+	held := usersApart / 2
+	if mean := time.Duration(a.way * float64(a.machines) * float64(time.Millisecond)); mean > held { // if all were of one machine
+		held = mean
+	}
 	every := usersApart * time.Duration(a.machines)
 	for _, end := range a.ends {
 		shift := time.Duration(math.MaxInt64)
@@ -454,7 +465,7 @@ func (a *across) interleave() {
 		}
 		want := usersApart * time.Duration(end.machine+1) // the first user comes when one is due
 		a.t.Logf("requests of machine %d came %s after the beginning, and then every %s", end.machine, shift, every)
-		if shift < want-time.Millisecond || shift > want+usersApart/2 {
+		if shift < want-time.Millisecond || shift > want+held {
 			a.t.Errorf("requests of machine %d of %d came shifted by %s, want %s", end.machine, a.machines, shift, want)
 		}
 	}

@@ -37,7 +37,7 @@ func openBrowser(t *testing.T, url string) *browser {
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-sync", true),
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
-		chromedp.WindowSize(1280, 900),
+		chromedp.WindowSize(1280, 900), chromedp.WSURLReadTimeout(browserLimit),
 	)
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
@@ -66,10 +66,14 @@ func openBrowser(t *testing.T, url string) *browser {
 // computer has another network, as with each machine that a test makes.
 const networkChanged = "net::ERR_NETWORK_CHANGED"
 
-// do runs the actions, for a minute at most.
+// browserLimit is how long Chromium may take for what is asked of it, on a busy
+// computer.
+const browserLimit = 3 * time.Minute
+
+// do runs the actions, within browserLimit.
 func (b *browser) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(b.ctx, browserLimit)
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
 		b.picture("fault")
@@ -77,10 +81,10 @@ func (b *browser) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// value runs an action, for a minute at most, and returns what it gives.
+// value runs an action, within browserLimit, and returns what it gives.
 func value[T any](b *browser, what string, action chromedp.Action[T]) T {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(b.ctx, browserLimit)
 	defer cancel()
 	v, err := chromedp.Run(ctx, action)
 	if err != nil {
@@ -98,8 +102,8 @@ func script[T any](b *browser, expression string) T {
 // open shows a page of the server.
 func (b *browser) open(path string) {
 	b.Helper()
-	until(b.T, "Chromium opens "+path, 2*time.Minute, func() bool {
-		ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+	until(b.T, "Chromium opens "+path, browserLimit, func() bool {
+		ctx, cancel := context.WithTimeout(b.ctx, browserLimit)
 		defer cancel()
 		err := chromedp.Do(ctx, chromedp.Navigate(b.url+path))
 		if err != nil && !strings.Contains(err.Error(), networkChanged) {
@@ -114,7 +118,7 @@ func (b *browser) open(path string) {
 func (b *browser) at(prefix string) string {
 	b.Helper()
 	var path string
-	until(b.T, "the page "+prefix+"… is shown", 2*time.Minute, func() bool {
+	until(b.T, "the page "+prefix+"… is shown", browserLimit, func() bool {
 		path = script[string](b, "document.readyState === 'complete' ? location.pathname : ''")
 		return strings.HasPrefix(path, prefix)
 	})
@@ -130,7 +134,7 @@ func (b *browser) text(selector string) string {
 // sees waits until the page shows the text within the selected element.
 func (b *browser) sees(selector, text string) {
 	b.Helper()
-	until(b.T, fmt.Sprintf("%s shows %q", selector, text), 2*time.Minute, func() bool {
+	until(b.T, fmt.Sprintf("%s shows %q", selector, text), browserLimit, func() bool {
 		return strings.Contains(b.text(selector), text)
 	})
 }
@@ -176,7 +180,7 @@ func (b *browser) picture(name string) {
 	if *shots == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(b.ctx, browserLimit)
 	defer cancel()
 	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -64,7 +65,7 @@ func startCloud(t *testing.T, machines string, drill ...string) *ec2 {
 			t.Logf("the simulator's log:\n%s", text)
 		}
 	})
-	until(t, "the simulator says where it is", 2*time.Minute, func() bool {
+	until(t, "the simulator says where it is", 5*time.Minute, func() bool {
 		text, err := os.ReadFile(settings)
 		return err == nil && strings.Contains(string(text), "LOADS_EC2SIM_TOKEN=")
 	})
@@ -147,6 +148,10 @@ func (c *ec2) broker(args ...string) *daemon {
 	return d
 }
 
+// shortLease is one that a test waits for the end of, and within which a busy
+// computer boots a machine.
+const shortLease = time.Minute
+
 // nothing fails the test unless so many machines were launched, and nothing of
 // them is left.
 func (c *ec2) nothing(launched int) {
@@ -160,6 +165,24 @@ func (c *ec2) nothing(launched int) {
 			c.t.Errorf("%d %s are left at EC2", tally.Left, kind)
 		}
 	}
+}
+
+// onBusyComputer is one of the examples, for a computer that is more than the
+// machines, all of which is what they see, and that may be busy: it has all the
+// time that may take, also for answers, and the service goes on until it is closed.
+func onBusyComputer(plan string) string {
+	plan = regexp.MustCompile(`(run_max_time: |timeout: )(\d+)`).ReplaceAllString(plan, "${1}${2}0")
+	plan = regexp.MustCompile(`(p95\(.*\) < )(\d+)`).ReplaceAllString(plan, "${1}${2}00")
+	return strings.NewReplacer(
+		"    criteria:\n", "    max_cpu_percent: 100\n    max_skew_ms: 300000\n    criteria:\n",
+		"--duration 8s", "--duration 8s --timeout 100s",
+	).Replace(plan)
+}
+
+// untilRunning waits until the run's machines are up.
+func (d *daemon) untilRunning(run string) {
+	d.t.Helper()
+	until(d.t, "the run is under way", 5*time.Minute, func() bool { return d.mustRun(run).State >= broker.Running })
 }
 
 // TestEC2_RunsThePlanOfTheLaptop runs the first example on machines
@@ -178,11 +201,12 @@ func TestEC2_RunsThePlanOfTheLaptop(t *testing.T) {
 	// The command line puts it in.
 	const file = "file: quickstart/shop.yaml\n"
 	plan = []byte(strings.Replace(string(plan), file, fmt.Sprintf("%s          files: {quickstart/shop.yaml: %q}\n", file, benchmark), 1))
-	// This computer is more than the machines, and all of it is what they see.
-	text := strings.Replace(string(plan), "    criteria:\n", "    max_cpu_percent: 100\n    criteria:\n", 1)
 	c := startEC2(t)
 	d := c.broker()
-	r := d.await(d.trigger(text))
+	run := d.trigger(onBusyComputer(string(plan)))
+	d.untilRunning(run)
+	d.closeService(t, run, d.engines()...)
+	r := d.await(run)
 	d.pass(r)
 	c.nothing(3)
 	if r.Summary.Metrics == nil {
@@ -203,13 +227,16 @@ func TestEC2_RunsAcrossRegions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.Replace(string(plan), "    criteria:\n", "    max_cpu_percent: 100\n    criteria:\n", 1)
+	text := onBusyComputer(string(plan))
 	c := startEC2(t)
 	for where, d := range map[string]*daemon{"here": startBroker(t), "on EC2": c.broker()} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
 			d.t = t
-			r := d.await(d.trigger(text))
+			run := d.trigger(text)
+			d.untilRunning(run)
+			d.closeService(t, run, d.engines()...)
+			r := d.await(run)
 			d.pass(r)
 			if r.Summary.Metrics == nil {
 				t.Error("the run has no metrics")
@@ -236,23 +263,26 @@ func TestEC2_RunsAcrossRegions(t *testing.T) {
 // it shuts down, and its container ends in the order of things.
 func TestEC2_SpotMachineIsTaken(t *testing.T) {
 	t.Parallel()
-	c := startEC2(t, "delays: {notice: 8s}")
+	c := startEC2(t, "delays: {notice: 30s}")
 	d := c.broker()
 	run := d.trigger(`name: spot
 max_cpu_percent: 100
+max_skew_ms: 300000
 steps:
-  - {name: load, container_name: loads/node, additional_command_args: sleep 20s, run_max_time: 60, instance_count: 2, spot: only, quorum: 1}
+  - {name: load, container_name: loads/node, additional_command_args: sleep 600s, run_max_time: 900, instance_count: 2, spot: only, quorum: 1}
 `)
-	taken := ""
-	until(t, "the containers run", 2*time.Minute, func() bool {
+	taken, kept := "", ""
+	until(t, "the containers run", 5*time.Minute, func() bool {
 		r, err := d.Report(t.Context(), run)
 		if err != nil || len(r.Machines) != 2 || r.Machines[0].StartedAt == nil || r.Machines[1].StartedAt == nil {
 			return false
 		}
-		taken = r.Machines[1].ProviderID
+		taken, kept = r.Machines[1].ProviderID, r.Machines[0].Address
 		return true
 	})
 	c.admin(http.MethodPost, "machines/"+path.Base(taken)+"/faults", `{"fault": "spot-taken"}`, nil)
+	d.untilTold(run, "Machine "+taken+" is lost")
+	d.endStep(t, run, 0, d.engines(kept)...)
 	r := d.await(run)
 	if r.Run.Verdict != broker.Pass || r.Run.Cleanup != broker.CleanupDone {
 		t.Errorf("verdict %s (%s), cleanup %s (%s); want PASS and done", r.Run.Verdict, r.Run.Reason, r.Run.Cleanup, r.Run.CleanupDetail)
@@ -277,16 +307,13 @@ steps:
 func TestEC2_MachinesEndWithoutTheBroker(t *testing.T) {
 	t.Parallel()
 	c := startEC2(t)
-	d := c.broker("--ec2-lease", "30s")
+	d := c.broker("--ec2-lease", shortLease.String())
 	run := d.trigger(servicePlan)
-	until(t, "the run is under way", 2*time.Minute, func() bool {
-		got, err := d.Run(t.Context(), run)
-		return err == nil && got.State == broker.Running
-	})
+	d.untilRunning(run)
 	d.kill()
 	began := time.Now()
-	// Lease and a minute are what may pass, and a minute more what a busy
+	// Lease and a minute are what may pass, and two minutes more what a busy
 	// computer adds.
-	until(t, "all machines have ended themselves", 30*time.Second+2*time.Minute, func() bool { return c.state().Alive == 0 })
+	until(t, "all machines have ended themselves", shortLease+3*time.Minute, func() bool { return c.state().Alive == 0 })
 	t.Logf("the last machine was gone %v after the broker", time.Since(began).Round(time.Second))
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/loads/loads/db"
 	"github.com/loads/loads/dockerctl"
 	"github.com/loads/loads/hosts"
+	"github.com/loads/loads/metrics"
 	"github.com/loads/loads/strategies"
 )
 
@@ -35,9 +36,9 @@ type lab struct {
 	lost   time.Duration // how long a machine may be silent; 0 is as brokers have it
 }
 
-// impatience is how long a machine may be silent where one falls silent: less
-// than what a run takes, and more than a busy engine needs to answer.
-const impatience = 10 * time.Second
+// impatience is how long a machine may be silent where one falls silent: more
+// than a busy engine needs to answer, and less than brokers have it.
+const impatience = 30 * time.Second
 
 // faults says what fails. Every machine has an endpoint of its own, so that
 // one can fail alone.
@@ -51,7 +52,8 @@ type faults struct {
 	alter   func(*broker.ContainerSpec) // changes what is created
 	garble  atomic.Bool                 // a byte of a followed log is changed on its way
 	cutLogs atomic.Bool                 // followed logs break off after a few lines
-	cuts    atomic.Int64                // how often they did
+	cuts    map[string]int              // how often those of an endpoint did
+	deaf    atomic.Bool                 // what plans' containers write is not heard while they run
 }
 
 func (f *faults) silence(host string, silent bool) {
@@ -87,12 +89,13 @@ func newImpatientLab(t *testing.T, alter func(*broker.ContainerSpec)) *lab {
 }
 
 func openLab(t *testing.T, l *lab) *lab {
-	l.t, l.dir, l.faults.silent = t, t.TempDir(), map[string]bool{}
+	l.t, l.dir, l.faults.silent, l.faults.cuts = t, t.TempDir(), map[string]bool{}, map[string]int{}
 	l.open()
 	t.Cleanup(func() {
 		l.close()
 		sweep(t, l.broker.ID())
 	})
+	settle(t, l.broker.ID())
 	return l
 }
 
@@ -273,8 +276,14 @@ func (s *shaky) Logs(ctx context.Context, id string, opts broker.LogOptions, std
 	if err := s.answers(); err != nil {
 		return err
 	}
+	if opts.Follow && s.faults.deaf.Load() {
+		if c, err := s.Engine.Inspect(ctx, id); err != nil || c.Labels[broker.LabelRole] == broker.RolePlan {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	}
 	if opts.Follow && s.faults.cutLogs.Load() && stdout != nil {
-		stdout = &cutAfter{w: stdout, lines: 5 + rand.IntN(3), faults: s.faults}
+		stdout = &cutAfter{w: stdout, lines: 5 + rand.IntN(3), host: s.host, faults: s.faults}
 	}
 	if opts.Follow && s.faults.garble.CompareAndSwap(true, false) && stdout != nil {
 		stdout = &garbler{w: stdout}
@@ -307,6 +316,7 @@ func (g *garbler) Write(p []byte) (int, error) {
 type cutAfter struct {
 	w      io.Writer
 	lines  int
+	host   string
 	faults *faults
 }
 
@@ -317,7 +327,9 @@ func (c *cutAfter) Write(p []byte) (int, error) {
 	}
 	n, _ := c.w.Write(p[:rand.IntN(len(p))])
 	c.lines = 0
-	c.faults.cuts.Add(1)
+	c.faults.mu.Lock()
+	defer c.faults.mu.Unlock()
+	c.faults.cuts[c.host]++
 	return n, errCut
 }
 
@@ -365,7 +377,7 @@ func (l *lab) await(run string) broker.Report {
 
 func (l *lab) untilStarted(run string) {
 	l.t.Helper()
-	until(l.t, "all steps are started", 2*time.Minute, func() bool {
+	until(l.t, "all steps are started", 5*time.Minute, func() bool {
 		r, err := l.broker.Run(l.t.Context(), run)
 		if err != nil {
 			l.t.Fatal(err)
@@ -379,24 +391,69 @@ func (l *lab) untilStarted(run string) {
 	})
 }
 
+// endStep ends the containers of a step in order, unless the run does. So it is
+// the test, and not a time in the plan, that decides how long they take.
+func (l *lab) endStep(run string, step int) {
+	l.t.Helper()
+	err := stopContainers(l.t, run, step)
+	if r, runErr := l.broker.Run(l.t.Context(), run); err != nil && (runErr != nil || r.State < broker.Terminating) {
+		l.t.Errorf("end step %d: %v, %v", step, err, runErr)
+	}
+}
+
+// TestStepWhoseReadinessIsReadTooLate has a container end before anybody has
+// heard what it wrote: whether it was ready is seen by that all the same.
+func TestStepWhoseReadinessIsReadTooLate(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.faults.deaf.Store(true)
+	r := l.await(l.start(`
+name: unheard
+steps:
+  - {name: warm, container_name: loads/node, additional_command_args: sleep 1s --print awake, ready: {log: ^awake$, timeout: 240}}
+  - {name: load, container_name: loads/node, additional_command_args: sleep 1s, start_after: warm}
+`))
+	if r.Run.Verdict != broker.Pass {
+		t.Errorf("verdict %s (%s), want PASS", r.Run.Verdict, r.Run.Reason)
+	}
+	if rec := r.Run.StepRecords[0]; rec.ReadyAt == nil || rec.ReadyAt.After(*rec.CompletedAt) {
+		t.Errorf("step %+v, want it ready before it ended", rec)
+	}
+}
+
 func TestFramesSurviveLinksThatBreak(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	l.faults.cutLogs.Store(true)
-	r := l.await(l.start(`
+	run := l.start(`
 name: broken links
+max_skew_ms: 300000
 steps:
   - {name: ticks, instance_count: 2, container_name: loads/node, additional_command_args: sleep 8s}
-`))
+  - {name: hold, container_name: loads/node, additional_command_args: sleep 600s, run_max_time: 900}
+`)
+	until(t, "both links have broken", 5*time.Minute, func() bool {
+		l.faults.mu.Lock()
+		defer l.faults.mu.Unlock()
+		return l.faults.cuts["s0-m0"] > 0 && l.faults.cuts["s0-m1"] > 0
+	})
+	l.untilStarted(run)
+	l.endStep(run, 1)
+	r := l.await(run)
 	if r.Run.Verdict != broker.Pass || !r.Ledger.Balance {
 		t.Errorf("verdict %s (%s), ledger %+v; want PASS and a balance", r.Run.Verdict, r.Run.Reason, r.Ledger)
 	}
-	if n := l.faults.cuts.Load(); n < 2 {
-		t.Errorf("the links broke %d times, want 2 or more", n)
+	lines, err := l.broker.Series(t.Context(), run, metrics.Query{Metric: "sleep.ticks", By: "step"})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, m := range r.Summary.Metrics {
-		if m.Name == "sleep.ticks" && m.Count != 16 {
-			t.Errorf("sleep.ticks counted %v, want 16", m.Count)
+	for _, line := range lines {
+		ticks := 0.0
+		for _, b := range line.Buckets {
+			ticks += b.Count
+		}
+		if line.Step == "ticks" && ticks != 16 {
+			t.Errorf("sleep.ticks counted %v, want 16", ticks)
 		}
 	}
 }
@@ -417,11 +474,17 @@ func TestMachineThatFallsSilent(t *testing.T) {
 			l := newImpatientLab(t, nil)
 			run := l.start(fmt.Sprintf(`
 name: silent
+max_skew_ms: 300000
 steps:
-  - {name: pair, instance_count: 2, %s, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 25s}
+  - {name: pair, instance_count: 2, %s, container_name: loads/node, additional_command_args: sleep 300s}
 `, tt.terms))
 			l.untilStarted(run)
 			l.faults.silence("s0-m1", true)
+			until(t, "the machine is given up", 5*time.Minute, func() bool {
+				ms, err := l.broker.Machines(t.Context(), run)
+				return err == nil && ms[1].State != broker.MachinePrepared
+			})
+			l.endStep(run, 0)
 			r := l.await(run)
 			if r.Run.Verdict != tt.verdict {
 				t.Errorf("verdict %s (%s), want %s", r.Run.Verdict, r.Run.Reason, tt.verdict)
@@ -436,7 +499,7 @@ steps:
 			l.faults.silence("s0-m1", false)
 			l.close()
 			l.open() // looks for leftovers at once
-			until(t, "the cleanup is done", 2*time.Minute, func() bool {
+			until(t, "the cleanup is done", 5*time.Minute, func() bool {
 				r, err := l.broker.Run(t.Context(), run)
 				return err == nil && r.Cleanup == broker.CleanupDone
 			})
@@ -456,17 +519,23 @@ func TestMachineThatFallsSilentBeforeItIsReady(t *testing.T) {
 	t.Parallel()
 	l := newImpatientLab(t, func(spec *broker.ContainerSpec) {
 		if strings.HasSuffix(spec.Name, "-s0-m1-plan") {
-			spec.Command = []string{"sleep", "30s"} // and says nothing
+			spec.Command = []string{"sleep", "300s"} // and says nothing
 		}
 	})
 	run := l.start(`
 name: unready
+max_skew_ms: 300000
 steps:
-  - {name: pair, instance_count: 2, quorum: 1, stop_timeout: 1, container_name: loads/node, additional_command_args: sleep 30s --print awake,
-     ready: {log: awake, timeout: 120}}
+  - {name: pair, instance_count: 2, quorum: 1, container_name: loads/node, additional_command_args: sleep 300s --print awake,
+     ready: {log: awake, timeout: 240}}
 `)
 	l.untilStarted(run)
 	l.faults.silence("s0-m1", true)
+	until(t, "the step is ready", 4*time.Minute, func() bool {
+		r, err := l.broker.Run(t.Context(), run)
+		return err == nil && (r.StepRecords[0].ReadyAt != nil || r.StepRecords[0].State.Over())
+	})
+	l.endStep(run, 0)
 	r := l.await(run)
 	l.faults.silence("s0-m1", false)
 	if r.Run.Verdict != broker.Pass {
@@ -477,7 +546,7 @@ steps:
 	}
 	l.close()
 	l.open() // looks for leftovers at once
-	until(t, "the cleanup is done", 2*time.Minute, func() bool {
+	until(t, "the cleanup is done", 5*time.Minute, func() bool {
 		r, err := l.broker.Run(t.Context(), run)
 		return err == nil && r.Cleanup == broker.CleanupDone
 	})
@@ -501,8 +570,9 @@ func TestRelayThatIsGone(t *testing.T) {
 			l := newLab(t)
 			run := l.start(`
 name: relay gone
+max_skew_ms: 300000
 steps:
-  - {name: pair, instance_count: 2, container_name: loads/node, additional_command_args: sleep 6s}
+  - {name: pair, instance_count: 2, container_name: loads/node, additional_command_args: sleep 300s}
 `)
 			l.untilStarted(run)
 			ms, err := l.broker.Machines(t.Context(), run)
@@ -512,6 +582,7 @@ steps:
 			if out, err := exec.Command("docker", append(tt.end, ms[1].RelayID)...).CombinedOutput(); err != nil {
 				t.Fatalf("docker %v: %v: %s", tt.end, err, out)
 			}
+			l.endStep(run, 0)
 			r := l.await(run)
 			if r.Run.Verdict != tt.verdict || r.Run.Cleanup != broker.CleanupDone {
 				t.Errorf("verdict %s (%s), cleanup %s; want %s, done", r.Run.Verdict, r.Run.Reason, r.Run.Cleanup, tt.verdict)
@@ -541,10 +612,10 @@ func TestStrayOfThisBrokerIsEndedAndOthersAreLeftAlone(t *testing.T) {
 		t.Cleanup(func() { eng.Remove(context.Background(), id) })
 		return id
 	}
-	mine, other := stray(l.broker.ID()), stray("somebody-else")
+	mine, other := stray(l.broker.ID()), stray("not-"+l.broker.ID())
 	l.close()
 	l.open()
-	until(t, "the stray is gone", 2*time.Minute, func() bool {
+	until(t, "the stray is gone", 5*time.Minute, func() bool {
 		_, err := eng.Inspect(t.Context(), mine)
 		return broker.CodeOf(err) == broker.ENotFound
 	})

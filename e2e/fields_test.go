@@ -51,7 +51,10 @@ func imageTarball(t *testing.T, ref string) string {
 		t.Fatal(err)
 	}
 	var packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
+	w, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := w.Write(tarOf(t, []entry{{"manifest.json", manifest}, {"config.json", config}, {"layer.tar", layer}})); err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +118,7 @@ steps:
   - name: all
     container_name: %s
     container_url: %s/$FILE
-    additional_command_args: sleep 4s --print "two words $GREETING"
+    additional_command_args: sleep 300s --print "two words $GREETING"
     environment_data: [GREETING=hello, "WHERE=$PRIVATE_IP/$GREETING", "API_TOKEN=t0psecret", "URL=http://x/?t=$API_TOKEN"]
     volume_mapping: /data:%s/$RUN_ID:rw,/fixed:%s
     port_mapping: "7000:7100/udp"
@@ -124,7 +127,7 @@ steps:
     memory: 64m
     stop_timeout: 7
     docker_series: front
-    ready: {health: true, timeout: 60}
+    ready: {health: true, timeout: 240}
     _capture_output: /out/all.log
 `, ref, files.URL, data, data)
 	p, err := d.Import(t.Context(), "plan.yaml", []byte(plan), true)
@@ -137,15 +140,18 @@ steps:
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the container runs", 2*time.Minute, func() bool {
+	ofTheStep := metrics.Query{Metric: "sleep.ticks", Tags: []metrics.Tag{{Name: "type", Value: "front"}}}
+	until(t, "the container is healthy, and counts", 5*time.Minute, func() bool {
 		r := d.mustRun(run)
 		if r.State == broker.Completed {
 			t.Fatalf("the run ended: %s (%s)", r.Verdict, r.Reason)
 		}
-		return r.StepRecords[0].StartedAt != nil
+		lines, err := d.Series(t.Context(), run, ofTheStep)
+		return r.StepRecords[0].ReadyAt != nil && err == nil && len(lines) > 0
 	})
 	_, machines := d.look(run)
 	checkContainer(t, machines[0], d.mustRun(run), data)
+	d.endStep(t, run, 0)
 
 	r := d.await(run)
 	d.pass(r)
@@ -155,7 +161,7 @@ steps:
 	if env := r.Run.Environment; env["SESSION_TOKEN"] != "***" || env["FILE"] != "image.tar.gz" {
 		t.Errorf("environment of the run: %v, want secrets masked", env)
 	}
-	marked, err := d.Series(t.Context(), run, metrics.Query{Metric: "sleep.ticks", Tags: []metrics.Tag{{Name: "type", Value: "front"}}})
+	marked, err := d.Series(t.Context(), run, ofTheStep)
 	if err != nil || len(marked) != 1 || len(marked[0].Buckets) == 0 {
 		t.Errorf("metrics of the series front: %v, %v; want those of the step", marked, err)
 	}
@@ -202,12 +208,13 @@ func checkContainer(t *testing.T, m api.Machine, run api.Run, data string) {
 func TestBrokerStoppedInOrderLeavesItsRunsToTheNext(t *testing.T) {
 	t.Parallel()
 	d := startBroker(t)
-	run := d.trigger(crashPlan)
-	until(t, "it runs", 2*time.Minute, func() bool { return d.mustRun(run).State == broker.Running })
+	run := d.trigger(crashPlan + "  - {name: hold, container_name: loads/node, additional_command_args: sleep 600s, run_max_time: 900}\n")
+	until(t, "it runs", 5*time.Minute, func() bool { return d.mustRun(run).State == broker.Running })
 	d.stop()
 	if left := leftovers(t, map[string]string{broker.LabelRun: run}); len(left) == 0 {
 		t.Error("the run's containers were removed with the broker")
 	}
 	d.start()
+	d.endStep(t, run, 3)
 	d.survived(run)
 }

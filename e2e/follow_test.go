@@ -17,6 +17,7 @@ func TestLogsFollowedFromTheStartAreWhole(t *testing.T) {
 	d := startBroker(t)
 	run := d.trigger(`
 name: talk
+max_skew_ms: 300000
 steps:
   - name: one
     container_name: loads/node
@@ -27,14 +28,13 @@ steps:
     instance_count: 2
     run_delay: 3
 `)
-	lines := func(follow, relay bool) []string {
-		var got []string
+	lines := func(follow, relay bool) (got []string) {
 		err := d.Logs(t.Context(), run, broker.LogQuery{Follow: follow, Relay: relay}, func(l api.LogLine) error {
 			got = append(got, fmt.Sprintf("%s/%d %s", l.Step, l.Machine, l.Text))
 			return nil
 		})
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
 		}
 		slices.Sort(got)
 		return got

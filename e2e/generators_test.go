@@ -18,9 +18,9 @@ name: NAME
 max_cpu_percent: 1
 steps:
   - {name: web, container_name: loads/node, additional_command_args: serve, role: target, dns_name: web.test,
-     port_mapping: '8000:8000', ready: {port: 8000}, run_max_time: 120, stop_timeout: 2}
+     port_mapping: '8000:8000', ready: {port: 8000, timeout: 120}, run_max_time: 300}
   - {name: load, container_name: loads/node, start_after: web, ROLE
-     additional_command_args: 'gen --url http://web.test:8000/ --rate 2000 --duration 14s'}
+     additional_command_args: 'gen --url http://web.test:8000/ --rate 800 --duration 35s'}
 `
 	for _, tt := range []struct {
 		name, role string
@@ -53,11 +53,11 @@ steps:
 func TestGeneratorShortOfSockets(t *testing.T) {
 	t.Parallel()
 	d := startBroker(t)
-	r := d.await(d.trigger(`
+	run := d.trigger(`
 name: short
 steps:
-  - {name: web, container_name: loads/node, additional_command_args: serve --delay 2s --jitter 0s, dns_name: web.test,
-     port_mapping: '8000:8000', ready: {port: 8000}, run_max_time: 20, stop_timeout: 2}
+  - {name: web, container_name: loads/node, additional_command_args: serve --delay 20s --jitter 0s, dns_name: web.test,
+     port_mapping: '8000:8000', ready: {port: 8000, timeout: 120}, run_max_time: 300}
   - name: load
     container_name: loads/node
     start_after: web
@@ -70,7 +70,9 @@ steps:
           name: once
           http: {host: http://web.test:8000, sharedConnections: {core: 0, max: 100}}
           phases: [{main: {atOnce: {users: 100, scenario: [{s: [{httpRequest: {GET: /, sla: {blockedRatio: 1}}}]}]}}}]
-`))
+`)
+	d.closeService(t, run)
+	r := d.await(run)
 	if r.Run.Verdict != broker.Invalid || len(r.Run.Instrument) != 1 {
 		t.Fatalf("got %s, %q, instrument %q; want INVALID for one reason", r.Run.Verdict, r.Run.Reason, r.Run.Instrument)
 	}

@@ -104,6 +104,7 @@ func startDaemon(d *daemon) *daemon {
 			}
 		}
 	})
+	settle(t, info.BrokerID)
 	return d
 }
 
@@ -143,6 +144,23 @@ func (d *daemon) trigger(plan string) string {
 	return run
 }
 
+// untilTold waits until an event of the run has the text.
+func (d *daemon) untilTold(run, text string) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.t.Context(), 5*time.Minute)
+	defer cancel()
+	errTold := errors.New("it was told")
+	err := d.Events(ctx, run, 0, func(e api.Event) error {
+		if strings.Contains(e.Text, text) {
+			return errTold
+		}
+		return nil
+	})
+	if !errors.Is(err, errTold) {
+		d.t.Fatalf("the run told no event %q: %v", text, err)
+	}
+}
+
 // await waits for the end of the run, and returns its report.
 func (d *daemon) await(run string) api.Report {
 	d.t.Helper()
@@ -162,22 +180,51 @@ func (d *daemon) await(run string) api.Report {
 // time that others may take on a busy computer, and the run does not take as long.
 func (d *daemon) closeService(t *testing.T, run string, engines ...*dockerctl.Engine) {
 	t.Helper()
-	until(t, "all steps but the service are over", 3*time.Minute, func() bool {
+	until(t, "all steps but the service are over", 5*time.Minute, func() bool {
 		r, err := d.Run(t.Context(), run)
 		return err == nil && !slices.ContainsFunc(r.StepRecords[1:], func(s api.StepRecord) bool { return !s.State.Over() })
 	})
+	err := stopContainers(t, run, 0, engines...)
+	if r, runErr := d.Run(t.Context(), run); err != nil && (runErr != nil || r.State < broker.Terminating) {
+		t.Errorf("end the service: %v, %v", err, runErr)
+	}
+}
+
+// endStep ends a step of the run in order once all its containers have been
+// started, on the local engine or those given. So it is the test, and not a time
+// in the plan, that decides how long it takes.
+func (d *daemon) endStep(t *testing.T, run string, step int, engines ...*dockerctl.Engine) {
+	t.Helper()
+	until(t, "the step has started", 5*time.Minute, func() bool {
+		r, ms := d.look(run)
+		if r.StepRecords[step].State.Over() {
+			t.Fatalf("the step is over: %s (%s)", r.Verdict, r.Reason)
+		}
+		return r.StepRecords[step].StartedAt != nil &&
+			!slices.ContainsFunc(ms, func(m api.Machine) bool { return m.Step == r.Plan.Steps[step].Name && m.StartedAt == nil })
+	})
+	if err := stopContainers(t, run, step, engines...); err != nil {
+		t.Errorf("end the step: %v", err)
+	}
+}
+
+// stopContainers ends the containers of a step of a run in order, on the local
+// engine or those given.
+func stopContainers(t *testing.T, run string, step int, engines ...*dockerctl.Engine) (err error) {
+	t.Helper()
 	if len(engines) == 0 {
 		engines = append(engines, localEngine(t))
 	}
 	for _, eng := range engines {
-		found, err := eng.List(t.Context(), map[string]string{broker.LabelRun: run, broker.LabelRole: broker.RolePlan, broker.LabelStep: "0"})
+		found, listErr := eng.List(t.Context(), map[string]string{
+			broker.LabelRun: run, broker.LabelRole: broker.RolePlan, broker.LabelStep: strconv.Itoa(step),
+		})
+		err = errors.Join(err, listErr)
 		for _, c := range found {
-			err = errors.Join(err, eng.Stop(t.Context(), c.ID, 10*time.Second))
-		}
-		if r, runErr := d.Run(t.Context(), run); err != nil && (runErr != nil || r.State < broker.Terminating) {
-			t.Errorf("end the service: %v, %v", err, runErr)
+			err = errors.Join(err, eng.Stop(t.Context(), c.ID, time.Minute))
 		}
 	}
+	return err
 }
 
 // pass fails the test unless the run passed, is clean, and lost no frame.
@@ -206,7 +253,7 @@ func (d *daemon) clean(r api.Report) {
 // may come up after the run's end: then the broker's next look must find it.
 func nothingLeft(t *testing.T, run string) {
 	t.Helper()
-	until(t, "nothing of run "+run+" is left in the engine", 90*time.Second, func() bool {
+	until(t, "nothing of run "+run+" is left in the engine", 3*time.Minute, func() bool {
 		return len(leftovers(t, map[string]string{broker.LabelRun: run})) == 0
 	})
 }
@@ -240,6 +287,18 @@ func leftovers(t *testing.T, labels map[string]string) []string {
 		left = append(left, "network "+n.Name)
 	}
 	return left
+}
+
+// settle gives a broker that is there, when its test ends, the time to find what
+// it has left: that may have come up later than a look of its, on a busy engine.
+func settle(t *testing.T, brokerID string) {
+	t.Cleanup(func() {
+		if !t.Failed() {
+			waittest.Holds(3*time.Minute, func() bool {
+				return len(leftovers(t, map[string]string{broker.LabelBroker: brokerID})) == 0
+			})
+		}
+	})
 }
 
 // sweep removes what a failed test has left of a broker.

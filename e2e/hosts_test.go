@@ -13,7 +13,8 @@ import (
 func TestMachinesTellOfThemselves(t *testing.T) {
 	t.Parallel()
 	d := startBroker(t)
-	run := d.trigger(strings.ReplaceAll(servicePlan, "8100", "8170"))
+	// Long enough for relays to see the users' containers, though the computer stands still for a while.
+	run := d.trigger(strings.NewReplacer("8100", "8170", "--duration 3s", "--duration 25s").Replace(servicePlan))
 	d.closeService(t, run)
 	r := d.await(run)
 	d.pass(r)

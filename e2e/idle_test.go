@@ -19,12 +19,14 @@ import (
 const onIdle = `
 name: short
 max_cpu_percent: 100
+max_skew_ms: 300000
 steps:
-  - {name: work, instance_count: 2, container_name: loads/node, additional_command_args: "sleep 4s", run_max_time: 60}
+  - {name: work, instance_count: 2, container_name: loads/node, additional_command_args: "sleep 4s", run_max_time: 900}
 `
 
-// engines opens the Docker of all machines that the broker has on record.
-func (d *daemon) engines() []*dockerctl.Engine {
+// engines opens the Docker of all machines that the broker has on record, or of
+// those at the addresses.
+func (d *daemon) engines(at ...string) []*dockerctl.Engine {
 	d.t.Helper()
 	dir := filepath.Join(d.dir, "loads.db.d", "ec2")
 	files, err := filepath.Glob(filepath.Join(dir, "machines", "*.json"))
@@ -40,6 +42,9 @@ func (d *daemon) engines() []*dockerctl.Engine {
 		}
 		if err != nil {
 			d.t.Fatal(err)
+		}
+		if len(at) > 0 && !slices.Contains(at, rec.Private) {
+			continue
 		}
 		trust := filepath.Join(dir, "trust", rec.Authority)
 		e, err := dockerctl.Open(broker.Endpoint{
@@ -105,8 +110,8 @@ func TestEC2_TheNextRunHasTheMachinesOfTheLast(t *testing.T) {
 	t.Parallel()
 	c := startEC2(t)
 	d := c.broker("--ec2-idle", "1h")
-	run := d.trigger(onIdle)
-	until(t, "the machines are at work", 2*time.Minute, func() bool {
+	run := d.trigger(strings.NewReplacer("short", "long", "sleep 4s", "sleep 600s").Replace(onIdle))
+	until(t, "the machines are at work", 5*time.Minute, func() bool {
 		got, err := d.Run(t.Context(), run)
 		return err == nil && got.State == broker.Running
 	})
@@ -114,6 +119,7 @@ func TestEC2_TheNextRunHasTheMachinesOfTheLast(t *testing.T) {
 	for _, e := range engines {
 		litter(t, e)
 	}
+	d.endStep(t, run, 0, engines...)
 	first := d.await(run)
 	d.pass(first)
 	for _, e := range engines {
@@ -136,7 +142,7 @@ func TestEC2_TheNextRunHasTheMachinesOfTheLast(t *testing.T) {
 		t.Errorf("%d machines are alive when the broker has stopped, want 2", n)
 	}
 	d.start()
-	until(t, "the next broker has ended them", 2*time.Minute, func() bool { return c.state().Alive == 0 })
+	until(t, "the next broker has ended them", 5*time.Minute, func() bool { return c.state().Alive == 0 })
 }
 
 func TestEC2_IdleMachinesEndInTime(t *testing.T) {
@@ -148,17 +154,17 @@ func TestEC2_IdleMachinesEndInTime(t *testing.T) {
 	if l := r.Run.Receipts; len(l) != 1 || l[0].Kept+l[0].Terminated != 1 {
 		t.Errorf("receipt %+v, want the machine kept, or ended by now", l)
 	}
-	until(t, "the machine is ended", 2*time.Minute, func() bool { return c.state().Alive == 0 })
+	until(t, "the machine is ended", 5*time.Minute, func() bool { return c.state().Alive == 0 })
 }
 
 func TestEC2_IdleMachinesEndWithoutTheBroker(t *testing.T) {
 	t.Parallel()
 	c := startEC2(t)
-	d := c.broker("--ec2-lease", "30s", "--ec2-idle", "1h")
+	d := c.broker("--ec2-lease", shortLease.String(), "--ec2-idle", "1h")
 	d.pass(d.await(d.trigger(onIdle)))
 	if n := c.state().Alive; n != 2 {
 		t.Fatalf("%d machines are kept, want 2", n)
 	}
 	d.kill()
-	until(t, "the machines have ended themselves", 30*time.Second+2*time.Minute, func() bool { return c.state().Alive == 0 })
+	until(t, "the machines have ended themselves", shortLease+3*time.Minute, func() bool { return c.state().Alive == 0 })
 }

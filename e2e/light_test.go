@@ -10,8 +10,8 @@ import (
 const lightPlan = `name: light
 max_skew_ms: 60000 # this computer is all of the machines
 steps:
-  - {name: sleepers, instance_type: m5.large, instance_count: 8, container_name: loads/node, additional_command_args: "sleep 4s", run_max_time: 60}
-  - {name: servers, instance_type: m5.large, instance_count: 2, container_name: loads/node, additional_command_args: "serve", run_max_time: 3}
+  - {name: sleepers, instance_type: m5.large, instance_count: 8, container_name: loads/node, additional_command_args: "sleep 4s", run_max_time: 90}
+  - {name: servers, instance_type: m5.large, instance_count: 2, container_name: loads/node, additional_command_args: "serve", run_max_time: 25}
 `
 
 // launches is how often RunInstances was called.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/loads/loads/api"
 	"github.com/loads/loads/broker"
@@ -17,6 +18,7 @@ import (
 // host, called by its name from the other.
 const overHosts = `
 name: over hosts
+max_cpu_percent: 100 # this computer is more than the hosts
 steps:
   - name: web
     container_name: loads/node
@@ -24,12 +26,12 @@ steps:
     dns_name: web.hosts.test
     port_mapping: 8000:8000
     ready: {port: 8000, timeout: 60}
-    run_max_time: 120
+    run_max_time: 600
     stop_timeout: 3
     log_metrics: [{name: web.starts, type: counter, match: ^listening}]
   - name: users
     container_name: loads/node
-    additional_command_args: gen --url http://web.hosts.test:8000/ --rate 40 --duration 3s
+    additional_command_args: gen --url http://web.hosts.test:8000/ --rate 40 --duration 3s --timeout 60s
     start_after: web
 `
 
@@ -38,7 +40,14 @@ func TestRunOverAListOfHostsWithMutualTLS(t *testing.T) {
 	engines := hoststest.StartEngines(t, 2)
 	d := startBroker(t, "--hosts", hostsFile(t, engines))
 	run := d.trigger(overHosts)
-	second := d.trigger(overHosts) // while the first has both hosts
+	until(t, "the run has both hosts", 3*time.Minute, func() bool {
+		ms, err := d.Machines(t.Context(), run)
+		return err == nil && len(ms) == 2 && ms[0].ProviderID != "" && ms[1].ProviderID != ""
+	})
+	refused := d.await(d.trigger(overHosts))
+	if refused.Run.Verdict != broker.Errored || !strings.Contains(refused.Run.Reason, "taken by run "+run) {
+		t.Errorf("second run: %s (%s), want ERROR: the hosts were taken by the first", refused.Run.Verdict, refused.Run.Reason)
+	}
 
 	r := d.overHosts(t, run, engines)
 	where := map[string]bool{}
@@ -60,10 +69,6 @@ func TestRunOverAListOfHostsWithMutualTLS(t *testing.T) {
 		}
 	}
 
-	refused := d.await(second)
-	if refused.Run.Verdict != broker.Errored || !strings.Contains(refused.Run.Reason, "taken by run "+run) {
-		t.Errorf("second run: %s (%s), want ERROR: the hosts were taken by the first", refused.Run.Verdict, refused.Run.Reason)
-	}
 	d.overHosts(t, d.trigger(overHosts), engines) // they are free again
 	for _, h := range engines {
 		empty(t, h)

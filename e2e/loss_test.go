@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,7 +70,8 @@ func TestLossBySocketBufferOf4KBIsCounted(t *testing.T) {
 	kernelLoss(t, r, packets, 1)
 }
 
-// The relay stands still while all is sent, and goes on afterwards.
+// The relay stands still while all is sent, and goes on afterwards. Sending
+// waits until it stands still, and the run goes on until it goes on.
 func TestLossWhileTheRelayStandsStillIsCounted(t *testing.T) {
 	t.Parallel()
 	const packets = 50_000
@@ -78,10 +80,17 @@ func TestLossWhileTheRelayStandsStillIsCounted(t *testing.T) {
 			spec.Command = append(spec.Command, "--read-buffer", "65536")
 		}
 	})
-	plan := countPlan(t, 1, "udp", packets, 50) +
-		"  - {name: rest, container_name: loads/node, additional_command_args: serve, run_max_time: 12, stop_timeout: 2}\n"
-	plan = strings.Replace(plan, "{name: load,", "{name: load, run_delay: 4,", 1)
-	run := l.start(plan)
+	standing := make(chan struct{})
+	stands := sync.OnceFunc(func() { close(standing) })
+	defer stands()
+	l.faults.intercept(func(host, call string) error {
+		if host == "s0-m0" && call == "PutFiles" { // which comes before the start
+			<-standing
+		}
+		return nil
+	})
+	run := l.start(countPlan(t, 1, "udp", packets, 50) +
+		"  - {name: rest, container_name: loads/node, additional_command_args: serve, ready: {log: listening, timeout: 60}, stop_timeout: 2}\n")
 	machine := func() broker.Machine {
 		ms, err := l.broker.Machines(t.Context(), run)
 		if err != nil {
@@ -97,8 +106,16 @@ func TestLossWhileTheRelayStandsStillIsCounted(t *testing.T) {
 	until(t, "the relay is there", 2*time.Minute, func() bool { return machine().State == broker.MachinePrepared })
 	relay := machine().RelayID
 	askEngine(t, "/containers/"+relay+"/kill?signal=STOP", "")
+	stands()
 	until(t, "all is sent", 2*time.Minute, func() bool { return machine().FinishedAt != nil })
 	askEngine(t, "/containers/"+relay+"/kill?signal=CONT", "")
+	until(t, "the other step is ready", 2*time.Minute, func() bool {
+		r, err := l.broker.Run(t.Context(), run)
+		return err == nil && r.StepRecords[1].ReadyAt != nil
+	})
+	if err := stopContainers(t, run, 1); err != nil {
+		t.Fatal(err)
+	}
 	kernelLoss(t, l.await(run), packets, packets/2)
 }
 
@@ -171,7 +188,7 @@ func ticksIn(f metrics.Frame) (n float64) {
 func TestLossOfAFrameCutOffIsCounted(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	run, stored := l.oneRelay("8s")
+	run, stored := l.oneRelay("600s")
 	file := relayLog(t, run)
 	var torn frameLine
 	until(t, "a frame that is not stored has a tick", 2*time.Minute, func() bool {
@@ -183,16 +200,34 @@ func TestLossOfAFrameCutOffIsCounted(t *testing.T) {
 		}
 		return false
 	})
+	endLoad(t, nil, run)
+	sent := allTicks(t, file)
 	tear(t, file, torn)
 	l.serve(l.store)
 	r := l.await(run)
 	if ld := r.Ledger; ld.Sent != ld.Stored+1 || ld.Broken != 1 || ld.Open != 0 {
 		t.Errorf("ledger %+v, want one frame missing and one broken", ld)
 	}
-	if got, want := counted(r, "sleep.ticks"), 8-ticksIn(torn.frame); got != want || r.Ledger.Values != 8 {
-		t.Errorf("%v ticks stored of %d received, want %v of 8", got, r.Ledger.Values, want)
+	if got, want := counted(r, "sleep.ticks"), sent-ticksIn(torn.frame); got != want || float64(r.Ledger.Values) != sent {
+		t.Errorf("%v ticks stored of %d received, want %v of %v", got, r.Ledger.Values, want, sent)
 	}
 	invalid(t, r, "(1 missing), 1 broken")
+}
+
+// allTicks counts the ticks of a container that has ended in all frames of its
+// relay, of which two more come first.
+func allTicks(t *testing.T, file string) (n float64) {
+	t.Helper()
+	before := len(frameLines(t, file))
+	var found []frameLine
+	until(t, "two more frames are there", 2*time.Minute, func() bool {
+		found = frameLines(t, file)
+		return len(found) >= before+2
+	})
+	for _, f := range found {
+		n += ticksIn(f.frame)
+	}
+	return n
 }
 
 // tear blanks the second half of a frame, and leaves the entry of the log as
@@ -230,17 +265,15 @@ func TestLossByALogRotatedAwayIsCounted(t *testing.T) {
 			spec.Log = broker.LogLimit{Size: 1024, Files: 2}
 		}
 	})
+	l.restart(noCondensing{l.store}) // so that all frames can be looked at in the end
 	run, stored := l.oneRelay(fmt.Sprint(ticks, "s"))
 	file := relayLog(t, run)
 	until(t, "frames that are not stored are gone", 2*time.Minute, func() bool {
-		old := file
-		if _, err := os.Stat(file + ".1"); err == nil {
-			old += ".1"
-		}
-		kept := frameLines(t, old)
+		newer := frameLines(t, file) // first, as it becomes the older one
+		kept := append(frameLines(t, file+".1"), newer...)
 		return len(kept) > 0 && kept[0].frame.Seq > stored+1
 	})
-	l.serve(l.store)
+	l.serve(noCondensing{l.store})
 	r := l.await(run)
 	frames := l.frames(run)
 	last := frames[len(frames)-1]

@@ -65,8 +65,9 @@ func countPlan(t *testing.T, machines int, network string, n, eachMS int) string
 	address := map[string]string{"udp": "$STATSD_HOST:$STATSD_PORT", "unixgram": "$STATSD_SOCKET"}[network]
 	return fmt.Sprintf(`
 name: hits
+max_skew_ms: 60000
 criteria: ['count("hits") == %d']
 steps:
-  - {name: load, instance_count: %d, container_name: '%s', container_url: '%s', additional_command_args: 'count %s %s %d %d', run_max_time: 60, stop_timeout: 1}
+  - {name: load, instance_count: %d, container_name: '%s', container_url: '%s', additional_command_args: 'count %s %s %d %d', run_max_time: 120, stop_timeout: 1}
 `, n*machines, machines, ref, tarball, network, address, n, eachMS)
 }

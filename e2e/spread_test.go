@@ -49,8 +49,9 @@ func TestEC2_ImagesGoFromMachineToMachine(t *testing.T) {
 	file := bulky(t, "bulky:1", 12<<20)
 	run := d.trigger(fmt.Sprintf(`name: spread
 max_cpu_percent: 100 # this computer is more than the machines
+max_skew_ms: 60000
 steps:
-  - {name: load, container_name: 'bulky:1', container_url: 'file://%s', additional_command_args: sleep, instance_count: %d, run_max_time: 3, stop_timeout: 1}
+  - {name: load, container_name: 'bulky:1', container_url: 'file://%s', additional_command_args: sleep, instance_count: %d, run_max_time: 25, stop_timeout: 1}
 `, file, machines))
 	until(t, "the image is on a first machine", 2*time.Minute, func() bool { return strings.Contains(d.events(run), "Image bulky:1:") })
 	d.kill()

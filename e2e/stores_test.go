@@ -26,6 +26,7 @@ func storesPlan(away time.Duration) string {
 	more := int(away.Seconds())
 	return fmt.Sprintf(`
 name: stores
+max_skew_ms: 60000
 steps:
   - name: service
     container_name: loads/node
@@ -36,12 +37,12 @@ steps:
     ready: {port: 8000, timeout: 60}
   - name: generator
     container_name: loads/node
-    additional_command_args: gen --url http://service.stores:8000/ --rate 50 --duration %ds
+    additional_command_args: gen --url http://service.stores:8000/ --rate 50 --duration %ds --timeout 60s
     instance_count: 2
     run_max_time: %d
     start_after: [service]
     docker_series: load
-`, 120+more, 10+more, 60+more)
+`, 600+more, 10+more, 120+more)
 }
 
 // awayVariable has how long InfluxDB is away in the middle of a run, such as

@@ -81,12 +81,20 @@ type breakage struct {
 	reason      string // a part of it
 }
 
-// ticking is the step that most breakages break: it counts sleep.ticks. Brief is
-// for those that are broken from the beginning.
+// ticking is a step that counts sleep.ticks. Brief is for what is broken from the
+// beginning, lasting for what is broken on the way, before its end.
 const (
 	brief   = "{name: load, container_name: loads/node, additional_command_args: sleep 2s, stop_timeout: 1}"
 	ticking = "{name: load, container_name: loads/node, additional_command_args: sleep 6s, stop_timeout: 1}"
+	lasting = "{name: load, container_name: loads/node, additional_command_args: sleep 600s, stop_timeout: 1}"
 	ticks   = `criteria: ['count("sleep.ticks") == 6']`
+)
+
+// What a breakage keeps from ticking any more ticks for so long, in which it has to
+// be broken, and then has failed a criterion.
+const (
+	longer    = "{name: load, container_name: loads/node, additional_command_args: sleep 25s, run_max_time: 30, stop_timeout: 1}"
+	moreTicks = `criteria: ['count("sleep.ticks") == 25']`
 )
 
 // benchmarking is a step whose benchmark asks a server that is not there.
@@ -103,7 +111,7 @@ scenario: [{get: [{httpRequest: {GET: /, sla: {errorRatio: 0.5, blockedRatio: 1}
 func breakages(t *testing.T) []breakage {
 	service := func(more string) string {
 		return "\n  - {name: web, container_name: loads/node, additional_command_args: serve" + more + ", dns_name: web.test, port_mapping: '8000:8000', " +
-			"ready: {port: 8000, timeout: 60}, run_max_time: 120, stop_timeout: 2}\n"
+			"ready: {port: 8000, timeout: 60}, run_max_time: 600, stop_timeout: 2}\n"
 	}
 	return []breakage{
 		{name: "service never starts", step: "- {name: web, container_name: loads/node, additional_command_args: sleep 60s, stop_timeout: 1, ready: {log: listening, timeout: 2}}", verdict: broker.Errored, reason: "not ready within 2 s"},
@@ -112,23 +120,23 @@ func breakages(t *testing.T) []breakage {
 		{name: "image is missing", step: "{name: load, container_name: 'no.such.host.invalid/image:1'}", verdict: broker.Errored, reason: "no.such.host.invalid"},
 		{name: "wait that cannot be fulfilled", step: "- {name: web, container_name: loads/node, additional_command_args: sleep 1s, ready: {log: never, timeout: 60}}\n  - {name: load, start_after: web, container_name: loads/node, additional_command_args: sleep 1s}", verdict: broker.Errored, reason: "before it was ready"},
 		{name: "service is not there", step: "{name: load, container_name: loads/node, additional_command_args: 'gen --url http://127.0.0.1:9/ --rate 20 --duration 2s'}", verdict: broker.Errored, reason: "code 1"},
-		{name: "metric is never sent", terms: `criteria: ['count("web.requests") >= 0']`, step: "{name: web, container_name: loads/node, additional_command_args: serve, run_max_time: 3, stop_timeout: 2}", verdict: broker.Fail, reason: "no such metric"},
+		{name: "metric is never sent", terms: `criteria: ['count("web.requests") >= 0']`, step: "-" + service("")[4:] + "  - {name: load, start_after: web, container_name: loads/node, additional_command_args: sleep 1s}", verdict: broker.Fail, reason: "no such metric"},
 		{name: "metric's name is misspelt", terms: `criteria: ['count("sleep.tick") < 100']`, step: brief, verdict: broker.Fail, reason: "no such metric"},
 		{name: "misspelt name behind an or", terms: `criteria: ['count("sleep.ticks") > 0 or count("sleep.tick") < 100']`, step: brief, verdict: broker.Fail, reason: "no such metric"},
-		{name: "tag's name is misspelt", terms: `criteria: ['count("web.requests", "staus:500") < 1']`, step: "-" + service("")[4:] + "  - {name: load, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 20 --duration 2s'}", verdict: broker.Fail, reason: "no such metric"},
+		{name: "tag's name is misspelt", terms: `criteria: ['count("web.requests", "staus:500") < 1']`, step: "-" + service("")[4:] + "  - {name: load, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 20 --duration 2s --timeout 60s'}", verdict: broker.Fail, reason: "no such metric"},
 		{name: "metric is of another kind", terms: `criteria: ['p95("sleep.ticks") < 100']`, step: brief, verdict: broker.Fail, reason: "no such figure"},
 		{name: "division by zero", terms: `criteria: ['count("sleep.ticks") / (count("sleep.ticks") - count("sleep.ticks")) > 1']`, step: brief, verdict: broker.Fail, reason: "division by zero"},
 		{name: "no number", terms: `criteria: ['not (0 * count("sleep.ticks") / (0 * count("sleep.ticks")) > 1)']`, step: brief, verdict: broker.Fail, reason: "division by zero"},
 		{name: "zero requests", terms: `criteria: ['rate("req.count") >= 0']`, step: "{name: load, container_name: loads/node, additional_command_args: sleep 2s}", verdict: broker.Fail, reason: "no such metric"},
 		{name: "statsd address is wrong", terms: ticks, step: brief, env: map[string]string{"STATSD_HOST": "127.0.0.1"}, verdict: broker.Fail, reason: "no such metric"},
 		{name: "during a time without values", terms: `criteria: [{expr: 'p95("sleep.ticks") < 1', during: load}]`, step: brief, verdict: broker.Fail, reason: "no such figure"},
-		{name: "for longer than the run", terms: `criteria: [{expr: 'count("sleep.ticks") > 1', for: 1h}]`, step: brief, verdict: broker.Fail, reason: "held in no second"},
+		{name: "for longer than the run", terms: `criteria: [{expr: 'count("sleep.ticks") > 100', for: 1h}]`, step: brief, verdict: broker.Fail, reason: "held in no second"},
 		{name: "start skew above its limit", terms: "max_skew_ms: 1", step: "{name: load, instance_count: 6, container_name: loads/node, additional_command_args: sleep 2s}", verdict: broker.Invalid, reason: "ms apart"},
 		{name: "out of memory", step: "-" + service(" --delay 1s")[4:] + "  - {name: load, memory: 8m, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 4000 --connections 4000 --duration 4s'}", verdict: broker.Errored, reason: "load"},
 		{name: "all calls are refused, and the generator is content", terms: `criteria: ['count("req.count") == 50', 'count("req.errors") / count("req.count") < 0.01']`, step: probing(t, "refused 127.0.0.1:9 $STATSD_HOST:$STATSD_PORT 50"), verdict: broker.Fail, reason: "limit < 0.01"},
-		{name: "service answers with errors only", terms: `criteria: ['count("req.errors") == 0']`, step: "-" + service(" --error-rate 0.5")[4:] + "  - {name: load, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 50 --duration 2s'}", verdict: broker.Fail, reason: "limit == 0"},
+		{name: "service answers with errors only", terms: `criteria: ['count("req.errors") == 0']`, step: "-" + service(" --error-rate 0.5")[4:] + "  - {name: load, start_after: web, container_name: loads/node, additional_command_args: 'gen --url http://web.test:8000/ --rate 50 --duration 2s --timeout 60s'}", verdict: broker.Fail, reason: "limit == 0"},
 		{name: "generator emits nothing", terms: ticks, step: "{name: load, container_name: loads/node, additional_command_args: version}", verdict: broker.Fail, reason: "no such metric"},
-		{name: "generator ends early and well", terms: ticks, step: "{name: load, container_name: loads/node, additional_command_args: sleep 3s, run_max_time: 20}", verdict: broker.Fail, reason: "limit == 6"},
+		{name: "generator ends early and well", terms: ticks, step: "{name: load, container_name: loads/node, additional_command_args: sleep 3s, run_max_time: 60}", verdict: broker.Fail, reason: "limit == 6"},
 		{name: "one of two generators emits nothing", terms: `criteria: ['count("sleep.ticks") == 4']`, step: "- " + brief + "\n  - {name: other, container_name: loads/node, additional_command_args: version}", verdict: broker.Fail, reason: "limit == 4"},
 		{name: "metrics can't be read", terms: `criteria: ['count("hits") == 1']`, step: probing(t, "send $STATSD_HOST:$STATSD_PORT hits=1"), verdict: broker.Fail, reason: "no such metric"},
 		{name: "no socket at the path", step: probing(t, "count unixgram /run/loads/other.sock 10 10"), verdict: broker.Errored, reason: "code 1"},
@@ -136,15 +144,15 @@ func breakages(t *testing.T) []breakage {
 		{name: "program for another processor", step: foreign(t), verdict: broker.Errored, reason: "code 1"},
 		{name: "step is skipped, as a criterion ends the run", terms: `criteria: [{expr: 'count("sleep.ticks") < 2', stop: true}]`, step: "- " + ticking + "\n  - {name: late, run_delay: 30, container_name: loads/node, additional_command_args: sleep 1s}", verdict: broker.Fail, reason: "limit < 2"},
 		{name: "benchmark fails", step: benchmarking("--max-lag -1s --max-steal -1"), verdict: broker.Fail, reason: "phase main: "},
-		{name: "generator of a benchmark is late", step: benchmarking("--max-lag 1ns"), verdict: broker.Invalid, reason: "load/0: the generator started users late"},
-		{name: "aborted", terms: ticks, step: ticking, act: abort, verdict: broker.Aborted, reason: "aborted"},
-		{name: "relay is killed", terms: ticks, step: ticking, act: signal(broker.RoleRelay, "KILL"), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
-		{name: "relay is stopped to the end", terms: ticks, step: ticking, act: signal(broker.RoleRelay, "STOP"), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
-		{name: "relay is removed", terms: ticks, step: ticking, act: remove(broker.RoleRelay), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
-		{name: "container is removed by hand", terms: ticks, step: ticking, act: remove(broker.RolePlan), verdict: broker.Errored, reason: "load"},
-		{name: "container is killed by hand", terms: ticks, step: ticking, act: signal(broker.RolePlan, "KILL"), verdict: broker.Errored, reason: "code 137"},
-		{name: "container is stopped to its end", terms: ticks, step: "{name: load, container_name: loads/node, additional_command_args: sleep 6s, run_max_time: 8, stop_timeout: 1}", act: afterTick(signal(broker.RolePlan, "STOP")), verdict: broker.Fail, reason: "limit == 6"},
-		{name: "container loses its network", terms: ticks, step: ticking, act: afterTick(disconnect), verdict: broker.Fail, reason: "limit == 6"},
+		{name: "generator of a benchmark is late", step: benchmarking("--max-lag 1ns --max-steal -1 --max-late -1s --max-core -1"), verdict: broker.Invalid, reason: "load/0: the generator started users late"},
+		{name: "aborted", step: lasting, act: abort, verdict: broker.Aborted, reason: "aborted"},
+		{name: "relay is killed", step: lasting, act: afterTick(signal(broker.RoleRelay, "KILL"), endLoad), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
+		{name: "relay is stopped to the end", step: lasting, act: afterTick(signal(broker.RoleRelay, "STOP"), endLoad), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
+		{name: "relay is removed", step: lasting, act: afterTick(remove(broker.RoleRelay), endLoad), verdict: broker.Invalid, reason: "relay of load/0 ended before"},
+		{name: "container is removed by hand", step: lasting, act: remove(broker.RolePlan), verdict: broker.Errored, reason: "load"},
+		{name: "container is killed by hand", step: lasting, act: signal(broker.RolePlan, "KILL"), verdict: broker.Errored, reason: "code 137"},
+		{name: "container is stopped to its end", terms: moreTicks, step: longer, act: afterTick(signal(broker.RolePlan, "STOP")), verdict: broker.Fail, reason: "limit == 25"},
+		{name: "container loses its network", terms: moreTicks, step: longer, act: afterTick(disconnect), verdict: broker.Fail, reason: "limit == 25"},
 	}
 }
 
@@ -198,14 +206,34 @@ func (d *daemon) broken(t *testing.T, b breakage) api.Report {
 	return d.outcome(t, run)
 }
 
-// afterTick waits until a tick has come home before it breaks the run.
-func afterTick(act func(*testing.T, *daemon, string)) func(*testing.T, *daemon, string) {
+// afterTick waits until a tick has come home before it breaks the run, by one act
+// after the other.
+func afterTick(acts ...func(*testing.T, *daemon, string)) func(*testing.T, *daemon, string) {
 	return func(t *testing.T, d *daemon, run string) {
-		until(t, "a tick is counted", 2*time.Minute, func() bool {
-			r, err := d.Report(t.Context(), run)
-			return err == nil && len(r.Summary.Metrics) > 0
-		})
-		act(t, d, run)
+		t.Helper()
+		d.untilTick(t, run)
+		for _, act := range acts {
+			act(t, d, run)
+		}
+	}
+}
+
+// untilTick waits until a tick has come home. By then the program in the container
+// has come so far as to heed signals.
+func (d *daemon) untilTick(t *testing.T, run string) {
+	t.Helper()
+	until(t, "a tick is counted", 2*time.Minute, func() bool {
+		r, err := d.Report(t.Context(), run)
+		return err == nil && len(r.Summary.Metrics) > 0
+	})
+}
+
+// endLoad ends the containers of the first step in order, as if they ended by
+// themselves.
+func endLoad(t *testing.T, _ *daemon, run string) {
+	t.Helper()
+	if err := stopContainers(t, run, 0); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -15,6 +16,9 @@ import (
 	"github.com/loads/loads/dockerctl/dockertest"
 	"github.com/loads/loads/dockerctl/scratch"
 )
+
+// patience is how long anything that has to come may take on a busy computer.
+const patience = 5 * time.Minute
 
 // probe is the program that runs in the containers.
 var probe string

@@ -24,7 +24,7 @@ func mustLocal(t *testing.T) (*hosts.Local, *dockerctl.Engine, string) {
 	e, id := mustOpen(t, dockertest.Endpoint()), uuid.NewString()
 	p := hosts.NewLocal(e, dockertest.Endpoint(), quiet())
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		owned, err := p.Owned(ctx, id)
 		for _, o := range owned {
@@ -69,7 +69,7 @@ func TestLocal_ContainersReachTheirMachineByUDP(t *testing.T) {
 	}
 	defer conn.Close()
 	mustStart(t, e, spec(id, m, image, "send", "send", m.Address+":8125", "a:1|c"))
-	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 100)

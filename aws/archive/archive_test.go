@@ -386,7 +386,7 @@ func TestABucketInAnotherRegion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	sum, err := a.Store(ctx, address, f, "", func(string) error { return nil })
 	if err != nil {

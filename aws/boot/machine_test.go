@@ -18,7 +18,7 @@ import (
 )
 
 // limit is how long a condition may take to come true.
-const limit = 90 * time.Second
+const limit = 5 * time.Minute
 
 // A machine is a root of its own over the computer's, with its own processes,
 // mounts, network and name. Its systemctl, shutdown, poweroff and modprobe only

@@ -455,7 +455,7 @@ func TestAMachineChangesItsSecurityGroups(t *testing.T) {
 	if got := c.instance(virginia, id).SecurityGroups; len(got) != 1 || *got[0].GroupId != *group.GroupId {
 		t.Errorf("groups %v, want the other one alone", got)
 	}
-	waittest.Until(t, "the machine is told", time.Minute, func() bool {
+	waittest.Until(t, "the machine is told", 5*time.Minute, func() bool {
 		_, _, rules := c.host.Machine(id).State()
 		return slices.ContainsFunc(rules, func(r ec2sim.Rule) bool { return !r.Egress && r.FromPort == 8000 && r.Peer.String() == "192.0.2.0/24" })
 	})

@@ -138,7 +138,7 @@ func (c *cloud) state(region, id string) types.InstanceStateName {
 // await waits, in real time, until an instance is in a state.
 func (c *cloud) await(region, id string, want types.InstanceStateName) {
 	c.t.Helper()
-	ctx, stop := context.WithTimeout(c.t.Context(), time.Minute)
+	ctx, stop := context.WithTimeout(c.t.Context(), 5*time.Minute)
 	defer stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -231,7 +231,7 @@ func (c *cloud) parameter(region, name string) *string {
 // awaitRules waits until a machine was told rules of a kind.
 func (c *cloud) awaitRules(id string, fits func([]ec2sim.Rule) bool) {
 	c.t.Helper()
-	ctx, stop := context.WithTimeout(c.t.Context(), time.Minute)
+	ctx, stop := context.WithTimeout(c.t.Context(), 5*time.Minute)
 	defer stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

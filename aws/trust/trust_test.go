@@ -231,7 +231,7 @@ func handshakeAs(t *testing.T, m machine, config *tls.Config, ahead time.Duratio
 	t.Helper()
 	config.Time = func() time.Time { return time.Now().Add(ahead) }
 	a, b := net.Pipe()
-	limit := time.Now().Add(time.Minute)
+	limit := time.Now().Add(5 * time.Minute)
 	for _, end := range []net.Conn{a, b} {
 		if err := end.SetDeadline(limit); err != nil {
 			t.Fatal(err)

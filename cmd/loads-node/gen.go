@@ -23,7 +23,7 @@ import (
 
 // The exit statuses of gen.
 const (
-	exitFailed  = exitError(1) // a phase has failed, or nothing could be measured
+	exitFailed  = exitError(1) // a phase has failed, nothing could be measured, or a file not be written
 	exitUsage   = exitError(2) // flags or the file are wrong
 	exitInvalid = exitError(3) // the generator itself was at fault: don't trust the numbers
 )
@@ -139,6 +139,9 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 	var errs [4]error
 	f.machine, errs[0] = number("--machine", *machine)
 	f.of, errs[1] = number("--machines", *of)
+	if errs[0] == nil && errs[1] == nil {
+		errs[0] = checkMachine(f.machine, f.of)
+	}
 	if f.grain < 0 || f.grain > maxGrain {
 		errs[3] = fmt.Errorf("--grain is %v, want a time from 0 to %v", f.grain, maxGrain)
 	}
@@ -147,6 +150,17 @@ func (p program) genFlags(args []string) (*genFlags, error) {
 		return nil, errors.New("a file is given beside --check: give one of them")
 	}
 	return f, errors.Join(errs[:]...)
+}
+
+// checkMachine wants the number of one of the machines.
+func checkMachine(machine, of int) error {
+	switch {
+	case of < 1:
+		return fmt.Errorf("--machines is %d, want 1 or more", of)
+	case machine < 0 || machine >= of:
+		return fmt.Errorf("--machine is %d, want a number from 0 to %d", machine, of-1)
+	}
+	return nil
 }
 
 func number(flag, text string) (int, error) {
@@ -247,8 +261,9 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 	runtime.GOMAXPROCS(max(cfg.Processors, cfg.Threads, cfg.Benchmark.Threads) + 1)
 	result, err := engine.Run(ctx, cfg)
 	live.end()
+	var unwritten error // which must not cost the summary
 	for _, file := range files {
-		err = errors.Join(err, file.Close())
+		unwritten = errors.Join(unwritten, file.Close())
 	}
 	lack := engine.Exhausted(err)
 	var s *summary
@@ -278,19 +293,24 @@ func (p program) generate(ctx context.Context, f *genFlags, cfg engine.Config) (
 		return exitInvalid
 	}
 	if err != nil {
-		return err
+		return errors.Join(err, unwritten)
 	}
 	if f.hgrm != "" {
-		if err := writeDistributions(f.hgrm, result); err != nil {
-			return err
-		}
+		unwritten = errors.Join(unwritten, writeDistributions(f.hgrm, result))
 	}
 	if f.json {
 		err = writeJSON(p.stdout, s)
 	} else {
 		err = s.print(p.stdout, result)
 	}
-	return errors.Join(err, s.status())
+	status := s.status()
+	if unwritten != nil {
+		fmt.Fprintf(p.stderr, "loads-node gen: %v\n", unwritten)
+		if status == nil {
+			status = exitFailed
+		}
+	}
+	return errors.Join(err, status)
 }
 
 // agree joins the other machines of a plan that agree on phases, if there are

@@ -169,8 +169,11 @@ func (s *summary) print(w io.Writer, r *engine.Result) error {
 	}
 	var text strings.Builder
 	for _, u := range s.Users {
-		if u.Delayed+u.Unstarted > 0 {
+		switch {
+		case u.Delayed > 0 || u.Longest > 0:
 			fmt.Fprintf(&text, "%s: %d users were delayed, by up to %s, since too many were busy; %d never started\n", u.Phase, u.Delayed, stats.Ms(u.Longest), u.Unstarted)
+		case u.Unstarted > 0:
+			fmt.Fprintf(&text, "%s: %d users never started, as the phase was over before\n", u.Phase, u.Unstarted)
 		}
 	}
 	for _, p := range s.Phases {

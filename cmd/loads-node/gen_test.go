@@ -51,6 +51,14 @@ func TestGenRunsAFile(t *testing.T) {
 	}
 }
 
+// What a run has shown is not lost with a file beside it.
+func TestGenPrintsTheSummaryThoughAFileCannotBeWritten(t *testing.T) {
+	status, stdout, stderr := runMain("gen", benchmarkFile(t, "{blockedRatio: 1}", ""), "--max-lag=-1s", "--max-steal=-1", "--hgrm", "/nowhere/d.")
+	if status != 1 || !strings.Contains(stdout, "PASS after") || !strings.Contains(stderr, "/nowhere/d.main.look.hgrm") {
+		t.Errorf("got exit status %d, %s%s, want 1, the summary, and which file", status, stdout, stderr)
+	}
+}
+
 func TestGenTellsByItsStatus(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
@@ -67,6 +75,8 @@ func TestGenTellsByItsStatus(t *testing.T) {
 		{"no file", []string{"/nowhere.yaml"}, 2, "read the benchmark"},
 		{"a file that can't be run", []string{writeFile(t, "name: b\nhttp: {host: https://a.test}\nusersPerSec: 1\nduration: 1s\nscenario: [{s: [{httpRequest: {GET: /, compression: {encoding: gzip, type: TRANSFER_ENCODING}}}]}]\n")}, 2, "TRANSFER_ENCODING"},
 		{"a grain that is too long", []string{"--grain=1s", "--url", "http://127.0.0.1:1/"}, 2, "--grain is 1s, want a time from 0 to 100ms"},
+		{"a machine that is none of them", []string{"a", "--machine=2", "--machines=2"}, 2, "--machine is 2, want a number from 0 to 1"},
+		{"no machines", []string{"a", "--machines=0"}, 2, "--machines is 0, want 1 or more"},
 		{"a file too many", []string{"a", "b"}, 2, "got 2 arguments"},
 		{"a command before it fails", []string{benchmarkFile(t, "{blockedRatio: 1}", "pre: {a: exit 1}\n")}, 1, "run the pre command a"},
 		{"a command before it", []string{benchmarkFile(t, "{blockedRatio: 1}", "pre: {a: 'echo begins $BENCHMARK'}\n"), "--max-lag=-1s", "--max-steal=-1"}, 0, "begins shop"},

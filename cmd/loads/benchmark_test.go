@@ -42,6 +42,17 @@ func TestCheckFindsFaultsOfBenchmarks(t *testing.T) {
 			[]string{"maxSessions 2, want at least one for each of 3 machines"},
 		},
 		{
+			"beside those of the plan", "5",
+			map[string]string{"b/shop.yaml": "nmae: x\nusersPerSec: 1\nduration: 1s\nscenario: []\n", "plan.yaml": "name: shop\nsteps:\n" +
+				"  - {name: other, container_name: 'x:$TAG'}\n  - {name: load, container_name: loads/node, benchmark: {file: b/shop.yaml}}\n"},
+			[]string{"plan.yaml:3:35: steps[0].container_name: $TAG is not set", "b/shop.yaml:1:1: nmae"},
+		},
+		{
+			"beside a parameter of it that is not set", "5",
+			map[string]string{"b/shop.yaml": shopBenchmark, "b/items.txt": "x\n", "plan.yaml": strings.Replace(shopPlan, "$RATE", "$SPEED", 1)},
+			[]string{"plan.yaml:3:"},
+		},
+		{
 			"a phase that machines can't tell each other of", "5s",
 			map[string]string{"b/shop.yaml": `{name: x, phases: [{` + strings.Repeat("a", 513) + `: {noop: {duration: 1s}}}, {` + strings.Repeat("b", 513) +
 				": {atOnce: {users: 3, scenario: [{a: [{thinkTime: !param RATE}]}]}}}]}"},

@@ -219,14 +219,35 @@ func TestTheSecondSignalQuitsAtOnce(t *testing.T) {
 }
 
 func TestASignalEndsWhatComesBeforeTheRun(t *testing.T) {
-	signals := make(chan os.Signal, 1)
-	signals <- os.Interrupt
-	_, err := interruptible(t.Context(), signals, func(ctx context.Context) (int, error) {
-		<-ctx.Done()
-		return 0, ctx.Err()
-	})
-	if err == nil || err.Error() != "Interrupted before there was a run to watch." {
-		t.Errorf("got %v, want that it was interrupted", err)
+	for _, row := range []struct {
+		name string
+		f    func(ctx context.Context, interrupt func()) (int, error)
+		made int
+	}{
+		{"it fails", func(ctx context.Context, interrupt func()) (int, error) {
+			interrupt()
+			<-ctx.Done()
+			return 0, ctx.Err()
+		}, 0},
+		{"it succeeds nevertheless", func(ctx context.Context, interrupt func()) (int, error) {
+			interrupt()
+			<-ctx.Done()
+			return 7, nil
+		}, 7},
+		{"it succeeds in the same moment", func(_ context.Context, interrupt func()) (int, error) {
+			interrupt()
+			return 7, nil
+		}, 7},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			signals := make(chan os.Signal, 1)
+			made, err := interruptible(t.Context(), signals, func(ctx context.Context) (int, error) {
+				return row.f(ctx, func() { signals <- os.Interrupt })
+			})
+			if err == nil || err.Error() != "Interrupted before there was a run to watch." || made != row.made {
+				t.Errorf("got %d, %v; want %d, and that it was interrupted", made, err, row.made)
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,7 @@ func (c *budgetCommand) run(cmd *cobra.Command, args []string) error {
 	var usd float64
 	if len(args) > 1 {
 		var err error
-		if usd, err = strconv.ParseFloat(args[1], 64); err != nil {
+		if usd, err = strconv.ParseFloat(args[1], 64); err != nil || math.IsNaN(usd) || math.IsInf(usd, 0) {
 			return usagef(cmd, "the sum is %q; give USD, such as 50 or 12.5, or 0 for no limit", args[1])
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -156,21 +157,41 @@ func (c *checkCommand) show(r checkResult) error {
 
 // readPlans parses the file and finds all its faults, which are its error.
 func readPlans(file string, data []byte, env strategies.Environment) (planFile, error) {
-	if err := strategies.Check(file, data, env); err != nil {
-		return planFile{}, err
+	var faults, more strategies.Faults
+	checked := strategies.Check(file, data, env)
+	if checked != nil && !errors.As(checked, &faults) {
+		return planFile{}, checked
 	}
-	p, err := readWhole(file, data)
+	project, err := strategies.ParseFile(file, data)
 	if err != nil {
-		return planFile{}, err
+		return planFile{}, checked // which says the same, and more
 	}
-	var faults strategies.Faults
+	p, err := embedBenchmarks(file, data, project)
+	if err != nil {
+		if !errors.As(err, &more) {
+			return planFile{}, err
+		}
+		return planFile{}, append(faults, more...)
+	}
 	for _, plan := range p.project.Plans {
-		var more strategies.Faults
+		if checked != nil {
+			plan.Steps = slices.DeleteFunc(slices.Clone(plan.Steps), func(s strategies.Step) bool { return !hasParams(s, env) })
+		}
 		if err := checkBenchmarks(filepath.ToSlash(filepath.Dir(file)), plan, env); errors.As(err, &more) {
 			faults = append(faults, more...)
 		}
 	}
 	return p, faults.Err()
+}
+
+// hasParams reports whether the step's benchmark has all its parameters: what is
+// not set has been told with the plan's own faults.
+func hasParams(s strategies.Step, env strategies.Environment) bool {
+	if s.Benchmark == nil {
+		return false
+	}
+	_, err := s.SampleParams(env)
+	return err == nil
 }
 
 // readWhole parses the file, and puts its benchmarks into it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -90,7 +91,7 @@ func (o *daemonOptions) complete(p *program) error {
 	if o.hosts != "" && o.ec2.on {
 		return broker.Errorf(broker.EInvalid, "--hosts and --ec2 both say where machines come from; give one of them.")
 	}
-	if !(o.maxCost >= 0) {
+	if !(o.maxCost >= 0) || math.IsInf(o.maxCost, 0) {
 		return broker.Errorf(broker.EInvalid, "--max-cost is %v; give USD, or 0 for no limit.", o.maxCost)
 	}
 	if o.lost < leastLost {

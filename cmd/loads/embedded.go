@@ -34,13 +34,15 @@ func (c *runCommand) embedded(ctx context.Context, o order, signals <-chan os.Si
 	c.options.log = slog.New(slog.NewTextHandler(log, nil))
 	c.options.listen = "127.0.0.1:0"
 	d, err := interruptible(ctx, signals, c.startInside)
+	if d != nil {
+		defer func() { err = errors.Join(err, d.close()) }()
+	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.close()) }()
 	client := &api.Client{BaseURL: d.url}
 	c.say("No broker was there, so this run has one inside (database %s, log %s).", c.options.db, log.Name())
-	id, err := c.start(ctx, client, o)
+	id, err := c.start(ctx, client, o, signals)
 	if err != nil {
 		return err
 	}
@@ -122,18 +124,20 @@ func (c *runCommand) awaitArchive(ctx context.Context, d *daemon, id string) err
 }
 
 // detached starts the run in a broker of its own from the beginning.
-func (c *runCommand) detached(ctx context.Context, o order) error {
+func (c *runCommand) detached(ctx context.Context, o order, signals <-chan os.Signal) error {
 	if err := c.options.complete(c.program); err != nil {
 		return err
 	}
-	if err := c.options.checkEngine(ctx); err != nil {
-		return err
-	}
-	client, err := c.handOver(ctx, "127.0.0.1:0")
+	client, err := interruptible(ctx, signals, func(ctx context.Context) (*api.Client, error) {
+		if err := c.options.checkEngine(ctx); err != nil {
+			return nil, err
+		}
+		return c.handOver(ctx, "127.0.0.1:0")
+	})
 	if err != nil {
 		return err
 	}
-	run, err := c.start(ctx, client, o)
+	run, err := c.start(ctx, client, o, signals)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -142,10 +143,14 @@ func usagef(cmd *cobra.Command, format string, args ...any) error {
 	return broker.Errorf(broker.EInvalid, "%s; see %s --help.", strings.TrimSuffix(fmt.Sprintf(format, args...), "."), cmd.CommandPath())
 }
 
-// between accepts min to max arguments (max -1: any number), which what names.
+// between accepts min to max arguments (max -1: any number), which what names. An
+// empty one, as of a variable that a shell does not know, would mean whatever
+// there is.
 func between(min, max int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
+		case slices.Contains(args, ""):
+			return usagef(cmd, "%s got an argument that is empty", cmd.CommandPath())
 		case len(args) < min:
 			return usagef(cmd, "%s needs %s", cmd.CommandPath(), what)
 		case max >= 0 && len(args) > max && max == 0:

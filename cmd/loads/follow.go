@@ -265,7 +265,8 @@ func (p *program) interrupts() (signals <-chan os.Signal, stop func()) {
 }
 
 // interruptible calls f with a context that a signal ends: for what comes
-// before there is a run.
+// before there is a run. A signal is an error also when f has succeeded
+// nevertheless; what f has made is then returned beside it, to be closed.
 func interruptible[T any](ctx context.Context, signals <-chan os.Signal, f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -285,7 +286,12 @@ func interruptible[T any](ctx context.Context, signals <-chan os.Signal, f func(
 			interrupted = true
 			cancel()
 		case a := <-done:
-			if interrupted && a.err != nil {
+			select {
+			case <-signals: // in the same moment
+				interrupted = true
+			default:
+			}
+			if interrupted {
 				a.err = broker.Errorf(broker.EUnavailable, "Interrupted before there was a run to watch.")
 			}
 			return a.value, a.err

@@ -35,6 +35,7 @@ broker. RUN is a uuid, the beginning of one, or last.`,
 	f := cmd.Flags()
 	f.StringVar(&c.query.Step, "step", "", "only this step, by its name")
 	f.IntVar(&c.machine, "machine", -1, "only this machine of each step, from 0 (default: all)")
+	f.Lookup("machine").DefValue = "0" // which is not shown beside that
 	f.BoolVar(&c.query.Relay, "relay", false, "the log of the metric relays instead")
 	f.BoolVarP(&c.query.Follow, "follow", "f", false, "go on until the containers have ended")
 	f.IntVar(&c.query.Tail, "tail", 0, "only the last lines of each container (default: all)")
@@ -44,6 +45,9 @@ broker. RUN is a uuid, the beginning of one, or last.`,
 func (c *logsCommand) run(cmd *cobra.Command, args []string) error {
 	if c.query.Tail < 0 {
 		return usagef(cmd, "--tail is %d; give the number of lines, 0 or more", c.query.Tail)
+	}
+	if c.machine < -1 {
+		return usagef(cmd, "--machine is %d; give the number of a machine, from 0", c.machine)
 	}
 	if c.machine >= 0 {
 		c.query.Machine = &c.machine

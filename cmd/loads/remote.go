@@ -115,10 +115,21 @@ func probe(ctx context.Context, c *api.Client) error {
 	return err
 }
 
+// isUUID reports whether a text is a uuid as brokers write it.
+func isUUID(arg string) bool {
+	id, err := uuid.Parse(arg)
+	return err == nil && id.String() == arg
+}
+
+// begins reports whether an id begins with what somebody has typed.
+func begins(id, typed string) bool {
+	return strings.HasPrefix(strings.ToLower(id), strings.ToLower(typed))
+}
+
 // findRun returns the uuid of the run that arg means: a uuid, the beginning of
-// one, or last.
+// one, or last. Who starts a run by the API may give it another name.
 func findRun(ctx context.Context, c *api.Client, arg string) (string, error) {
-	if uuid.Validate(arg) == nil {
+	if isUUID(arg) {
 		return arg, nil
 	}
 	limit := manyRuns
@@ -134,7 +145,10 @@ func findRun(ctx context.Context, c *api.Client, arg string) (string, error) {
 	}
 	var found []string
 	for _, r := range runs {
-		if strings.HasPrefix(r.UUID, strings.ToLower(arg)) {
+		if r.UUID == arg {
+			return arg, nil
+		}
+		if begins(r.UUID, arg) {
 			found = append(found, r.UUID)
 		}
 	}
@@ -144,7 +158,7 @@ func findRun(ctx context.Context, c *api.Client, arg string) (string, error) {
 // findPlan returns the uuid of the plan that arg means: a uuid, the beginning
 // of one, or a name.
 func findPlan(ctx context.Context, c *api.Client, arg string) (string, error) {
-	if uuid.Validate(arg) == nil {
+	if isUUID(arg) {
 		return arg, nil
 	}
 	plans, err := c.Plans(ctx, "")
@@ -153,7 +167,7 @@ func findPlan(ctx context.Context, c *api.Client, arg string) (string, error) {
 	}
 	var found, named []string
 	for _, p := range plans {
-		if strings.HasPrefix(p.UUID, strings.ToLower(arg)) {
+		if begins(p.UUID, arg) {
 			found = append(found, p.UUID)
 		}
 		if p.Name == arg {
@@ -169,7 +183,7 @@ func findPlan(ctx context.Context, c *api.Client, arg string) (string, error) {
 // findProject returns the uuid of the project that arg means: a uuid, the
 // beginning of one, or a name. Empty stays empty.
 func findProject(ctx context.Context, c *api.Client, arg string) (string, error) {
-	if arg == "" || uuid.Validate(arg) == nil {
+	if arg == "" || isUUID(arg) {
 		return arg, nil
 	}
 	projects, err := c.Projects(ctx)
@@ -178,7 +192,7 @@ func findProject(ctx context.Context, c *api.Client, arg string) (string, error)
 	}
 	var found []string
 	for _, p := range projects {
-		if p.Name == arg || strings.HasPrefix(p.UUID, strings.ToLower(arg)) {
+		if p.Name == arg || begins(p.UUID, arg) {
 			found = append(found, p.UUID)
 		}
 	}
@@ -190,7 +204,7 @@ func single(found []string, what, arg, list string) (string, error) {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
-		return "", broker.Errorf(broker.EInvalid, "%q means %s; give more of the one you want.", arg, countOf(len(found), what))
+		return "", broker.Errorf(broker.EInvalid, "%q means %s; give more of the uuid of the one you want, which %s shows.", arg, countOf(len(found), what), list)
 	case arg == "":
 		return "", broker.Errorf(broker.ENotFound, "There is no %s yet.", what)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/loads/loads/api"
 	"github.com/loads/loads/broker"
@@ -23,6 +24,7 @@ type runCommand struct {
 	*program
 	variables variables
 	options   daemonOptions // of a broker of its own
+	inside    pflag.FlagSet // the flags that are for it
 	plan      string
 	planID    string
 	owner     string
@@ -62,7 +64,8 @@ ends when nothing runs any more.
 	}
 	f := cmd.Flags()
 	c.variables.flags(f)
-	c.options.sharedFlags(f)
+	c.options.sharedFlags(&c.inside)
+	f.AddFlagSet(&c.inside)
 	f.StringVar(&c.plan, "plan", "", "which plan of the file, by its name")
 	f.StringVar(&c.planID, "plan-id", "", "run a plan that the broker has: uuid, beginning of it, or name")
 	f.StringVar(&c.owner, "owner", "", "whose run it is (default $USER)")
@@ -106,14 +109,14 @@ func (c *runCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	switch {
 	case client == nil && c.detach:
-		return c.detached(ctx, o)
+		return c.detached(ctx, o, signals)
 	case client == nil:
 		return c.embedded(ctx, o, signals)
-	case c.options.stores.given():
-		return broker.Errorf(broker.EInvalid, "--influx-url and --grafana-url are for a broker inside, and the one at %s is there; "+
-			"start that one with them, or give --db as well.", client.BaseURL)
 	}
-	run, err := c.start(ctx, client, o)
+	if err := c.checkInside(client.BaseURL); err != nil {
+		return err
+	}
+	run, err := c.start(ctx, client, o, signals)
 	if err != nil {
 		return err
 	}
@@ -126,6 +129,22 @@ func (c *runCommand) run(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	return err
+}
+
+// checkInside refuses flags that would have no effect, since another broker is
+// there: --max-cost among them.
+func (c *runCommand) checkInside(url string) error {
+	var given []string
+	c.inside.VisitAll(func(f *pflag.Flag) {
+		if f.Changed {
+			given = append(given, "--"+f.Name)
+		}
+	})
+	if len(given) == 0 {
+		return nil
+	}
+	return broker.Errorf(broker.EInvalid, "A broker is at %s already, and this is for one inside: %s. Start that one so, or give --db as well.",
+		url, strings.Join(given, ", "))
 }
 
 // order reads the file and the flags, and finds every fault of them.
@@ -210,12 +229,15 @@ func (c *runCommand) chooseBroker(ctx context.Context) (*api.Client, error) {
 }
 
 // start brings the plan to the broker and starts a run of it.
-func (c *runCommand) start(ctx context.Context, client *api.Client, o order) (string, error) {
-	plan, err := c.bring(ctx, client, o)
+func (c *runCommand) start(ctx context.Context, client *api.Client, o order, signals <-chan os.Signal) (string, error) {
+	plan, err := interruptible(ctx, signals, func(ctx context.Context) (string, error) {
+		plan, err := c.bring(ctx, client, o)
+		if err != nil {
+			return "", err
+		}
+		return plan, c.showCost(ctx, client, plan)
+	})
 	if err != nil {
-		return "", err
-	}
-	if err := c.showCost(ctx, client, plan); err != nil {
 		return "", err
 	}
 	owner := c.owner

@@ -110,11 +110,11 @@ func TestADetachedRunTellsItsBrokerOfInfluxDB(t *testing.T) {
 	})
 }
 
-func TestStoresAreNoneOfAnotherBrokersBusiness(t *testing.T) {
+func TestWhatIsForABrokerInsideIsNoneOfAnothers(t *testing.T) {
 	url, _ := startBroker(t)
 	i := newInvocation(t)
-	code := i.run(t, "run", writeFile(t, "p.yaml", sleepers(1)), "--broker", url, "--influx-url", "http://127.0.0.1:1", "--influx-token", "hidden")
-	want := "--influx-url and --grafana-url are for a broker inside, and the one at " + url + " is there; start that one with them, or give --db as well.\n"
+	code := i.run(t, "run", writeFile(t, "p.yaml", sleepers(1)), "--broker", url, "--influx-url", "http://127.0.0.1:1", "--influx-token", "hidden", "--max-cost", "5")
+	want := "A broker is at " + url + " already, and this is for one inside: --max-cost, --influx-url, --influx-token. Start that one so, or give --db as well.\n"
 	if code != exitUsage || !strings.HasSuffix(i.stderr.String(), want) {
 		t.Errorf("exit code %d, %q; want %d and %q", code, i.stderr.String(), exitUsage, want)
 	}

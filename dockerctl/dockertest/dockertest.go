@@ -117,7 +117,7 @@ func Inspect(t testing.TB, c *client.Client, id string) (string, error) {
 
 func sweep(t testing.TB, c *client.Client, name string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	label := client.Filters{}.Add("label", LabelTest+"="+name)
 	containers, err := c.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: label})

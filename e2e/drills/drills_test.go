@@ -40,7 +40,7 @@ type mix struct {
 // are not taken for dead. A real machine's engine takes half a minute to come up
 // where two cores have much else to do.
 const (
-	lightBoots = time.Minute
+	lightBoots = 90 * time.Second
 	realBoots  = 2 * time.Minute
 	lostAfter  = 30 * time.Second
 )
@@ -57,9 +57,12 @@ type course struct {
 	boots  time.Duration // how long a machine is given to boot
 	// kills are the least and the most time between two kills. A third of them
 	// come only after a calm, so that patience can end which a kill begins anew,
-	// and none come to the last quarter of the drills, for the same reason.
-	kills [2]time.Duration
-	calm  time.Duration
+	// and none come to the last quarter of the drills, for the same reason. There
+	// are no more than mostKills: a busy computer's broker has not done much by
+	// the next.
+	kills     [2]time.Duration
+	calm      time.Duration
+	mostKills int
 }
 
 // setting reads a number from the environment.
@@ -99,10 +102,10 @@ func roughCloud(seed uint64) ec2sim.Drill {
 // the broker is killed every few seconds.
 func TestDrills_LightMachines(t *testing.T) {
 	t.Parallel()
-	seed := setting(t, "SEED", rand.Uint64())
+	seed, drills := setting(t, "SEED", rand.Uint64()), int(setting(t, "DRILLS", 200))
 	run(t, course{
-		seed: seed, drills: int(setting(t, "DRILLS", 200)), atOnce: 80, from: scenarios, host: lightHost, node: emptyNode(t), cloud: roughCloud(seed), boots: lightBoots,
-		kills: [2]time.Duration{time.Second, 8 * time.Second}, calm: 40 * time.Second,
+		seed: seed, drills: drills, atOnce: 40, from: scenarios, host: lightHost, node: emptyNode(t), cloud: roughCloud(seed), boots: lightBoots,
+		kills: [2]time.Duration{time.Second, 8 * time.Second}, calm: 40 * time.Second, mostKills: max(drills/12, 1),
 	})
 }
 
@@ -114,8 +117,8 @@ func TestRealMachines(t *testing.T) {
 		t.Parallel()
 		seed := setting(t, "SEED", rand.Uint64())
 		run(t, course{
-			seed: seed, drills: 10, atOnce: 4, from: realScenarios(), host: realHost, node: binDir, cloud: roughCloud(seed), boots: realBoots,
-			kills: [2]time.Duration{2 * time.Second, 8 * time.Second}, calm: 30 * time.Second,
+			seed: seed, drills: 10, atOnce: 6, from: realScenarios(), host: realHost, node: binDir, cloud: roughCloud(seed), boots: realBoots,
+			kills: [2]time.Duration{2 * time.Second, 8 * time.Second}, calm: 30 * time.Second, mostKills: 6,
 		})
 	})
 	t.Run("FaultsEachAlone", func(t *testing.T) {
@@ -140,11 +143,11 @@ func run(t *testing.T, c course) {
 	aside.Go(func() { m.watchTags(over) })
 	var drills sync.WaitGroup
 	room := make(chan struct{}, c.atOnce)
-	for n := range c.drills {
+	for _, d := range all(c) {
 		room <- struct{}{}
 		drills.Go(func() {
 			defer func() { <-room }()
-			m.drill(draw(c.seed, n, c.from))
+			m.drill(d)
 			m.over.Add(1)
 		})
 	}
@@ -195,7 +198,7 @@ func (m *mix) killBrokers(ctx context.Context, c course) {
 		}
 		return wait
 	}
-	for pause(ctx, next()) && m.over.Load() < int64(c.drills*3/4) {
+	for m.kills.Load() < int64(c.mostKills) && pause(ctx, next()) && m.over.Load() < int64(c.drills*3/4) {
 		m.broker.kill()
 		m.kills.Add(1)
 		if err := m.broker.start(); err != nil {
@@ -221,6 +224,7 @@ func (m *mix) watchTags(ctx context.Context) {
 
 // drill drills one run.
 func (m *mix) drill(d *drill) {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
 	defer cancel()
 	report, err := m.completed(ctx, d)
@@ -238,6 +242,7 @@ func (m *mix) drill(d *drill) {
 	if faults := append(o.faults(), d.wrong(o)...); len(faults) > 0 {
 		m.t.Errorf("%v: %s\n%s", d, strings.Join(faults, "; "), m.story(d, made))
 	}
+	m.t.Logf("%v took %v", d, time.Since(began).Round(time.Second))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.counts[fmt.Sprintf("%-35s %s", d.name, report.Run.Verdict)]++

@@ -46,6 +46,8 @@ type scenario struct {
 	nowhere bool
 	// short says that what comes upon machines passes before they are given up.
 	short bool
+	// long says that a machine has to be waited for in vain.
+	long bool
 }
 
 func only(faults ...ec2sim.Fault) func(*rand.Rand) []ec2sim.Fault {
@@ -84,9 +86,9 @@ var scenarios = []scenario{
 	{name: "an error after doing it", share: 5, faults: times(3, ec2sim.ErrorAfter)},
 	{name: "the answer is lost", share: 5, faults: times(3, ec2sim.AnswerLost)},
 
-	{name: "one never boots", share: 4, faults: only(ec2sim.Fault{Name: ec2sim.NeverBoots, Count: 1})},
-	{name: "one boots without Docker", share: 4, faults: only(ec2sim.Fault{Name: ec2sim.NoDocker, Count: 1})},
-	{name: "a full disk", share: 3, faults: only(ec2sim.Fault{Name: ec2sim.DiskFull, Count: 1})},
+	{name: "one never boots", share: 4, long: true, faults: only(ec2sim.Fault{Name: ec2sim.NeverBoots, Count: 1})},
+	{name: "one boots without Docker", share: 4, long: true, faults: only(ec2sim.Fault{Name: ec2sim.NoDocker, Count: 1})},
+	{name: "a full disk", share: 3, long: true, faults: only(ec2sim.Fault{Name: ec2sim.DiskFull, Count: 1})},
 
 	{name: "the only one dies", share: 4, machines: 1, faults: sometime(ec2sim.Dies)},
 	{name: "one of three dies", share: 4, machines: 3, faults: sometime(ec2sim.Dies)},
@@ -146,6 +148,25 @@ func draw(seed uint64, n int, from []scenario) *drill {
 	}
 	d.bind()
 	return d
+}
+
+// all draws the drills of a course. Those that take long begin first, so that the
+// others go on meanwhile.
+func all(c course) []*drill {
+	var drills []*drill
+	for n := range c.drills {
+		drills = append(drills, draw(c.seed, n, c.from))
+	}
+	slices.SortStableFunc(drills, func(a, b *drill) int {
+		switch {
+		case a.long == b.long:
+			return 0
+		case a.long:
+			return -1
+		}
+		return 1
+	})
+	return drills
 }
 
 // bind has the faults meet the run alone.

@@ -16,11 +16,14 @@ import (
 	"github.com/loads/loads/internal/waittest"
 )
 
+// endLimit is how long what was killed may take to be gone.
+const endLimit = 5 * time.Minute
+
 // killAll kills what find finds, until it finds no more.
 func killAll(t testing.TB, name string, find func() []int) {
 	t.Helper()
 	var pids []int
-	gone := waittest.Holds(30*time.Second, func() bool {
+	gone := waittest.Holds(endLimit, func() bool {
 		pids = find()
 		for _, pid := range pids {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // one that has ended is no matter

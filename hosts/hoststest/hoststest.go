@@ -39,7 +39,7 @@ type Host struct {
 func (h Host) Kill() { h.kill() }
 
 // startLimit is how long an engine may take to answer.
-const startLimit = time.Minute
+const startLimit = 5 * time.Minute
 
 // StartEngines starts n engines on a network of their own, which the test is
 // on as well. They and all they have made are gone when the test ends.
@@ -134,7 +134,7 @@ func run(t testing.TB, h Host, ns, dir string, args ...string) (kill func(), end
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-gone:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 		}
 		killAll(t, h.Name, func() []int { return append(below(t, dir), members(ns)...) })
 		<-gone

@@ -28,7 +28,8 @@ func Until(t testing.TB, what string, limit time.Duration, holds func() bool) {
 }
 
 // Holds looks at the condition until it holds, and reports whether it did
-// within the limit.
+// within the limit. When that is over it looks once more: the computer may have
+// stood still meanwhile.
 func Holds(limit time.Duration, holds func() bool) bool {
 	began := time.Now()
 	deadline := time.NewTimer(limit)
@@ -39,7 +40,7 @@ func Holds(limit time.Duration, holds func() bool) bool {
 		case <-pause.C:
 		case <-deadline.C:
 			pause.Stop()
-			return false
+			return holds()
 		}
 	}
 	return true

@@ -1,17 +1,14 @@
 package benchmark
 
 import (
+	"cmp"
 	"fmt"
 	"math"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v4"
-
 	"github.com/loads/loads/internal/source"
-	"github.com/loads/loads/loadgen/pattern"
 )
 
 // Limits of what a benchmark may ask for, far beyond what is useful.
@@ -96,6 +93,7 @@ func (e *Endpoint) check(c *complaints) {
 	if e.Streams < 1 {
 		c.of("maxHttp2Streams", "is not above 0", "give more")
 	}
+	e.checkAddresses(c)
 }
 
 func (p *Phase) check(c *complaints) {
@@ -237,88 +235,6 @@ func (s *SLA) check(c *complaints) {
 	c.positive("window", float64(s.Window))
 }
 
-// requestUse is a request whose endpoint can be checked once all are known.
-type requestUse struct {
-	c                         *complaints
-	path, authority, endpoint Text
-}
-
-func (r *HTTPRequest) check(c *complaints) {
-	r.Method = strings.ToUpper(r.Method)
-	switch {
-	case r.Method == "" || !r.Path.IsSet():
-		c.of("", "has no method or no path", "give both, as GET: /path")
-	case !slices.Contains(methods, r.Method):
-		c.of("method", "is not a method", "give "+strings.Join(methods, ", "))
-	}
-	if c.has("authority") && c.has("endpoint") {
-		c.of("endpoint", "is given beside authority", "give one of them")
-	}
-	c.d.http = append(c.d.http, &requestUse{c, r.Path, r.Authority, r.Endpoint})
-}
-
-// checkEndpoints finds requests that go to no declared endpoint.
-func (b *Benchmark) checkEndpoints(d *decoder) {
-	for _, use := range d.http {
-		path, _ := use.path.Literal()
-		if len(b.HTTP) == 0 {
-			use.c.of("", "has no endpoint to go to", "declare one under http")
-			continue
-		}
-		if name, ok := use.endpoint.Literal(); ok && name != "" {
-			if !slices.ContainsFunc(b.HTTP, func(e Endpoint) bool { return e.Name == name }) {
-				use.c.of("endpoint", "is not the name of an endpoint", "there are "+source.JoinWords(b.endpointNames()))
-			}
-			continue
-		}
-		authority, literal := use.authority.Literal()
-		switch {
-		case use.endpoint.IsSet() || use.authority.IsSet() && !literal:
-		case authority != "":
-			b.checkAuthority(use, "authority", authority)
-		case strings.Contains(path, "://"):
-			if u, err := url.Parse(path); err == nil {
-				b.checkAuthority(use, "", u.Host)
-			}
-		case len(b.HTTP) > 1 && strings.HasPrefix(use.path.Pattern.String(), "/") && !slices.ContainsFunc(b.HTTP, func(e Endpoint) bool { return e.Name == "" }):
-			use.c.of("", "doesn't say to which endpoint it goes", "give authority or endpoint")
-		}
-	}
-}
-
-func (b *Benchmark) endpointNames() []string {
-	var all []string
-	for _, e := range b.HTTP {
-		if e.Name != "" {
-			all = append(all, e.Name)
-		}
-	}
-	return all
-}
-
-// checkAuthority wants host:port of an endpoint, or a host that has one port.
-func (b *Benchmark) checkAuthority(use *requestUse, field, authority string) {
-	ports, all := map[int]bool{}, []string{}
-	subject := ""
-	if field == "" {
-		subject = "goes to " + source.Show(authority) + ", which "
-	}
-	for _, e := range b.HTTP {
-		if e.Authority() == authority || e.Host == authority {
-			ports[e.Port] = true
-		}
-		all = append(all, e.Authority())
-	}
-	slices.Sort(all)
-	switch len(ports) {
-	case 0:
-		use.c.of(field, subject+"is no endpoint", "the endpoints are "+source.JoinWords(slices.Compact(all)))
-	case 1:
-	default:
-		use.c.of(field, subject+"is more than one endpoint", "give the port, too")
-	}
-}
-
 func (b *Body) check(c *complaints) {
 	if c.given != nil {
 		c.oneOf("text", "pattern", "fromVar", "fromFile", "form")
@@ -407,6 +323,7 @@ func (d *Delay) check(c *complaints) {
 
 func (t *ThinkTime) check(c *complaints) {
 	t.Delay.check(c)
+	c.d.uses = append(c.d.uses, use{useSchedule, t.Key, c.node, c.path})
 	if t.FromLast && t.Key == "" {
 		c.of("fromLast", "has no delay before to count from", "give key")
 	}
@@ -456,6 +373,9 @@ func (r *RandomItem) check(c *complaints) {
 	if c.given != nil {
 		c.oneOf("list", "file", "fromVar")
 	}
+	if c.has("list") && len(r.List) == 0 {
+		c.of("list", "has no items to draw from", "give one")
+	}
 }
 
 func (d *Divide) check(c *complaints) {
@@ -466,42 +386,58 @@ func (d *Divide) check(c *complaints) {
 
 func (l *Loop) check(c *complaints) { c.positive("repeats", float64(l.Repeats)) }
 
-func (a *Array) check(c *complaints) { c.positive("maxSize", float64(a.MaxSize)) }
+// maxArray bounds what arrays can be made to hold.
+const maxArray = 1_000_000
 
-func (e *Exchange) check(c *complaints) {
-	if !c.has("connect") && !c.has("send") && !c.has("expect") && !e.Close {
-		c.of("", "does nothing", "give connect, send, expect or close")
+func (a *ArraySize) check(c *complaints) {
+	if a.FromVar.Name == "" && (a.Size < 1 || a.Size > maxArray) {
+		c.of("size", "is not a number of items", "give 1 to "+strconv.Itoa(maxArray)+", or fromVar")
 	}
 }
 
-func (e *Expect) check(c *complaints) {
-	if e.Messages < 1 {
-		c.of("messages", "is not above 0", "give more")
-	}
+func (q *Queue) check(c *complaints) {
+	c.positive("maxSize", float64(q.MaxSize))
+	c.positive("concurrency", float64(q.Concurrency))
 }
 
-func (t *TCP) check(c *complaints) {
-	t.Exchange.check(c)
-	if t.Expect != nil && c.given["expect"].Kind == yaml.MappingNode && t.Expect.Until == "" && t.Expect.Length == 0 && !t.Expect.Closed &&
-		t.Expect.Contains == "" && t.Expect.Equals == "" && t.Expect.Matches.Regexp == nil {
-		c.of("expect", "doesn't say when the answer is complete", "give until, length, closed, equals, contains or matches")
-	}
+func (f *FetchResource) check(c *complaints) {
+	c.positive("maxResources", float64(f.MaxResources))
+	c.positive("concurrency", float64(f.Concurrency))
 }
 
-func (g *GRPC) check(c *complaints) {
-	if method, ok := g.Method.Literal(); ok && c.has("method") && strings.Count(strings.Trim(method, "/"), "/") != 1 {
-		c.of("method", "is not a method", "give package.Service/Method")
-	}
-	if c.has("message") && c.has("messages") {
-		c.of("messages", "is given beside message", "give one of them")
-	}
-	for _, text := range g.Messages {
-		p, err := pattern.Parse(text)
-		if err != nil {
-			c.of("messages", "can't be used: "+err.Error(), "")
-			continue
+func (s *ScheduleDelay) check(c *complaints) {
+	s.Delay.check(c)
+	c.d.uses = append(c.d.uses, use{useSchedule, s.Key, c.node, c.path})
+}
+
+func (a *AwaitDelay) check(c *complaints) {
+	c.d.uses = append(c.d.uses, use{useDelay, a.Key, c.node, c.path})
+}
+
+func (p *PublishAgentData) check(c *complaints) {
+	c.d.uses = append(c.d.uses, use{usePublish, p.Name, c.node, c.path})
+}
+
+func (r *ReadAgentData) check(c *complaints) {
+	c.d.uses = append(c.d.uses, use{useData, r.Name, c.node, c.path})
+}
+
+// checkData finds data of the machine that no scenario publishes.
+func (d *decoder) checkData() {
+	d.checkMade(d.uses, usePublish, useData, "reads %s, which no step publishes", "give publishAgentData in an earlier phase")
+}
+
+// checkMade finds names that are used and never made.
+func (d *decoder) checkMade(uses []use, makes, wants useKind, what, want string) {
+	var made []string
+	for _, u := range uses {
+		if u.kind == makes {
+			made = append(made, u.name)
 		}
-		c.d.usePattern(p, c.given["messages"], child(c.path, "messages"))
-		g.Stream = append(g.Stream, p)
+	}
+	for _, u := range uses {
+		if u.kind == wants && u.name != "" && !slices.Contains(made, u.name) {
+			d.fault(u.node, Fault{Field: u.path, What: fmt.Sprintf(what, source.Show(u.name)), Want: cmp.Or(source.DidYouMean(u.name, made), want)})
+		}
 	}
 }

@@ -59,6 +59,7 @@ type decoder struct {
 	values   int
 	depth    int
 	http     []*requestUse
+	others   []*endpointUse
 }
 
 // A use is a place where a name of the scenario is used.
@@ -76,6 +77,12 @@ const (
 	useWrite
 	useSequence
 	useFile
+	useConnect // of a connection
+	useLine    // of one that another step makes
+	useSchedule
+	useDelay
+	usePublish // of data of the machine
+	useData
 )
 
 // A pair is one key of a map with its value.
@@ -432,6 +439,9 @@ func (d *decoder) unionItem(n *yaml.Node, path string, v reflect.Value, kinds []
 			d.object(p.keyAt, child(path, p.key), item.Elem(), []pair{})
 		} else {
 			d.value(p.val, child(path, p.key), item.Elem())
+		}
+		if query, ok := item.Interface().(*JSONQuery); ok && query.FromVar.Name == "" && v.Type().Elem() == reflect.TypeFor[Step]() {
+			d.fault(p.keyAt, Fault{Field: child(child(path, p.key), "fromVar"), What: "is missing", Want: "give it: a step has no document of its own"})
 		}
 		v.Set(reflect.Append(v, item))
 	}

@@ -244,8 +244,8 @@ func (d *decoder) finishSequences(n *yaml.Node, path string, s *Scenario, initia
 	}
 }
 
-// checkUses finds names of sequences that are not there, and variables that
-// are read and never set.
+// checkUses finds names of sequences that are not there, variables that are read
+// and never set, and connections that are used and never made.
 func (d *decoder) checkUses(s *Scenario, uses []use) {
 	var sequences, written []string
 	for _, seq := range s.Sequences {
@@ -266,6 +266,8 @@ func (d *decoder) checkUses(s *Scenario, uses []use) {
 				want = "there are " + source.JoinWords(sequences)
 			}
 			d.fault(u.node, Fault{Field: u.path, Value: source.Show(u.name), What: "is not a sequence of the scenario", Want: want})
+		case u.kind == useWrite && strings.HasPrefix(u.name, "hyperfoil."):
+			d.fault(u.node, Fault{Field: u.path, Value: source.Show(u.name), What: "is set by the generator", Want: "use another name"})
 		case u.kind == useRead && !strings.HasPrefix(u.name, "hyperfoil.") && !slices.Contains(written, u.name):
 			want := source.DidYouMean(u.name, written)
 			if want == "" {
@@ -274,14 +276,28 @@ func (d *decoder) checkUses(s *Scenario, uses []use) {
 			d.fault(u.node, Fault{Field: u.path, Value: source.Show(u.name), What: "is a variable that nothing sets", Want: want})
 		}
 	}
+	d.checkMade(uses, useConnect, useLine, "goes on with the connection %s, which no step makes", "give connect, here or in a step before")
+	d.checkMade(uses, useSchedule, useDelay, "waits for %s, which no step schedules", "give scheduleDelay in a step before")
 }
 
 func (h *Headers) fromNode(d *decoder, n *yaml.Node, path string) {
 	for _, entry := range d.entries(n, path, "give a map of headers") {
 		header := Header{Name: entry.key}
-		d.into(entry.val, child(path, entry.key), &header.Value)
+		at := child(path, entry.key)
+		d.into(entry.val, at, &header.Value)
+		if entry.key == "" || strings.ContainsFunc(entry.key, notInName) {
+			d.fault(entry.keyAt, Fault{Field: at, What: "is not a name for a header", Want: "use letters, digits and hyphens"})
+		}
+		if value, _ := header.Value.Literal(); strings.ContainsAny(value, "\r\n\x00") {
+			d.fault(resolve(entry.val), Fault{Field: at, What: "has more than one line, which a header can't have", Want: "write it on one"})
+		}
 		*h = append(*h, header)
 	}
+}
+
+// notInName reports whether the name of a header can't have the character.
+func notInName(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
 }
 
 // fromKey reads GET: /path.
@@ -347,6 +363,9 @@ func (a *Array) fromNode(d *decoder, n *yaml.Node, path string) {
 	if n.Kind != yaml.ScalarNode {
 		type fields Array // has no fromNode
 		d.into(n, path, (*fields)(a))
+		if at := child(path, "maxSize"); !d.bad[at] && (a.MaxSize < 1 || a.MaxSize > maxArray) {
+			d.fault(n, Fault{Field: at, What: "is not a number of items", Want: "give 1 to " + strconv.Itoa(maxArray)})
+		}
 	} else if d.text(n, path, a.fromText) {
 		d.useName(useWrite, a.ToVar.Name, n, path)
 	}

@@ -53,6 +53,7 @@ func parse(name string, data []byte, params map[string]string) (*Benchmark, erro
 	}
 	b.decode(d, root)
 	b.checkEndpoints(d)
+	d.checkData()
 	b.Warnings = named(name, d.warnings)
 	for _, u := range d.uses {
 		if u.kind == useFile && !slices.ContainsFunc(b.Files, func(f FileUse) bool { return f.Name == u.name }) {

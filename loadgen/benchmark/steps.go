@@ -189,6 +189,11 @@ type (
 	}
 )
 
+// CounterOperator says how a value changes a shared counter.
+type CounterOperator string
+
+func (CounterOperator) words() []string { return []string{"ADD", "SUBTRACT"} }
+
 // ConcurrencyPolicy says what too many instances of a sequence mean.
 type ConcurrencyPolicy string
 
@@ -409,10 +414,10 @@ type (
 	// AddToSharedCounter adds to a shared counter: key++.
 	AddToSharedCounter struct {
 		asAction
-		Key      string `json:"key" doc:"Its name." need:"yes"`
-		Value    *int   `json:"value" doc:"What is added."`
-		FromVar  Reads  `json:"fromVar" doc:"A variable that holds it."`
-		Operator string `json:"operator" doc:"ADD or SUBTRACT."`
+		Key      string          `json:"key" doc:"Its name." need:"yes"`
+		Value    *int            `json:"value" doc:"What is added."`
+		FromVar  Reads           `json:"fromVar" doc:"A variable that holds it."`
+		Operator CounterOperator `json:"operator" doc:"ADD or SUBTRACT."`
 	}
 	// PullSharedMap takes variables from a shared map.
 	PullSharedMap struct {

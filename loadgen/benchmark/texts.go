@@ -369,7 +369,7 @@ func nameAndSize(s string) (name string, size int, err error) {
 	}
 	number, closed := strings.CutSuffix(rest, "]")
 	size, err = strconv.Atoi(number)
-	if err != nil || !closed || size < 1 || size > 1_000_000 {
+	if err != nil || !closed || size < 1 || size > maxArray {
 		return "", 0, fmt.Errorf("%q has no number in brackets", s)
 	}
 	return name, size, nil
@@ -421,7 +421,7 @@ func (e *Endpoint) setHost() error {
 		return wrong{"is not a host", "give a name, or one as in https://shop.test:8443"}
 	}
 	if e.Port == 0 {
-		e.Port = map[string]int{"http": 80, "https": 443}[e.Protocol]
+		e.Port = defaultPorts[e.Protocol]
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ type cache struct {
 const (
 	maxCached     = 200
 	maxCachedSize = 1 << 20
+	maxFresh      = 365 * 24 * time.Hour // an answer is taken for fresh, which may last for ever
 )
 
 // answer is an answer that may be kept, as it comes, and then one that is.
@@ -34,7 +35,7 @@ type answer struct {
 	endpoint   int
 	target     string
 	asked      string // the headers of the request, if the answer depends on them
-	cookies    int    // version of the cookies then, if it depends on them; or -1
+	cookies    int    // version of the cookies that were sent, if it depends on them; or -1
 	status     int
 	headers    []keptHeader // if that step looks at headers
 	body       []byte       // if it looks at bodies
@@ -202,7 +203,8 @@ func (a *answer) header(q *request, name, value []byte) {
 	case isHeader(name, "Date"):
 		a.date, _ = http.ParseTime(string(value))
 	case isHeader(name, "Age"):
-		a.age, _ = strconv.ParseInt(string(value), 10, 32)
+		age, _ := strconv.ParseInt(string(value), 10, 32) // the largest number for what is larger
+		a.age = max(0, age)
 	case isHeader(name, "Vary"):
 		a.vary(q, string(value))
 	}
@@ -234,28 +236,30 @@ func (a *answer) vary(q *request, value string) {
 		case name == "*", q.step.asked == "":
 			a.varies = true
 		case strings.EqualFold(name, "Cookie"):
-			a.cookies = q.s.cookies.version
+			a.cookies = q.version
 		}
 		a.asked = q.step.asked
 	}
 }
 
-// lifetime is how long the answer is fresh from now on.
-func (a *answer) lifetime() time.Duration {
+// lifetime is how long the answer is fresh from when it was asked for.
+func (a *answer) lifetime() (d time.Duration) {
 	switch {
 	case a.maxAge >= 0:
-		return time.Duration(a.maxAge-a.age) * time.Second
+		d = time.Duration(a.maxAge) * time.Second
 	case a.isExpired || a.expires.IsZero():
 		return 0
 	case a.date.IsZero():
-		return time.Until(a.expires)
+		d = time.Until(a.expires)
+	default:
+		d = a.expires.Sub(a.date)
 	}
-	return a.expires.Sub(a.date) - time.Duration(a.age)*time.Second
+	return min(max(d, 0), maxFresh) - time.Duration(a.age)*time.Second
 }
 
 // keep stores the answer that is complete, or brings the stored one up to date.
 func (q *request) keep() {
-	a, now := q.web.coming, q.s.w.loop.Now()
+	a, now, asked := q.web.coming, q.s.w.loop.Now(), loop.Instant(q.counts.Sent)
 	q.web.coming = nil
 	switch {
 	case q.step.changes && q.counts.Status < http.StatusBadRequest:
@@ -263,7 +267,7 @@ func (q *request) keep() {
 	case a == nil:
 	case q.unchanged:
 		old := q.web.kept
-		old.check, old.until = a.check, now.Add(a.lifetime())
+		old.check, old.until = a.check, asked.Add(a.lifetime())
 		if a.etag != "" {
 			old.etag = a.etag
 		}
@@ -277,7 +281,7 @@ func (q *request) keep() {
 	case a.noStore || a.varies:
 		q.s.cache.remove(q.endpoint, q.target)
 	default:
-		a.until, a.compressed = now.Add(a.lifetime()), q.compressed
+		a.until, a.compressed = asked.Add(a.lifetime()), q.compressed
 		if a.until > now || a.etag != "" || a.modified != "" {
 			q.s.cache.put(a)
 		}

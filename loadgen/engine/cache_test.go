@@ -58,6 +58,8 @@ func TestAnswersAreCached(t *testing.T) {
 	}{
 		{"while they are fresh", "Cache-Control: private, max-age=60", twice(get), []string{"GET /a"}, 1},
 		{"until a date", "Expires: " + tomorrow, twice(get), []string{"GET /a"}, 1},
+		{"until a date that is far away", "Expires: Fri, 31 Dec 9999 23:59:59 GMT", twice(get), []string{"GET /a"}, 1},
+		{"as long as an age below zero allows", "Cache-Control: max-age=0\nAge: -60", twice(get), again, 0},
 		{"not after a date", "Expires: " + yesterday, twice(get), again, 0},
 		{"not after what is no date", "Expires: 0", twice(get), again, 0},
 		{"as long as max-age says, not Expires", "Cache-Control: max-age=0\nExpires: " + tomorrow, twice(get), again, 0},
@@ -132,6 +134,40 @@ func TestCachedAnswersAreHandled(t *testing.T) {
 		if got := mainCell(r, "s").Class(3); got != int64(status) {
 			t.Errorf("fresh %t: %d answers count as 3xx, want %d", fresh, got, status)
 		}
+	}
+}
+
+// An answer that depends on cookies is for those that its request had, not for
+// those that it sets itself.
+func TestCachedAnswersAreForTheirCookies(t *testing.T) {
+	step := "{httpRequest: {GET: /a, handler: {body: {store: b}}}}, {httpRequest: {GET: '/${b}'}}"
+	_, seen := cached(t, false, step+", "+step+", "+step, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/a" {
+			return
+		}
+		who := "nobody"
+		if c, err := r.Cookie("who"); err == nil {
+			who = c.Value
+		} else {
+			http.SetCookie(w, &http.Cookie{Name: "who", Value: "me"})
+		}
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Vary", "Cookie")
+		fmt.Fprint(w, who)
+	})
+	if want := []string{"GET /a", "GET /nobody", "GET /a", "GET /me", "GET /me"}; !slices.Equal(seen, want) {
+		t.Errorf("the server has seen %q, want %q", seen, want)
+	}
+}
+
+// How long an answer was on its way is a part of its age.
+func TestSlowAnswersAreOldWhenTheyCome(t *testing.T) {
+	r, seen := cached(t, false, twice(get), func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=1")
+		<-time.After(1100 * time.Millisecond)
+	})
+	if hits := mainCell(r, "s").CacheHits; len(seen) != 2 || hits > 0 {
+		t.Errorf("the server has seen %q, with %d hits, want two requests", seen, hits)
 	}
 }
 

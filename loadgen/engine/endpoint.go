@@ -175,7 +175,7 @@ func lookup(ctx context.Context, spec *benchmark.Endpoint) (all []netip.AddrPort
 		names = []string{spec.Host}
 	}
 	for _, name := range names {
-		host, port := name, spec.Port
+		host, port := strings.Trim(name, "[]"), spec.Port
 		if h, p, err := net.SplitHostPort(name); err == nil {
 			n, err := strconv.ParseUint(p, 10, 16)
 			if err != nil {

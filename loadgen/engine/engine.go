@@ -264,13 +264,15 @@ func (e *engine) divide(shares []phases.Share) {
 	}
 }
 
-// startAt is the instant at which the run begins.
-func (e *engine) startAt() loop.Instant {
+// startAt is the instant at which the run begins, and by how much that is later
+// than it should.
+func (e *engine) startAt() (at loop.Instant, late time.Duration) {
 	now := loop.Now()
 	if e.cfg.Start.IsZero() {
-		return now
+		return now, 0
 	}
-	return max(now, loop.At(e.cfg.Start))
+	planned := loop.At(e.cfg.Start)
+	return max(now, planned), max(0, now.Sub(planned))
 }
 
 // warnOnce logs what would be said again and again.

@@ -30,9 +30,6 @@ func (c *compiler) grpc(s *benchmark.GRPC) []step {
 	if !talk.IsStatus(s.Expect) {
 		c.fault("expects the status "+strconv.Quote(s.Expect)+", which gRPC doesn't have", "give one such as OK or NOT_FOUND")
 	}
-	if len(c.cfg.Benchmark.HTTP) == 0 {
-		c.fault("has grpc, and there is no endpoint", "declare one under http")
-	}
 	c.grpcEndpoint(g)
 	if data, ok := c.file(s.Descriptors); ok {
 		var err error
@@ -54,8 +51,9 @@ func (c *compiler) grpc(s *benchmark.GRPC) []step {
 	default:
 		g.messages = []text{{fixed: true, literal: []byte("{}")}}
 	}
+	c.grpcMessages(g)
 	for _, h := range s.Metadata {
-		g.metadata = append(g.metadata, header{h.Name, c.text(h.Value)})
+		g.metadata = append(g.metadata, header{name: h.Name, value: c.text(h.Value)})
 	}
 	return c.talk(g, s.Timeout, s.Metric, s.SLA, s.Sync, s.Handler.Message, s.Handler.OnCompletion)
 }
@@ -72,6 +70,24 @@ func (c *compiler) grpcEndpoint(g *grpcStep) {
 	}
 	if i >= 0 && !c.cfg.Benchmark.HTTP[i].HTTP2 {
 		c.fault("has grpc for an endpoint that doesn't allow HTTP/2", "set allowHttp2: true")
+	}
+}
+
+// grpcMessages wants messages that the method takes, as far as both are always
+// the same.
+func (c *compiler) grpcMessages(g *grpcStep) {
+	if g.found == nil {
+		return
+	}
+	if n := len(g.messages); n != 1 && !g.found.ClientStreams() {
+		c.fault(fmt.Sprintf("has %d messages for %s, which takes one", n, g.method.literal), "give it as message")
+	}
+	for i := range g.messages {
+		if m := &g.messages[i]; m.fixed {
+			if err := g.found.Check(m.literal); err != nil {
+				c.fault("has a message that the method doesn't take: "+err.Error(), "give it as JSON")
+			}
+		}
 	}
 }
 

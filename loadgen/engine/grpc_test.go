@@ -160,7 +160,7 @@ func TestGRPC(t *testing.T) {
 		},
 		{"no answer", clear, "{grpc: {" + unary + ", message: '{\"fillUsername\": true}', timeout: 200ms}}", stats.Counts{Requests: 10, Timeouts: 10}, 0, "in time"},
 		{"nobody listens", "http://127.0.0.1:1", "{grpc: {" + unary + "}}", stats.Counts{Requests: 10, Connections: 10}, 0, "refused"},
-		{"not that message", clear, "{grpc: {" + unary + ", message: '{\"other\": 1}'}}", stats.Counts{Requests: 10, Internal: 10}, 0, "other"},
+		{"not that message", clear, "{set: x <- other}, {grpc: {" + unary + ", message: '{\"${x}\": 1}'}}", stats.Counts{Requests: 10, Internal: 10}, 0, "other"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := mustRun(t, t.Context(), grpcConfig(t, c.host, "", c.call))
@@ -188,6 +188,8 @@ func TestGRPCThatCannotBeRun(t *testing.T) {
 		{"", "{grpc: {method: grpc.testing.TestService/Other, descriptors: shop.pb}}", `has no method "Other"`},
 		{"", "{grpc: {method: grpc.testing.TestService/UnaryCall, descriptors: gone.pb}}", "gone.pb"},
 		{"", "{grpc: {method: grpc.testing.TestService/UnaryCall, descriptors: shop.pb, expectStatus: GOOD}}", "GOOD"},
+		{"", "{grpc: {method: grpc.testing.TestService/UnaryCall, descriptors: shop.pb, message: '{\"other\": 1}'}}", "a message that the method doesn't take"},
+		{"", "{grpc: {method: grpc.testing.TestService/UnaryCall, descriptors: shop.pb, messages: ['{}', '{}']}}", "has 2 messages for grpc.testing.TestService/UnaryCall, which takes one"},
 		{", allowHttp2: false", "{grpc: {method: grpc.testing.TestService/UnaryCall, descriptors: shop.pb}}", "doesn't allow HTTP/2"},
 	} {
 		if faults := engine.Check(grpcConfig(t, "http://a.test", c.extra, c.call)); len(faults) != 1 || !strings.Contains(faults.Error(), c.want) {

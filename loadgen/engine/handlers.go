@@ -45,7 +45,7 @@ func (c *compiler) handlers(r *requestStep, h *benchmark.HTTPHandler) {
 	}
 	r.closes = c.closes
 	r.wantHeaders = r.keepCookies || r.redirects || r.cache || len(r.headerSteps) > 0 || r.encoding != "" && r.looks()
-	r.noteTarget = c.addressed || r.redirects || r.cache || r.changes || len(r.pages) > 0
+	r.noteTarget = !r.fixed || c.addressed || r.redirects || r.cache || r.changes || len(r.pages) > 0
 	c.closes, c.addressed = closes, addressed
 }
 

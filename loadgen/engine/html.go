@@ -31,6 +31,7 @@ type pageState struct {
 	scanner *page.Scanner
 	address *url.URL // of the page, or what it says is to be taken for it
 	fetched map[string]bool
+	based   bool // the page has said so
 	missed  bool // there were more resources than are to be fetched
 }
 
@@ -112,26 +113,26 @@ func (c *compiler) embedded(spec *pageSpec, s *benchmark.EmbeddedResource) {
 			return
 		}
 		value, ok := t.Get(resources[t.Name])
-		if rel, given := t.Get("rel"); !ok || strings.TrimSpace(value) == "" || t.Name == "link" && given && !isFetched(rel) {
+		if rel, _ := t.Get("rel"); !ok || strings.TrimSpace(value) == "" || t.Name == "link" && !isFetched(rel) {
 			return
 		}
-		at, authority := st.resolve(value)
+		at := st.resolve(value)
 		if at == nil {
 			return
 		}
-		endpoint := findEndpoint(in.s.w.e.cfg.Benchmark.HTTP, authority)
+		endpoint := endpointAt(in.s.w.e.cfg.Benchmark.HTTP, at)
 		if endpoint < 0 && ignore {
 			return
 		}
 		if process != nil {
 			text := at.String()
 			if endpoint == st.q.endpoint {
-				text = at.RequestURI()
+				text = targetOf(at)
 			}
 			process(in, []byte(text))
 		}
 		if spec.queue != nil && endpoint >= 0 {
-			st.fetch(in, spec, at.Scheme+"://"+at.Host+at.RequestURI())
+			st.fetch(in, spec, at.Scheme+"://"+strings.ToLower(at.Host)+targetOf(at))
 		}
 	})
 }
@@ -140,18 +141,13 @@ func isFetched(rel string) bool {
 	return slices.ContainsFunc(strings.Fields(strings.ToLower(rel)), func(word string) bool { return slices.Contains(fetchedLinks, word) })
 }
 
-// resolve returns a full address and its host:port, nil for what is not fetched
-// over HTTP.
-func (st *pageState) resolve(value string) (at *url.URL, authority string) {
+// resolve returns a full address, nil for what is not fetched over HTTP.
+func (st *pageState) resolve(value string) *url.URL {
 	at, err := st.address.Parse(strings.TrimSpace(value))
-	if err != nil || at.Host == "" {
-		return nil, ""
+	if err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" {
+		return nil
 	}
-	authority, _, full, err := splitURL([]byte(at.String()))
-	if !full || err != nil {
-		return nil, ""
-	}
-	return at, authority
+	return at
 }
 
 // fetch has a resource of the page fetched, once.
@@ -252,11 +248,10 @@ func (q *request) beginPages() {
 func newPage(q *request, spec *pageSpec) *pageState {
 	st := &pageState{q: q, fetched: map[string]bool{}}
 	st.scanner = page.New(spec.tags, func(t *page.Tag) {
-		if t.Name == "base" {
-			if href, ok := t.Get("href"); ok {
-				if at, err := st.address.Parse(href); err == nil && at.Host != "" {
-					st.address = at
-				}
+		if href, ok := t.Get("href"); ok && t.Name == "base" && !st.based { // the first counts
+			st.based = true
+			if at, err := st.address.Parse(href); err == nil && at.Host != "" {
+				st.address = at
 			}
 		}
 		for _, f := range spec.list {
@@ -272,7 +267,7 @@ func newPage(q *request, spec *pageSpec) *pageState {
 func (st *pageState) begin(spec *pageSpec) {
 	st.scanner.Reset()
 	clear(st.fetched)
-	st.missed = false
+	st.based, st.missed = false, false
 	st.address = st.q.address()
 	for _, f := range spec.list {
 		f(st.q.in, st, nil)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,8 +45,8 @@ type requestStep struct {
 	pages       []*pageSpec // what is looked for in pages
 	keepCookies bool
 
-	noteTarget  bool   // where the request goes is to be known
-	fixedTarget []byte // of requests that are all the same
+	noteTarget  bool   // the request notes where it goes
+	fixedTarget []byte // where requests go that are all the same
 	cache       bool   // its answers may be kept by the session
 	changes     bool   // it makes kept answers outdated
 	asked       string // its headers, empty if they have variables
@@ -63,7 +64,11 @@ type requestStep struct {
 type header struct {
 	name  string
 	value text
+	here  bool // for the step's own server only, not for one that redirects lead to
 }
+
+// hereOnly are headers that say who the user is to a server, or which it is.
+var hereOnly = []string{"Authorization", "Cookie", "Host"}
 
 type formField struct {
 	name  []byte
@@ -107,7 +112,8 @@ func (c *compiler) httpRequest(s *benchmark.HTTPRequest) []step {
 		r.encoding = s.Compression.Encoding
 	}
 	for _, h := range s.Headers {
-		r.headers = append(r.headers, header{h.Name, c.text(h.Value)})
+		here := slices.ContainsFunc(hereOnly, func(name string) bool { return strings.EqualFold(name, h.Name) })
+		r.headers = append(r.headers, header{h.Name, c.text(h.Value), here})
 		r.ownHost = r.ownHost || strings.EqualFold(h.Name, "Host")
 		r.agent = r.agent && !strings.EqualFold(h.Name, "User-Agent")
 	}
@@ -172,12 +178,32 @@ func defaultEndpoint(endpoints benchmark.Endpoints) int {
 // findEndpoint returns the endpoint of a name or authority, -1 if there is none.
 func findEndpoint(endpoints benchmark.Endpoints, to string) int {
 	for i := range endpoints {
-		if e := &endpoints[i]; to == e.Name && to != "" || to == e.Authority() || to == e.Host {
+		if e := &endpoints[i]; to == e.Name && to != "" || strings.EqualFold(to, e.Authority()) || strings.EqualFold(to, e.Host) {
 			return i
 		}
 	}
 	return -1
 }
+
+// endpointAt returns the endpoint at a full address, -1 if there is none.
+func endpointAt(endpoints benchmark.Endpoints, at *url.URL) int {
+	authority := authorityOf(at)
+	return slices.IndexFunc(endpoints, func(e benchmark.Endpoint) bool {
+		return e.Protocol == at.Scheme && strings.EqualFold(authority, e.Authority())
+	})
+}
+
+// authorityOf is host:port of a full address.
+func authorityOf(at *url.URL) string {
+	if at.Port() != "" {
+		return at.Host
+	}
+	return strings.TrimSuffix(at.Host, ":") + map[string]string{"http": ":80", "https": ":443"}[at.Scheme]
+}
+
+// targetOf is the path and query of a full address, with spaces as browsers
+// encode them.
+func targetOf(at *url.URL) string { return strings.ReplaceAll(at.RequestURI(), " ", "%20") }
 
 // ergonomics takes what requests do without being told.
 func (c *compiler) ergonomics(r *requestStep, h *benchmark.HTTPHandler) {
@@ -343,9 +369,5 @@ func splitURL(target []byte) (authority string, path []byte, ok bool, err error)
 	if err != nil {
 		return "", nil, true, fmt.Errorf("the address %q is not one: %w", cut(target), err)
 	}
-	authority = u.Host
-	if u.Port() == "" {
-		authority += ":" + map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return authority, []byte(u.RequestURI()), true, nil
+	return authorityOf(u), []byte(targetOf(u)), true, nil
 }

@@ -186,3 +186,25 @@ func TestStaleConnectionsOfHTTP2AreNamed(t *testing.T) {
 		t.Errorf("got %+v, %+v, want one answer and one connection that was used before", cell.Counts, r.Failures)
 	}
 }
+
+// Headers without end are no answer, whatever the protocol.
+func TestHeadersHaveAnEnd(t *testing.T) {
+	for _, c := range allProtocols {
+		t.Run(c.name, func(t *testing.T) {
+			server := c.server(t, func(w http.ResponseWriter, r *http.Request) {
+				n := 100
+				if r.URL.Path == "/long" {
+					n = 1000
+				}
+				for i := range n {
+					w.Header().Add("X-Long", strings.Repeat("x", 100+i%10))
+				}
+			})
+			r := mustRun(t, t.Context(), config(t, server.URL, "name: b\nhttp: {host: HOST, requestTimeout: 2m"+c.endpoint+"}\nergonomics: {stopOnInvalid: false}\n"+
+				"phases:\n- main: {atOnce: {users: 1, scenario: [{s: [{httpRequest: {GET: /}}, {httpRequest: {GET: /long}}, {httpRequest: {GET: /}}]}]}}\n"))
+			if cell := mainCell(r, "s"); cell.Responses != 2 || cell.Connections != 1 || len(r.Failures) != 1 || !strings.Contains(r.Failures[0].What, "header") {
+				t.Errorf("got %+v, %+v, want two answers and one with too many headers", cell.Counts, r.Failures)
+			}
+		})
+	}
+}

@@ -68,6 +68,9 @@ func (c *compiler) changeJSON(s *benchmark.JSONQuery) processor {
 		var failed error
 		changed, err := query.Edit(w.body(), value, func(dst, old []byte) ([]byte, bool) {
 			base := len(dst)
+			if failed != nil || in.s.stopped {
+				return dst, true // nobody gets the document
+			}
 			for _, change := range changes {
 				if dst, failed = change(in, dst, old); failed != nil {
 					return dst, true
@@ -84,7 +87,7 @@ func (c *compiler) changeJSON(s *benchmark.JSONQuery) processor {
 			in.fail(failed)
 		case err != nil:
 			in.badDocument(err)
-		default:
+		case !in.s.stopped:
 			if to.isSet() {
 				in.target(to).setText(changed)
 			}

@@ -2,13 +2,18 @@ package engine
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/sha1"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/pavlo-v-chernykh/keystore-go/v4"
+	"golang.org/x/crypto/cryptobyte"
 	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/loads/loads/loadgen/benchmark"
@@ -18,6 +23,7 @@ import (
 type keyStore struct {
 	certificates []*x509.Certificate
 	pair         *tls.Certificate // nil without a key
+	alias        string           // of the key, if a certain one was looked for
 }
 
 // magicJKS is how key stores of Java begin. Those of the type JKS are often
@@ -79,14 +85,60 @@ func readPFX(data []byte, password string) (*keyStore, error) {
 		return &keyStore{certificates: trusted}, nil
 	}
 	s := &keyStore{certificates: append([]*x509.Certificate{cert}, others...), pair: &tls.Certificate{PrivateKey: key}}
+	// The key's own certificate is shown first, wherever it is.
+	slices.SortStableFunc(s.certificates, func(a, b *x509.Certificate) int { return isOf(b, key) - isOf(a, key) })
 	for _, c := range s.certificates {
 		s.pair.Certificate = append(s.pair.Certificate, c.Raw)
 	}
 	return s, nil
 }
 
+// isOf returns 1 if a certificate is that of a key, else 0.
+func isOf(cert *x509.Certificate, key any) int {
+	private, ok := key.(crypto.Signer)
+	if !ok {
+		return 0
+	}
+	if public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); ok && public.Equal(private.Public()) {
+		return 1
+	}
+	return 0
+}
+
+// isWholeJKS reports whether all that a key store says it has is there: the
+// library makes room for what it is told before it reads it.
+func isWholeJKS(data []byte) bool {
+	s := cryptobyte.String(data)
+	var magic, version, entries, size uint32
+	var text cryptobyte.String
+	skip := func() bool { return s.ReadUint32(&size) && uint64(size) <= uint64(len(s)) && s.Skip(int(size)) }
+	if !s.ReadUint32(&magic) || !s.ReadUint32(&version) || !s.ReadUint32(&entries) {
+		return false
+	}
+	for range entries {
+		const key, date = 1, 8
+		var kind uint32
+		if !s.ReadUint32(&kind) || !s.ReadUint16LengthPrefixed(&text) || !s.Skip(date) {
+			return false
+		}
+		certificates := uint32(1)
+		if kind == key && (!skip() || !s.ReadUint32(&certificates)) {
+			return false
+		}
+		for range certificates {
+			if version > 1 && !s.ReadUint16LengthPrefixed(&text) || !skip() {
+				return false
+			}
+		}
+	}
+	return len(s) >= sha1.Size
+}
+
 func readJKS(data []byte, k *benchmark.Keys) (*keyStore, error) {
-	store, s := keystore.New(keystore.WithOrderedAliases()), &keyStore{}
+	if !isWholeJKS(data) {
+		return nil, errors.New("read JKS: it is cut short")
+	}
+	store, s := keystore.New(keystore.WithOrderedAliases(), keystore.WithCaseExactAliases()), &keyStore{alias: k.Alias}
 	if err := store.Load(bytes.NewReader(data), []byte(k.Password)); err != nil {
 		return nil, fmt.Errorf("read JKS: %w", err)
 	}
@@ -97,7 +149,7 @@ func readJKS(data []byte, k *benchmark.Keys) (*keyStore, error) {
 			}
 			continue
 		}
-		if s.pair != nil || k.Alias != "" && k.Alias != alias {
+		if s.pair != nil || k.Alias != "" && !strings.EqualFold(k.Alias, alias) { // as for Java
 			continue
 		}
 		entry, err := store.GetPrivateKeyEntry(alias, []byte(k.Password))
@@ -107,6 +159,9 @@ func readJKS(data []byte, k *benchmark.Keys) (*keyStore, error) {
 		key, err := x509.ParsePKCS8PrivateKey(entry.PrivateKey)
 		if err != nil {
 			return nil, fmt.Errorf("read the key %s: %w", alias, err)
+		}
+		if len(entry.CertificateChain) == 0 {
+			return nil, fmt.Errorf("the key %s has no certificate", alias)
 		}
 		s.pair = &tls.Certificate{PrivateKey: key}
 		for _, c := range entry.CertificateChain {
@@ -121,7 +176,10 @@ func readJKS(data []byte, k *benchmark.Keys) (*keyStore, error) {
 
 // client returns the certificate that is shown.
 func (s *keyStore) client() (*tls.Certificate, error) {
-	if s.pair == nil {
+	switch {
+	case s.pair == nil && s.alias != "":
+		return nil, fmt.Errorf("there is no key %s in it", s.alias)
+	case s.pair == nil:
 		return nil, errors.New("there is no key in it")
 	}
 	return s.pair, nil

@@ -92,8 +92,9 @@ func (e *engine) lead(ctx context.Context) (*Result, error) {
 	if err := e.openAll(ctx); err != nil {
 		return nil, err
 	}
+	start, late := e.startAt()
 	l := &leader{
-		engine: e, start: e.startAt(), course: phases.NewCourse(e.list, e.loops), judge: stats.NewJudge(e.period),
+		engine: e, start: start, course: phases.NewCourse(e.list, e.loops), judge: stats.NewJudge(e.period),
 		parley: newParley(e), ended: map[int]time.Duration{},
 		totals: stats.NewTotals(e.names), report: stats.NewReport(0), ends: make([]int, e.loops), failed: map[int][]string{}, gone: map[int][]bool{},
 		out: newOutlet(e.cfg.Sinks), watch: newWatcher(e), hosts: make([][]stats.Connections, e.loops),
@@ -105,7 +106,7 @@ func (e *engine) lead(ctx context.Context) (*Result, error) {
 		l.ends[i] = -1
 	}
 	l.result = &Result{Start: l.start.Time(), Totals: l.totals}
-	l.watch.begin(l.start, e.cfg.Start)
+	l.watch.late = late
 	l.limits()
 	for _, w := range e.workers {
 		w.loop.Post(func() { w.begin(l.start) })

@@ -6,13 +6,17 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/loads/loads/loadgen/benchmark"
 	"github.com/loads/loads/loadgen/engine"
+	"github.com/loads/loads/loadgen/stats"
 )
 
 // plainServer answers requests without a body, one after the other, and
@@ -152,5 +156,33 @@ func TestSessionsOfTheEstimateArePrepared(t *testing.T) {
 	}
 	if more := heap["10000"] - heap["1"]; more < 10_000*200 {
 		t.Errorf("10,000 expected sessions take %d bytes at the start, want some hundred for each", more)
+	}
+}
+
+// Large values of a user are gone when the user is: here each of many has one in
+// turn, also in a list.
+func TestLargeValuesEndWithTheirUser(t *testing.T) {
+	large := strings.Repeat("x", 1<<20)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, large) }))
+	defer server.Close()
+	cfg := config(t, server.URL, "name: b\nhttp: {host: HOST, requestTimeout: 2m, sharedConnections: 8}\nstatisticsCollectionPeriod: 50\nphases:\n"+
+		"- main: {always: {users: 40, duration: 5m, scenario: [{s: [{getSharedCounter: c}, {addToSharedCounter: c += 1}, {breakSequence: {intCondition: {fromVar: c, greaterOrEqualTo: 40}}}, "+
+		"{httpRequest: {GET: /, sla: {blockedRatio: 1}, handler: {body: [{store: v}, {array: \"list[2]\"}]}}}]}, {end: [{thinkTime: 1ms}]}]}}\n")
+	cfg.Threads = 1
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var heap uint64
+	cfg.Live = func(p *engine.Progress) {
+		if cell := p.Totals.Find(stats.Key{Phase: "main", Metric: "s"}); cell != nil && cell.Responses >= 40 && p.Totals.Users("main").Ended > 200 && heap == 0 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			heap = m.HeapAlloc
+			cancel()
+		}
+	}
+	mustRun(t, ctx, cfg)
+	if heap == 0 || heap > 40<<20 {
+		t.Errorf("%d bytes are kept after 40 users who had 2 MB each", heap)
 	}
 }

@@ -28,6 +28,7 @@ type phaseRun struct {
 	more      bool         // there is a next user
 	timer     loop.Timer   // for the next user
 	late      queue        // users who are due while too many are busy
+	starting  bool         // startLate is at work
 
 	busy   []*Session
 	free   []*Session
@@ -154,7 +155,7 @@ func (p *phaseRun) arrive(due loop.Instant) {
 	}
 	now := p.w.loop.Now()
 	users := p.w.rec.Users(p.number)
-	users.Lag.Add(float64(max(0, now.Sub(due)))/float64(time.Millisecond), 1)
+	users.Lag.Add(inMs(max(0, now.Sub(due))), 1)
 	p.begin(p.session(), min(due, now))
 }
 
@@ -164,8 +165,14 @@ func (p *phaseRun) isFull() bool {
 	return limit > 0 && len(p.busy) >= limit || p.late.len() > 0
 }
 
-// startLate starts users who have waited for others to end.
+// startLate starts users who have waited for others to end. Those who end at
+// once call it again, which is seen when they have.
 func (p *phaseRun) startLate() {
+	if p.starting {
+		return
+	}
+	p.starting = true
+	defer func() { p.starting = false }()
 	for !p.terminated && p.late.len() > 0 && len(p.busy) < p.share.MaxSessions {
 		due := p.late.pop()
 		if p.late.len() == 0 {
@@ -173,7 +180,7 @@ func (p *phaseRun) startLate() {
 		}
 		users := p.w.rec.Users(p.number)
 		users.Delayed++
-		users.Longest = max(users.Longest, float64(p.w.loop.Now().Sub(due))/float64(time.Millisecond))
+		users.Longest = max(users.Longest, inMs(p.w.loop.Now().Sub(due)))
 		p.begin(p.session(), due)
 	}
 }
@@ -262,15 +269,7 @@ func (p *phaseRun) terminate() {
 	}
 	p.terminated, p.finishing = true, true
 	p.w.loop.Stop(&p.timer)
-	users := p.w.rec.Users(p.number)
-	users.Unstarted += int64(p.late.len())
-	if n := p.late.len(); n > 0 {
-		users.Longest = max(users.Longest, float64(p.w.loop.Now().Sub(p.late.first()))/float64(time.Millisecond))
-	}
-	if p.late.len() > 0 {
-		p.w.loop.Await(-1)
-	}
-	p.late = queue{}
+	p.leaveOut()
 	for len(p.busy) > 0 {
 		before := len(p.busy)
 		p.busy[before-1].halt()
@@ -279,6 +278,25 @@ func (p *phaseRun) terminate() {
 		}
 	}
 	p.check()
+}
+
+// leaveOut counts those who were due and never start: they waited for others to
+// end, or the loop has not come to them, which is its own lateness.
+func (p *phaseRun) leaveOut() {
+	users, now := p.w.rec.Users(p.number), p.w.loop.Now()
+	if n := p.late.len(); n > 0 {
+		users.Unstarted += int64(n)
+		users.Longest = max(users.Longest, inMs(now.Sub(p.late.first())))
+		p.w.loop.Await(-1)
+	}
+	for p.timetable != nil && p.more && p.due <= now {
+		if users.Unstarted++; !p.isFull() {
+			users.Lag.Add(inMs(now.Sub(p.due)), 1)
+		}
+		p.nextDue()
+	}
+	users.Unstarted += int64(p.left)
+	p.late, p.left, p.more = queue{}, 0, false
 }
 
 // check reports how far the phase is.

@@ -27,17 +27,12 @@ func (q *request) nextHop(location string) (to hop) {
 		q.invalidate("it was redirected to nowhere")
 		return to
 	}
-	authority, target, _, err := splitURL([]byte(at.String()))
-	if err != nil {
-		q.invalidate("it was redirected to what is no address")
-		return to
-	}
-	endpoint := findEndpoint(q.s.w.e.cfg.Benchmark.HTTP, authority)
+	endpoint := endpointAt(q.s.w.e.cfg.Benchmark.HTTP, at)
 	if endpoint < 0 {
-		q.invalidate("it was redirected to " + authority + ", which is no endpoint")
+		q.invalidate("it was redirected to " + at.Redacted() + ", which is at no endpoint")
 		return to
 	}
-	to.endpoint, to.target = endpoint, target
+	to.endpoint, to.target = endpoint, []byte(targetOf(at))
 	status := q.counts.Status
 	to.get = status != http.StatusTemporaryRedirect && status != http.StatusPermanentRedirect
 	return to
@@ -54,6 +49,7 @@ func (q *request) follow(to hop, at loop.Instant) {
 	if to.get && q.method != http.MethodHead {
 		q.method = http.MethodGet
 	}
+	q.away = q.away || q.endpoint != to.endpoint
 	q.endpoint, q.drawn = to.endpoint, nil
 	if err := q.fill(q.message(), to.target); err != nil {
 		q.drop()

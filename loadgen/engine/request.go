@@ -3,10 +3,8 @@ package engine
 import (
 	"bytes"
 	"fmt"
-	"net/http"
 	"time"
 
-	"github.com/loads/loads/loadgen/h1"
 	"github.com/loads/loads/loadgen/loop"
 	"github.com/loads/loads/loadgen/stats"
 )
@@ -25,14 +23,15 @@ type request struct {
 	dialog   *dialog    // of steps that aren't HTTP; nil if it had none
 	own      []Message  // by endpoint: messages that differ between requests
 	drawn    *requestStep
-	version  int // of the cookies that own has
+	version  int // of the cookies that the message has
 
 	counts     stats.Request
 	invalid    string // why the answer is not as it should be
 	ignored    bool   // a redirect: only the last answer is handled
 	hops       int
+	away       bool // redirects have led to another server
 	location   []byte
-	target     []byte // path of the request, if redirects are followed
+	target     []byte // path of the request, if it isn't always the same
 	compressed bool
 	body       []byte // if somebody wants it
 	tooLarge   bool
@@ -70,7 +69,7 @@ func (r *requestStep) send(in *instance) verdict {
 	}
 	q := s.request()
 	q.in, q.step, q.hops, q.method = in, r, 0, r.method
-	q.busy, q.hit = true, false
+	q.busy, q.hit, q.away = true, false, false
 	if r.browses() && q.web == nil {
 		q.web = &browsing{}
 	}
@@ -89,9 +88,10 @@ func (r *requestStep) send(in *instance) verdict {
 	return next
 }
 
-// awaitAnswer is the step that waits for it.
+// awaitAnswer is the step that waits for it. A request that has ended may be
+// another instance's by now.
 func awaitAnswer(in *instance) verdict {
-	if in.pending != nil && in.pending.busy {
+	if q := in.pending; q != nil && q.busy && q.in == in {
 		return wait
 	}
 	in.pending = nil
@@ -113,6 +113,7 @@ func (s *Session) request() *request {
 // prepare makes the message, unless it is the one of the request before.
 func (q *request) prepare() error {
 	r, s := q.step, q.s
+	s.cookies.expire(s.w.loop.Now())
 	if r.noteTarget && r.fixed {
 		q.target = append(q.target[:0], r.fixedTarget...)
 	}
@@ -163,8 +164,16 @@ func (q *request) draw() error {
 	if err := q.fill(q.message(), target); err != nil {
 		return err
 	}
-	q.drawn, q.version = r, q.s.cookies.version
+	q.drawn = r
 	return nil
+}
+
+// path returns where on its server the request goes, with its query.
+func (q *request) path() []byte {
+	if r := q.step; !r.noteTarget {
+		return r.fixedTarget
+	}
+	return q.target
 }
 
 // message returns the request's own message.
@@ -206,6 +215,8 @@ func (q *request) findEndpoint(path []byte) ([]byte, error) {
 // fill writes the message.
 func (q *request) fill(m Message, target []byte) error {
 	r, s, w := q.step, q.s, q.s.w
+	s.cookies.expire(w.loop.Now())
+	q.version = s.cookies.version
 	if authority, path, full, err := splitURL(target); err == nil && full && authority != "" {
 		target = path
 	}
@@ -216,7 +227,7 @@ func (q *request) fill(m Message, target []byte) error {
 		return nil
 	}
 	host := w.e.endpoints[q.endpoint].host
-	if r.ownHost {
+	if r.ownHost && !q.away {
 		host = ""
 	}
 	m.Begin(q.method, target, host)
@@ -224,6 +235,9 @@ func (q *request) fill(m Message, target []byte) error {
 	value := w.body()
 	defer func() { w.giveBody(value) }()
 	for i := range r.headers {
+		if q.away && r.headers[i].here {
+			continue
+		}
 		if value, err = r.headers[i].value.append(value[:0], q.in); err != nil {
 			return fmt.Errorf("header %s: %w", r.headers[i].name, err)
 		}
@@ -237,7 +251,7 @@ func (q *request) fill(m Message, target []byte) error {
 		m.Header("Accept-Encoding", []byte(r.encoding))
 	}
 	if r.keepCookies {
-		if value = s.cookies.append(value[:0], w.e.endpoints[q.endpoint].spec.Host, target); len(value) > 0 {
+		if value = s.cookies.append(value[:0], w.e.endpoints[q.endpoint].spec, target); len(value) > 0 {
 			m.Header("Cookie", value)
 		}
 	}
@@ -297,6 +311,7 @@ func (q *request) start(intended loop.Instant) {
 func (q *request) begin(intended loop.Instant) {
 	q.counts = stats.Request{Intended: int64(intended)}
 	q.invalid, q.ignored, q.compressed, q.tooLarge, q.location = "", false, false, false, q.location[:0]
+	q.closing = false
 	q.inPages, q.unchanged = false, false
 	if q.web != nil {
 		q.web.refresh, q.web.coming = "", nil
@@ -321,7 +336,6 @@ func (q *request) do(intended loop.Instant) {
 	if r.timeout != nil {
 		o.Timeout = *r.timeout
 	}
-	q.closing = false
 	switch {
 	case ep.holds:
 		o.Hold = hold(&s.holds, w, q.endpoint)
@@ -357,262 +371,6 @@ func (q *request) release() {
 		q.hold[q.endpoint].Release(q.closing)
 	case q.closing && q.s.holds != nil && q.s.holds[q.endpoint] != nil:
 		q.s.holds[q.endpoint].Release(true)
-	}
-}
-
-// OnSent implements h1.Handler.
-func (q *request) OnSent(at loop.Instant) { q.counts.Sent = int64(at) }
-
-// OnStatus implements h1.Handler.
-func (q *request) OnStatus(code int) {
-	q.counts.Status = code
-	q.ignored = q.step.redirects && isRedirect(code)
-	if q.step.cache {
-		q.unchanged = q.web.kept != nil && code == http.StatusNotModified
-		q.web.coming = q.newAnswer(code)
-	}
-	if !q.ignored && !q.unchanged {
-		q.heed(code)
-	}
-}
-
-// heed hands the status to who wants it.
-func (q *request) heed(code int) {
-	r := q.step
-	if r.rangeCheck && (code < 200 || code > 399) {
-		q.invalidate("its status is out of range")
-	}
-	if len(r.statuses) > 0 {
-		q.handle(func() {
-			for _, h := range r.statuses {
-				h(q.in, q, code)
-			}
-		})
-	}
-}
-
-// OnHeader implements h1.Handler.
-func (q *request) OnHeader(name, value []byte) {
-	r := q.step
-	switch {
-	case r.keepCookies && isHeader(name, "Set-Cookie"):
-		q.s.cookies.set(q.s.w.e.endpoints[q.endpoint].spec.Host, value)
-	case q.ignored && isHeader(name, "Location"):
-		q.location = append(q.location[:0], value...)
-	case r.encoding != "" && isHeader(name, "Content-Encoding"):
-		q.compressed = isHeader(value, "gzip") || isHeader(value, "x-gzip")
-	}
-	if r.cache && q.web.coming != nil {
-		q.web.coming.header(q, name, value)
-	}
-	if !q.ignored && !q.unchanged {
-		q.look(name, value)
-	}
-}
-
-// look hands a header to who wants it.
-func (q *request) look(name, value []byte) {
-	if list := q.step.headerSteps; len(list) > 0 {
-		q.handle(func() {
-			for _, h := range list {
-				h(q.in, q, name, value)
-			}
-		})
-	}
-}
-
-func isHeader(name []byte, wanted string) bool {
-	return len(name) == len(wanted) && bytes.EqualFold(name, []byte(wanted))
-}
-
-// OnBody implements h1.Handler.
-func (q *request) OnBody(piece []byte) {
-	if q.ignored || q.unchanged {
-		return
-	}
-	if q.step.cache {
-		if a := q.web.coming; a != nil && a.whole {
-			if a.body = append(a.body, piece...); len(a.body) > maxCachedSize {
-				q.web.coming = nil
-			}
-		}
-	}
-	q.take(piece)
-	if s := q.s; len(q.step.pages) > 0 && (s.again || s.stopped) && !s.running {
-		q.wakeAt(s.w.loop.Now()) // handlers have found something: the session goes on in the next turn
-	}
-}
-
-// take gives a piece of the body to pages, and keeps it for others.
-func (q *request) take(piece []byte) {
-	r := q.step
-	paged := len(r.pages) > 0
-	if paged && !q.compressed {
-		q.readPages(piece)
-	}
-	if len(r.processors) == 0 && !(paged && q.compressed) || q.tooLarge {
-		return
-	}
-	if q.body == nil {
-		q.body = q.s.w.body()
-	}
-	if len(q.body)+len(piece) > maxBody {
-		q.tooLarge = true
-		return
-	}
-	q.body = append(q.body, piece...)
-}
-
-// handle runs handlers of the request, in which actions know it.
-func (q *request) handle(f func()) {
-	before := q.s.current
-	q.s.current = q
-	f()
-	q.s.current = before
-}
-
-// OnEnd implements h1.Handler: the answer is complete, or there will be none.
-func (q *request) OnEnd(end h1.End) {
-	s, r := q.s, q.step
-	c := &q.counts
-	c.End, c.BytesIn, c.BytesOut = int64(end.At), end.BytesIn, end.BytesOut
-	c.Blocked = int64(q.carrier().Blocked())
-	var to hop
-	if end.Err != nil {
-		q.failed(end.Err)
-		q.endPages()
-	} else {
-		if q.unchanged {
-			q.show(q.web.kept)
-		}
-		if r.cache || r.changes {
-			q.keep()
-		}
-		to = q.outcome()
-	}
-	c.Invalid = q.invalid != ""
-	s.w.rec.Cell(q.metric).Add(c)
-	if r.compensated >= 0 && s.pace != nil {
-		s.phase.cell(r.compensated, r.compensatedName).Add(&stats.Request{Intended: int64(s.pace.due), End: c.End, Status: c.Status, Failure: c.Failure, Invalid: c.Invalid})
-	}
-	q.leave(to, end.At)
-}
-
-// outcome hands a complete answer to who wants it, and says where it leads on to.
-func (q *request) outcome() (to hop) {
-	if q.ignored {
-		return q.nextHop(string(q.location))
-	}
-	if len(q.step.pages) > 0 {
-		q.endOfPages()
-		if q.web.refresh != "" && !q.s.stopped {
-			to = q.nextHop(q.web.refresh)
-			to.pause, to.get = q.web.pause, true
-			return to
-		}
-	}
-	q.complete()
-	return to
-}
-
-// leave ends the request, or has it follow a redirect.
-func (q *request) leave(to hop, at loop.Instant) {
-	r, s := q.step, q.s
-	if r.closes {
-		q.release()
-	}
-	if q.body != nil {
-		s.w.giveBody(q.body)
-		q.body = nil
-	}
-	if to.target != nil && !s.stopped {
-		q.follow(to, at)
-		return
-	}
-	bad := q.counts.Failure != stats.None || q.invalid != ""
-	if r.sync {
-		q.in.at = at
-	}
-	q.drop()
-	if bad && r.stopInvalid {
-		s.stopped = true
-	}
-	s.run()
-}
-
-// failed counts what became of a request without an answer.
-func (q *request) failed(err error) {
-	c := &q.counts
-	q.s.w.noteFailure(err)
-	switch h1.KindOf(err) {
-	case h1.Timeout:
-		c.Failure = stats.Timeout
-	case h1.Cancelled:
-		c.Failure = stats.Cancelled
-	case h1.Internal:
-		c.Failure = stats.Internal
-	case h1.Exhausted:
-		c.Failure = stats.Connection
-		q.s.w.short.note(err)
-	case h1.None, h1.Refused, h1.Unreachable, h1.Handshake, h1.Reset, h1.Stale, h1.Malformed:
-		c.Failure = stats.Connection
-	}
-}
-
-// complete hands the answer to who wants it.
-func (q *request) complete() {
-	r := q.step
-	if q.tooLarge {
-		q.invalidate(fmt.Sprintf("its body has more than %d bytes, which handlers don't get", maxBody))
-	}
-	processors := len(r.processors) > 0 && r.talk == nil // answers of others were handed over one by one
-	if !processors && len(r.completion) == 0 || q.s.stopped {
-		return
-	}
-	q.handle(func() {
-		if processors && !q.tooLarge {
-			q.process()
-		}
-		for _, do := range r.completion {
-			if do(q.in); q.s.stopped {
-				return
-			}
-		}
-	})
-}
-
-// process gives the body to the processors, without its compression if that
-// was asked for.
-func (q *request) process() {
-	if !q.inflate() {
-		return
-	}
-	for _, p := range q.step.processors {
-		if p(q.in, q.body); q.s.stopped {
-			return
-		}
-	}
-}
-
-// inflate takes the body's compression off.
-func (q *request) inflate() bool {
-	if !q.compressed {
-		return true
-	}
-	plain, err := gunzip(q.body)
-	if err != nil {
-		q.invalidate("its body can't be decompressed: " + err.Error())
-		return false
-	}
-	q.s.w.giveBody(q.body)
-	q.body, q.compressed = plain, false
-	return true
-}
-
-// invalidate marks the answer as not as it should be.
-func (q *request) invalidate(why string) {
-	if q.invalid == "" {
-		q.invalid = why
 	}
 }
 

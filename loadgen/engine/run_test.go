@@ -1,13 +1,16 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,6 +73,45 @@ func TestFailuresAreToldApart(t *testing.T) {
 	want := stats.Counts{Requests: 8, Responses: 6, Invalid: 2, Connections: 2, BytesIn: cell.BytesIn, BytesOut: cell.BytesOut}
 	if cell.Counts != want || cell.Class(5) != 2 || cell.Class(3) != 2 || cell.Class(2) != 2 {
 		t.Errorf("got %+v, %v, want %+v", cell.Counts, cell.Statuses, want)
+	}
+}
+
+// An answer that breaks off, or takes too long, has a status as well: it counts
+// as a failure only, so that answers by status and failures add up to the requests.
+func TestAnswersThatBreakOffCountOnce(t *testing.T) {
+	var n atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		kind := n.Add(1) % 3
+		if kind > 0 {
+			w.Header().Set("Content-Length", "10")
+			_, _ = io.WriteString(w, "half")
+			_ = http.NewResponseController(w).Flush()
+		}
+		switch kind {
+		case 1:
+			panic(http.ErrAbortHandler)
+		case 2:
+			<-r.Context().Done()
+		}
+	}))
+	defer server.Close()
+	cfg := config(t, server.URL, strings.Replace(phase("atOnce", "users: 9"), "timeout: 2m", "timeout: 2s", 1))
+	var lines bytes.Buffer
+	cfg.Sinks = []stats.Sink{stats.NewStatsd(&lines)}
+	cell := mainCell(mustRun(t, t.Context(), cfg), "s")
+	if cell.Responses+cell.Timeouts+cell.Connections != 9 || cell.Timeouts < 3 || cell.Class(2) != cell.Responses {
+		t.Errorf("got %+v, %v, want nine requests, three of which timed out, and a status for each answer", cell.Counts, cell.Statuses)
+	}
+	sent := 0
+	for line := range strings.Lines(lines.String()) {
+		if rest, ok := strings.CutPrefix(line, "req.count:"); ok {
+			count, _, _ := strings.Cut(rest, "|")
+			one, _ := strconv.Atoi(count)
+			sent += one
+		}
+	}
+	if sent != 9 {
+		t.Errorf("%d requests are told of, want 9:\n%s", sent, lines.String())
 	}
 }
 
@@ -440,5 +482,77 @@ func TestSequencesOfHandlersAreDueSinceTheAnswer(t *testing.T) {
 	// The first answer had not left before, and the second had come.
 	if most := inMs(came[2].Sub(left[0])); cell.Latency.Max() > most+1 {
 		t.Errorf("the second request took %v ms, want %v at most since the first answer", cell.Latency.Max(), most)
+	}
+}
+
+// A phase is judged by all that it did, also when nobody has taken what was
+// counted for a while: here the leader does something else until the user has
+// ended, whose last answer is the only bad one.
+func TestPhasesAreJudgedByAllOfThem(t *testing.T) {
+	ended, once := make(chan struct{}), sync.Once{}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/last" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateClosed { // as users close theirs
+			once.Do(func() { close(ended) })
+		}
+	}
+	server.Start()
+	defer server.Close()
+	cfg := config(t, server.URL, `
+name: b
+http: {host: HOST, connectionStrategy: OPEN_ON_REQUEST}
+statisticsCollectionPeriod: 20
+phases:
+- main: {atOnce: {users: 1, scenario: [{s: [{loop: {counterVar: i, repeats: 10, steps: [{httpRequest: {GET: /}}, {thinkTime: 20ms}]}}, {httpRequest: {GET: /last, metric: last, sla: {invalidRatio: 0.5}}}]}]}}
+`)
+	cfg.Live = func(*engine.Progress) { <-ended }
+	r := mustRun(t, t.Context(), cfg)
+	if why := r.Phases[0].Reasons; len(why) != 1 || !strings.Contains(why[0], "1 of 1 answers were invalid") {
+		t.Errorf("got reasons %q, want that the last answer was invalid; %+v", why, mainCell(r, "last").Counts)
+	}
+}
+
+// Users whom the generator has not started when their phase is over, as it was
+// late itself, are counted as never started, and make it late.
+func TestUsersWhoWereDueAreCountedWhenTheirPhaseEnds(t *testing.T) {
+	cfg := config(t, "http://127.0.0.1:1", `
+name: b
+http: {host: HOST, sharedConnections: {core: 0, max: 1}}
+phases:
+- main: {constantRate: {usersPerSec: 1000000, duration: 100ms, maxDuration: 100ms, variance: false, scenario: [{s: [{thinkTime: 1h}]}]}}
+- all: {atOnce: {users: 100000, maxDuration: 1ms, startAfterStrict: main, scenario: [{s: [{thinkTime: 1h}]}]}}
+`)
+	cfg.Threads = 1
+	r := mustRun(t, t.Context(), cfg)
+	for _, phase := range []string{"main", "all"} {
+		if u := r.Totals.Users(phase); u.Started+u.Unstarted != 100_000 || u.Ended != u.Started {
+			t.Errorf("of phase %s %d users have started, %d ended, %d never started, want 100,000 together", phase, u.Started, u.Ended, u.Unstarted)
+		}
+	}
+	if lag := &r.Totals.Users("main").Lag; lag.Count() != 100_000 {
+		t.Errorf("%v users count as late or in time, want all 100,000", lag.Count())
+	}
+	if why := append(r.Phases[0].Reasons, r.Phases[1].Reasons...); len(why) > 0 {
+		t.Errorf("got %q, want that no limit of sessions is blamed", why)
+	}
+}
+
+// Users who have waited for others and end at once don't start each other within
+// each other: however many there are, that takes no stack.
+func TestManyLateUsersMayEndAtOnce(t *testing.T) {
+	defer debug.SetMaxStack(debug.SetMaxStack(4 << 20))
+	r, _ := run(t, `
+name: b
+http: {host: HOST}
+phases:
+- main: {constantRate: {usersPerSec: 200000, duration: 100ms, variance: false, maxSessions: 1, sessionLimitPolicy: CONTINUE,
+    scenario: [{s: [{getSharedCounter: c}, {addToSharedCounter: c += 1}, {breakSequence: {intCondition: {fromVar: c, greaterThan: 0}}}, {httpRequest: {GET: /}}]}]}}
+`, slow(300*time.Millisecond))
+	if u := r.Totals.Users("main"); u.Ended != 20_000 || u.Started != 20_000 {
+		t.Errorf("got %+v, want that all 20,000 have started and ended", u)
 	}
 }

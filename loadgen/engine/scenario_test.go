@@ -36,6 +36,9 @@ func (rec *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		z := gzip.NewWriter(w)
 		fmt.Fprint(z, `{"id": 8}`)
 		_ = z.Close()
+	case "/nothing":
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Header().Set("Content-Length", "0")
 	case "/login":
 		http.SetCookie(w, &http.Cookie{Name: "who", Value: "me", Path: "/shop"})
 		w.Header().Set("X-Token", "t-1")
@@ -96,6 +99,11 @@ func TestScenariosDoWhatTheySay(t *testing.T) {
 		{
 			"compressed answers", `[{a: [{httpRequest: {GET: /gzip, compression: gzip, handler: {body: {json: {query: .id, toVar: id}}}}}, {httpRequest: {GET: "/${id}"}}]}]`,
 			[]string{"GET /gzip", "GET /8"},
+			"",
+		},
+		{
+			"compressed answers without a body", `[{a: [{httpRequest: {HEAD: /gzip, compression: gzip, handler: &h {body: {count: n}, onCompletion: [{set: ok <- yes}, {conditional: {stringCondition: {fromVar: n, isSet: false}, actions: [{set: ok <- no}]}}]}}}, {httpRequest: {GET: /nothing, compression: gzip, handler: *h}}, {httpRequest: {GET: "/${ok}/${n}"}}]}]`,
+			[]string{"HEAD /gzip", "GET /nothing", "GET /yes/2"},
 			"",
 		},
 		{
@@ -187,6 +195,11 @@ func TestScenariosDoWhatTheySay(t *testing.T) {
 			[]string{"GET /json", `POST /p {"id": 7, "name": "a \"b\"", "items": [{"n": 11}, {"n": 12}, {"n": 13}]}`, `POST /q {"id": 7, "name": "13"}`},
 			"",
 		},
+		{
+			"a change that fails before others don't", `[{a: [{httpRequest: {GET: /json, handler: {body: {json: {query: ".items[].n", replace: [{actions: {var: old, actions: [{conditional: {stringCondition: {fromVar: old, equalTo: "2"}, actions: [{set: v <- two}]}}], pattern: "${v}"}}], toVar: doc}}}}}, {set: v <- no}, {httpRequest: {GET: /never}}]}]`,
+			[]string{"GET /json"},
+			"variable v is not set",
+		},
 		{"a broken document", `[{a: [{httpRequest: {GET: /number, handler: {body: {json: {query: .a.b, toVar: v}}}}}, {httpRequest: {GET: /b}}]}]`, []string{"GET /number", "GET /b"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -198,5 +211,24 @@ func TestScenariosDoWhatTheySay(t *testing.T) {
 				t.Errorf("got %q, failure %q, want %q, %q", seen, why, c.want, c.fails)
 			}
 		})
+	}
+}
+
+// Sequences of a session take requests in turn; one whose answer has come does not
+// wait for another's: here that comes only when the first has gone on.
+func TestSequencesWaitForTheirOwnAnswers(t *testing.T) {
+	second := make(chan struct{})
+	s := newSite(t, nil, map[string]http.HandlerFunc{
+		"/second": func(http.ResponseWriter, *http.Request) { close(second) },
+		"/slow": func(_ http.ResponseWriter, r *http.Request) {
+			select {
+			case <-second:
+			case <-r.Context().Done():
+			}
+		},
+	})
+	r := s.visit(t, `{initialSequences: [{a: [{awaitVar: go}, {httpRequest: {GET: /slow, timeout: 1m}}]}, {b: [{httpRequest: {GET: /first, handler: {onCompletion: [{set: go <- 1}]}}}, {httpRequest: {GET: /second}}]}]}`)
+	if slow, rest := mainCell(r, "a"), mainCell(r, "b"); slow.Responses != 1 || rest.Responses != 2 {
+		t.Errorf("got %+v for the slow answer, %+v for the others, want one and two answers", slow.Counts, rest.Counts)
 	}
 }

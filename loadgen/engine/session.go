@@ -255,7 +255,7 @@ func (s *Session) end() {
 		s.remove(len(s.instances) - 1)
 	}
 	for i := range s.vars {
-		s.vars[i].kind = unset
+		s.vars[i].forget()
 	}
 	clear(s.delays)
 	clear(s.queues)

@@ -83,7 +83,6 @@ func (r *requestStep) talkOver(in *instance) verdict {
 		return wait
 	}
 	q.metric = r.metricOf(in, "", []byte(subject))
-	q.closing = false
 	q.begin(in.at)
 	q.busy = true
 	s.busy++
@@ -138,7 +137,7 @@ func (c *compiler) webSocket(s *benchmark.WebSocket) []step {
 		l.endpoint, l.to = true, c.text(s.Endpoint)
 	}
 	for _, h := range s.Headers {
-		l.headers = append(l.headers, header{h.Name, c.text(h.Value)})
+		l.headers = append(l.headers, header{name: h.Name, value: c.text(h.Value)})
 	}
 	return c.exchange(&s.Exchange, l)
 }

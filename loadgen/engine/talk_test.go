@@ -124,8 +124,9 @@ func TestConversationsEndWithTheirSessions(t *testing.T) {
 	await(t, "all connections are closed", func() bool { return open.Load() == 0 })
 }
 
+// That a step makes it, but another before wants it, is known only in the run.
 func TestConversationsWithoutAConnection(t *testing.T) {
-	r := mustRun(t, t.Context(), config(t, "", talk("{tcp: {send: a}}")))
+	r := mustRun(t, t.Context(), config(t, "", talk("{tcp: {send: a}}, {tcp: {connect: '127.0.0.1:1'}}")))
 	if why := strings.Join(r.Phases[0].Reasons, ""); !strings.Contains(why, "there is no connection tcp: a step before must connect") {
 		t.Errorf("got %+v", r.Phases)
 	}

@@ -129,7 +129,7 @@ func TestKeyStores(t *testing.T) {
 	pair := selfSigned(t)
 	var shown atomic.Int64
 	server := secureServer(t, func(_ http.ResponseWriter, r *http.Request) {
-		if len(r.TLS.PeerCertificates) == 1 && string(r.TLS.PeerCertificates[0].Raw) == string(pair.Certificate[0]) {
+		if len(r.TLS.PeerCertificates) > 0 && string(r.TLS.PeerCertificates[0].Raw) == string(pair.Certificate[0]) {
 			shown.Add(1)
 		}
 	}, func(s *httptest.Server) { s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert} })
@@ -141,6 +141,10 @@ func TestKeyStores(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	turned, err := pkcs12.Modern.Encode(pair.PrivateKey, server.Certificate(), []*x509.Certificate{leaf}, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
 	trust, err := pkcs12.Modern.EncodeTrustStore([]*x509.Certificate{server.Certificate()}, "secret")
 	if err != nil {
 		t.Fatal(err)
@@ -148,14 +152,7 @@ func TestKeyStores(t *testing.T) {
 	cert, keyPEM := inPEM(t, pair)
 	read := files(map[string][]byte{
 		"key.pfx": key, "trust.pfx": trust, "me.pem": append(cert, keyPEM...), "trust.pem": certificate(server),
-		"key.jks": javaStore(t, func(s keystore.KeyStore) error {
-			der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-			if err != nil {
-				return err
-			}
-			chain := []keystore.Certificate{{Type: "X509", Content: pair.Certificate[0]}}
-			return s.SetPrivateKeyEntry("me", keystore.PrivateKeyEntry{CreationTime: time.Now(), PrivateKey: der, CertificateChain: chain}, []byte("secret"))
-		}),
+		"key.jks": keyInJKS(t, pair), "turned.pfx": turned,
 		"trust.jks": javaStore(t, func(s keystore.KeyStore) error {
 			return s.SetTrustedCertificateEntry("server", keystore.TrustedCertificateEntry{
 				CreationTime: time.Now(), Certificate: keystore.Certificate{Type: "X509", Content: server.Certificate().Raw},
@@ -164,7 +161,8 @@ func TestKeyStores(t *testing.T) {
 	})
 	for _, c := range []struct{ key, trust string }{
 		{"{storeType: PFX, storeFile: key.pfx, password: secret}", "{storeType: PFX, storeFile: trust.pfx, password: secret}"},
-		{"{storeType: JKS, storeFile: key.jks, password: secret, alias: me}", "{storeFile: trust.jks, password: secret}"},
+		{"{storeType: JKS, storeFile: key.jks, password: secret, alias: My KEY}", "{storeFile: trust.jks, password: secret}"},
+		{"{storeFile: turned.pfx, password: secret}", "{storeFile: trust.jks, password: secret}"},
 		{"{storeType: JKS, storeFile: key.pfx, password: secret}", "{storeType: PEM, storeFile: trust.pem}"},
 		{"{storeType: PEM, storeFile: me.pem}", "{certFile: trust.pem}"},
 	} {
@@ -177,6 +175,25 @@ func TestKeyStores(t *testing.T) {
 		}
 	}
 }
+
+func keyInJKS(t *testing.T, pair tls.Certificate) []byte {
+	t.Helper()
+	return javaStore(t, func(s keystore.KeyStore) error {
+		der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+		if err != nil {
+			return err
+		}
+		var chain []keystore.Certificate
+		for _, cert := range pair.Certificate {
+			chain = append(chain, keystore.Certificate{Type: "X509", Content: cert})
+		}
+		return s.SetPrivateKeyEntry("my key", keystore.PrivateKeyEntry{CreationTime: time.Now(), PrivateKey: der, CertificateChain: chain}, []byte("secret"))
+	})
+}
+
+// hugeJKS begins as a key store whose only key has 4 billion certificates.
+const hugeJKS = "\xfe\xed\xfe\xed" + "\x00\x00\x00\x02" + "\x00\x00\x00\x01" + "\x00\x00\x00\x01" + "\x00\x02me" + "\x00\x00\x00\x00\x00\x00\x00\x00" +
+	"\x00\x00\x00\x01k" + "\xff\xff\xff\xff"
 
 // javaStore is a key store as Java has written them before PKCS#12.
 func javaStore(t *testing.T, fill func(keystore.KeyStore) error) []byte {
@@ -193,6 +210,9 @@ func TestKeysThatCannotBeUsed(t *testing.T) {
 		{"trustManager: {storeType: JKS, storeFile: bad.pem}", "has a file that can't be used: read PKCS#12"},
 		{"trustManager: {storeType: PFX, storeFile: trust.pfx, password: wrong}", "password"},
 		{"keyManager: {storeType: PFX, storeFile: trust.pfx, password: secret}", "there is no key in it"},
+		{"keyManager: {storeFile: key.jks, password: secret, alias: other}", "there is no key other in it"},
+		{"keyManager: {storeFile: bare.jks, password: secret}", "the key my key has no certificate"},
+		{"keyManager: {storeFile: huge.jks, password: secret}", "read JKS: it is cut short"},
 		{"trustManager: {certFile: gone.pem}", "reads a file that can't be read: open gone.pem"},
 		{"trustManager: {certFile: empty.pem}", "has no certificate in its file"},
 		{"keyManager: {certFile: bad.pem, keyFile: bad.pem}", "has no certificate that can be used"},
@@ -203,7 +223,10 @@ func TestKeysThatCannotBeUsed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg.Read = files(map[string][]byte{"bad.pem": []byte("no"), "empty.pem": []byte("-----BEGIN X-----\n-----END X-----\n"), "trust.pfx": trust})
+		cfg.Read = files(map[string][]byte{
+			"key.jks": keyInJKS(t, selfSigned(t)), "bare.jks": keyInJKS(t, tls.Certificate{PrivateKey: selfSigned(t).PrivateKey}), "huge.jks": []byte(hugeJKS),
+			"bad.pem": []byte("no"), "empty.pem": []byte("-----BEGIN X-----\n-----END X-----\n"), "trust.pfx": trust,
+		})
 		if faults := engine.Check(cfg); len(faults) == 0 || !strings.Contains(faults.Error(), c.want) {
 			t.Errorf("got %v, want %q", faults, c.want)
 		}

@@ -29,6 +29,21 @@ func (v *value) setInt(n int64) { v.kind, v.num = isInt, n }
 
 func (v *value) setText(text []byte) { v.kind, v.text = isText, append(v.text[:0], text...) }
 
+// keptText is the largest text whose memory a user leaves to the next.
+const keptText = 64 << 10
+
+// forget unsets the value. Large texts are not kept for the next user: else every
+// session would come to have room for the largest there ever was.
+func (v *value) forget() {
+	v.kind = unset
+	if cap(v.text) > keptText {
+		v.text = nil
+	}
+	for i := range v.list[:cap(v.list)] {
+		v.list[:cap(v.list)][i].forget()
+	}
+}
+
 // setList makes the value a list of n items, all unset.
 func (v *value) setList(n int) {
 	for cap(v.list) < n {

@@ -90,7 +90,7 @@ func (l *leader) judgePhase(phase int) {
 		l.fail(phase, b.Metric+": "+b.Message)
 	}
 	users := l.totals.Users(p.Name)
-	if p.Kind.IsOpen() && p.Policy == benchmark.PolicyFail && !l.result.Stopped {
+	if p.Kind.IsOpen() && p.MaxSessions > 0 && p.Policy == benchmark.PolicyFail && !l.result.Stopped {
 		switch {
 		case users.Unstarted > 0:
 			l.fail(phase, fmt.Sprintf("%d users could not start before the phase was over: too many were busy (maxSessions %d)", users.Unstarted, p.MaxSessions))

@@ -59,9 +59,9 @@ type watcher struct {
 	open    map[string]bool // phases with a timetable, which count
 	last    sample
 	first   sample
-	core    float64  // share of the period in which the busiest loop had a processor
-	short   shortage // in this period
-	late    time.Duration
+	core    float64       // share of the period in which the busiest loop had a processor
+	short   shortage      // in this period
+	late    time.Duration // by how much the run began after it should
 	busy    busyLoops
 	sum     stats.SelfReport
 	collect uint32 // collections of garbage until now
@@ -121,13 +121,6 @@ func (b *busyLoops) add(share float64, took time.Duration) {
 	}
 	if b.length >= coreWindow {
 		b.most = max(b.most, b.used/float64(b.length))
-	}
-}
-
-// begin notes when the run begins, and by how much that is too late.
-func (w *watcher) begin(at loop.Instant, planned time.Time) {
-	if !planned.IsZero() {
-		w.late = max(0, at.Sub(loop.At(planned)))
 	}
 }
 

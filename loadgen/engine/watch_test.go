@@ -37,10 +37,7 @@ func TestEachShortageOfTheGeneratorIsNamed(t *testing.T) {
 		return func(_ *watcher, t *stats.Totals) { t.Users(phase).Lag.Add(ms, 1) }
 	}
 	late := func(d time.Duration) func(*watcher, *stats.Totals) {
-		return func(w *watcher, _ *stats.Totals) {
-			planned := time.Now()
-			w.begin(loop.At(planned).Add(d), planned)
-		}
+		return func(w *watcher, _ *stats.Totals) { w.late = d }
 	}
 	pause := func(w *watcher, _ *stats.Totals) { w.sum.Pause = 150 }
 	stat := func(steal int) sample {
@@ -70,7 +67,6 @@ func TestEachShortageOfTheGeneratorIsNamed(t *testing.T) {
 		{"one busy, no limit", none, seconds(11, 0.97), "", "a loop of the generator used a whole processor for a while"},
 		{"one busy, a higher limit", Limits{Core: 0.98}, seconds(11, 0.97), "", "a loop of the generator used a whole processor"},
 		{"a machine in time", Limits{}, late(50 * time.Millisecond), "", ""},
-		{"one that came early", Limits{}, late(-time.Second), "", ""},
 		{"one a little late", Limits{}, late(300 * time.Millisecond), "", "this machine began 300 ms after the time for which all were told to begin"},
 		{"one too late", Limits{}, late(3 * time.Second), "this machine began 3000 ms after the time", ""},
 		{"one too late, no limit", none, late(3 * time.Second), "", "this machine began 3000 ms after the time"},
@@ -84,6 +80,23 @@ func TestEachShortageOfTheGeneratorIsNamed(t *testing.T) {
 				t.Errorf("got invalid %q, notes %q, want %q, %q", invalid, notes, tt.invalid, tt.noted)
 			}
 		})
+	}
+}
+
+// Who comes too late begins at once, and who comes early when it is time.
+func TestRunsBeginWhenTheyAreToldTo(t *testing.T) {
+	for name, after := range map[string]time.Duration{"late": -time.Hour, "early": time.Hour} {
+		before := loop.Now()
+		e := engine{cfg: Config{Start: time.UnixMilli(time.Now().Add(after).UnixMilli())}}
+		at, late := e.startAt()
+		passed := loop.Now().Sub(before) + time.Millisecond
+		wait, most := at.Sub(before), max(0, after)
+		if wait < most-time.Millisecond || wait > most+passed || late < max(0, -after) || late > max(0, -after)+passed {
+			t.Errorf("%s: the run begins after %v, %v late, want %v", name, wait, late, after)
+		}
+	}
+	if _, late := (&engine{}).startAt(); late != 0 {
+		t.Errorf("a run without a start is %v late", late)
 	}
 }
 

@@ -104,7 +104,10 @@ func (w *worker) begin(at loop.Instant) {
 // tick ends a period, or several if the loop was held up. A timer may fire a
 // little before its time.
 func (w *worker) tick() {
-	w.handOver()
+	w.countBusy()
+	if batch, ok := w.rec.Take(); ok {
+		w.e.tell(message{kind: counted, loop: w.index, batch: batch})
+	}
 	w.periods = int(max(w.loop.Now(), w.ticks.When()).Sub(w.began) / w.period)
 	cpu, now := cpuTime(unix.RUSAGE_THREAD), loop.Now()
 	busy := float64(cpu-w.cpu) / float64(max(1, now.Sub(w.cpuAt)))
@@ -123,16 +126,18 @@ func (w *worker) hosts() []stats.Connections {
 	return list
 }
 
-// handOver gives away what was counted.
-func (w *worker) handOver() {
+func (w *worker) countBusy() {
 	for i, p := range w.phases {
 		if p != nil {
 			w.rec.Users(i).Busy = int64(len(p.busy))
 		}
 	}
-	if batch, ok := w.rec.Take(); ok {
-		w.e.tell(message{kind: counted, loop: w.index, batch: batch})
-	}
+}
+
+// handOver gives away all that was counted.
+func (w *worker) handOver() {
+	w.countBusy()
+	w.e.tell(message{kind: counted, loop: w.index, batch: w.rec.TakeAll()})
 }
 
 // do carries out an order for a phase; at is when it counts from.

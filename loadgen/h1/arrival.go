@@ -51,8 +51,8 @@ func (a *arrivals) told() loop.Instant {
 		return 0
 	}
 	at := (*unix.Timespec)(unsafe.Pointer(&a.control[unix.SizeofCmsghdr]))
-	now := time.Now() // by both clocks: the kernel tells the time on the wall
-	return loop.At(now).Add(time.Duration(at.Nano() - now.UnixNano()))
+	now, wall := loop.Clocks() // the kernel tells the time on the wall
+	return now.Add(time.Duration(at.Nano() - wall.UnixNano()))
 }
 
 // end returns when an answer ended that was just read: as far as that can be

@@ -4,6 +4,7 @@ package h1_test
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -65,5 +66,33 @@ func TestAnswersThatLieCountFromWhenTheyCame(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An answer that ends with its connection ends when that does, of which the
+// kernel tells no time: not with the last byte before.
+func TestAnswersThatEndWithTheirConnectionEndThen(t *testing.T) {
+	closed := make(chan time.Time, 1)
+	const rest = 100 * time.Millisecond
+	b := mustPool(t, to(mustServe(t, func(_ int, c *net.TCPConn) {
+		answering(hello)(0, c)
+		answering("HTTP/1.1 200 OK\r\n\r\nuntil the end")(0, c)
+		<-time.After(rest / 4)
+		closed <- time.Now()
+	}), 1))
+	b.on(func() { b.loop.Rest = rest })
+	for range 5 {
+		var r *record
+		for range 2 { // with the first the kernel may begin to tell
+			r = b.exchange(func(r *record) { r.Patient = true })
+			r.onSent = func() { b.loop.Await(1) }
+			r.onEnd = func() { b.loop.Await(-1) }
+			if r.begin().wait(); r.end.Err != nil {
+				t.Fatal(r.end.Err)
+			}
+		}
+		if at := loop.At(<-closed); r.end.At < at {
+			t.Errorf("the answer ended %v before its connection was closed", at.Sub(r.end.At))
+		}
 	}
 }

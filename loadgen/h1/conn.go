@@ -238,6 +238,7 @@ func (c *conn) ended() {
 	case c.x == nil:
 		c.pool.drop(c)
 	case c.eof():
+		c.pool.arrivals.at = 0 // the kernel doesn't say when this end came
 		c.finish(false)
 	default:
 		c.broken(0)

@@ -56,6 +56,9 @@ type conn struct {
 	used   bool // has carried an answer
 }
 
+// headMost bounds the headers of an answer, as with HTTP/1.1.
+const headMost = 64 << 10
+
 // connectTimeout is that of an attempt to connect, as with HTTP/1.1.
 const connectTimeout = 10 * time.Second
 
@@ -71,7 +74,7 @@ func NewPool(l *loop.Loop, cfg h1.Config, streams int) *Pool {
 		streams = 1
 	}
 	p := &Pool{loop: l, cfg: cfg, streams: max(1, streams), under: map[*stream]struct{}{}}
-	p.library = &http2.Transport{DisableCompression: true, IdleConnTimeout: cfg.IdleTimeout}
+	p.library = &http2.Transport{DisableCompression: true, IdleConnTimeout: cfg.IdleTimeout, MaxHeaderListSize: headMost}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	return p
 }

@@ -292,8 +292,18 @@ var began = time.Now()
 // Now reads the clock.
 func Now() Instant { return Instant(time.Since(began)) }
 
-// At returns the instant of a time.
-func At(t time.Time) Instant { return Instant(t.Sub(began)) }
+// At returns the instant of a time. One that comes from elsewhere is taken by what
+// the clock on the wall says now, as that may have been set since this program began.
+func At(t time.Time) Instant {
+	now, wall := Clocks()
+	return now.Add(t.Sub(wall))
+}
+
+// Clocks reads the clock, and that on the wall, at once.
+func Clocks() (Instant, time.Time) {
+	now := time.Now()
+	return Instant(now.Sub(began)), now
+}
 
 // Add returns the instant a time after i.
 func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }

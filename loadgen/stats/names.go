@@ -65,14 +65,17 @@ func eachPoint(m *MetricCell, add func(metrics.Point)) {
 			counter(nameErrors, n, status)
 		}
 	}
+	rest := m.Responses // those of a protocol that has no status
 	for _, status := range m.Statuses {
 		const bad = 400
 		count(strconv.Itoa(status.Status), status.Count, status.Status >= bad)
+		rest -= status.Count
 	}
-	if len(m.Statuses) == 0 { // of a protocol that has none
-		count("ok", m.Responses-m.Invalid, false)
+	if len(m.Statuses) == 0 {
 		count("invalid", m.Invalid, true)
+		rest -= m.Invalid
 	}
+	count("ok", rest, false)
 	count("timeout", m.Timeouts, true)
 	count("error", m.Connections+m.Internal, true)
 	count("cancelled", m.Cancelled, false)

@@ -24,7 +24,7 @@ type Request struct {
 	Sent     int64 // when it left; 0 if it never did
 	End      int64
 	Blocked  int64 // how long it waited for a connection, in ns
-	Status   int   // 0 if none came
+	Status   int   // 0 if none came, or the protocol has none
 	Failure  Failure
 	Invalid  bool // an answer came, but not as it should be
 	BytesIn  int64
@@ -61,7 +61,8 @@ func (c *Counts) add(o Counts) {
 	c.CacheHits += o.CacheHits
 }
 
-// StatusCount is how many answers had a status.
+// StatusCount is how many complete answers had a status: one that broke off is
+// counted with the failures only.
 type StatusCount struct {
 	Status int   `json:"status"`
 	Count  int64 `json:"count"`
@@ -104,6 +105,9 @@ func (c *Cell) Add(r *Request) {
 		if r.Invalid {
 			c.Invalid++
 		}
+		if r.Status != 0 {
+			c.addStatus(r.Status, 1)
+		}
 	case Timeout:
 		c.Timeouts++
 	case Connection:
@@ -112,9 +116,6 @@ func (c *Cell) Add(r *Request) {
 		c.Internal++
 	case Cancelled:
 		c.Cancelled++
-	}
-	if r.Status != 0 {
-		c.addStatus(r.Status, 1)
 	}
 	if r.Failure == None || r.Failure == Timeout {
 		c.Latency.Add(float64(r.End-r.Intended)*ms, 1)
@@ -250,7 +251,8 @@ type Batch struct {
 }
 
 // batches is how many batches a loop has. When the receiver holds all others, a
-// loop goes on with the one it has, so nothing is lost and seconds are merged.
+// loop goes on with the one it has, so nothing is lost and seconds are merged;
+// only at the end of a phase there may be more.
 const batches = 4
 
 // NewRecorder returns the recorder of a loop, for phases of these names.
@@ -301,14 +303,27 @@ func (r *Recorder) Users(phase int) *Users { return &r.batch.Users[phase] }
 func (r *Recorder) Take() (*Batch, bool) {
 	select {
 	case next := <-r.free:
-		full := r.batch
-		full.grow(len(r.keys))
-		full.Keys = r.keys[:len(r.keys):len(r.keys)]
-		r.batch = next
-		return full, true
+		return r.swap(next), true
 	default:
 		return nil, false
 	}
+}
+
+// TakeAll does what Take does, also if the receiver has given nothing back: at
+// the end of a phase nothing of it may be missing.
+func (r *Recorder) TakeAll() *Batch {
+	if b, ok := r.Take(); ok {
+		return b
+	}
+	return r.swap(&Batch{Users: make([]Users, len(r.phases)), free: r.free})
+}
+
+func (r *Recorder) swap(next *Batch) *Batch {
+	full := r.batch
+	full.grow(len(r.keys))
+	full.Keys = r.keys[:len(r.keys):len(r.keys)]
+	r.batch = next
+	return full
 }
 
 func (b *Batch) grow(n int) {
@@ -328,5 +343,8 @@ func (b *Batch) Free() {
 		lag.Reset()
 		b.Users[i] = Users{Lag: lag}
 	}
-	b.free <- b
+	select {
+	case b.free <- b:
+	default: // one that TakeAll has made beyond the others
+	}
 }

@@ -217,6 +217,46 @@ func TestDistributionsAreThoseOfHdrHistogram(t *testing.T) {
 	}
 }
 
+// At the end of a phase all is handed over, however much the receiver holds.
+func TestRecorderGivesAllAtTheEnd(t *testing.T) {
+	rec := stats.NewRecorder(phases)
+	var taken []*stats.Batch
+	for range 20 {
+		rec.Cell(rec.Metric(0, []byte("m"))).Add(&stats.Request{})
+		taken = append(taken, rec.TakeAll())
+	}
+	sum := stats.NewReport(0)
+	for _, b := range taken {
+		sum.Add(b, phases)
+		b.Free() // doesn't wait for anybody
+	}
+	if got := sum.Sum(func(string) bool { return true }).Requests; got != 20 {
+		t.Errorf("got %d requests, want 20", got)
+	}
+}
+
+// Protocols without a status share metrics with those that have one.
+func TestCountsByStatusAddUp(t *testing.T) {
+	r := stats.NewReport(0)
+	for _, one := range []stats.Request{{Status: 200}, {Status: 404, Invalid: true}, {}, {}, {Invalid: true}, {Failure: stats.Timeout, Status: 200}, {Failure: stats.Connection}, {Failure: stats.Cancelled, Status: 200}} {
+		r.Cell(key).Add(&one)
+	}
+	var lines bytes.Buffer
+	if err := stats.NewStatsd(&lines).Report(r); err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for line := range strings.Lines(lines.String()) {
+		var n int
+		if _, err := fmt.Sscanf(line, "req.count:%d|c", &n); err == nil {
+			sum += n
+		}
+	}
+	if sum != 8 {
+		t.Errorf("%d requests are told of, want 8:\n%s", sum, lines.String())
+	}
+}
+
 func TestRecorderGoesOnWhenNobodyTakes(t *testing.T) {
 	rec := stats.NewRecorder(phases)
 	var taken []*stats.Batch

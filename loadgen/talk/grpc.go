@@ -91,6 +91,19 @@ func (s *Services) Method(name string) (*Method, error) {
 // ClientStreams reports whether a call may have several messages.
 func (m *Method) ClientStreams() bool { return m.descriptor.IsStreamingClient() }
 
+// Check reports why a call can't have the message, JSON.
+func (m *Method) Check(message []byte) error {
+	_, err := m.input(message)
+	return err
+}
+
+// input makes a message of JSON.
+func (m *Method) input(text []byte) (proto.Message, error) {
+	message := dynamicpb.NewMessage(m.descriptor.Input())
+	err := (protojson.UnmarshalOptions{Resolver: m.types}).Unmarshal(text, message)
+	return message, err
+}
+
 // GRPC is a connection over which gRPC calls go; several at once.
 type GRPC struct {
 	conn *grpc.ClientConn
@@ -195,8 +208,8 @@ func (g *GRPC) exchange(ctx context.Context, call *Call, answer func([]byte)) er
 		return err
 	}
 	for _, text := range call.Messages {
-		message := dynamicpb.NewMessage(d.Input())
-		if err := (protojson.UnmarshalOptions{Resolver: call.Method.types}).Unmarshal(text, message); err != nil {
+		message, err := call.Method.input(text)
+		if err != nil {
 			return &h1.Error{Kind: h1.Internal, Err: fmt.Errorf("make the message of %s: %w", call.Method.path, err)}
 		}
 		if err := stream.SendMsg(message); errors.Is(err, io.EOF) {

@@ -47,6 +47,7 @@ func TestContainer_FromCreationToRemoval(t *testing.T) {
 		}
 		waited := make(chan error, 1)
 		go func() { waited <- b.Wait(ctx, id) }()
+		started := time.Now()
 		if err := b.Start(ctx, id); err != nil {
 			t.Fatal(err)
 		}
@@ -57,8 +58,9 @@ func TestContainer_FromCreationToRemoval(t *testing.T) {
 		if c.State != "exited" || c.ExitCode != 7 || c.Running() {
 			t.Errorf("after its end: got %+v, want exited with status 7", c)
 		}
-		if c.StartedAt.Before(before.Add(-time.Second)) || c.FinishedAt.Sub(c.StartedAt) < 100*time.Millisecond {
-			t.Errorf("got times %v to %v, want 200ms after %v", c.StartedAt, c.FinishedAt, before)
+		// An engine that is busy may note the start late.
+		if c.StartedAt.Before(before.Add(-time.Second)) || c.FinishedAt.Sub(started) < 200*time.Millisecond {
+			t.Errorf("got times %v to %v, want the start after %v, and the end 200ms after %v", c.StartedAt, c.FinishedAt, before, started)
 		}
 		if got := b.output(id, broker.LogOptions{}); got != "hello\n" {
 			t.Errorf("got output %q, want hello", got)
@@ -124,7 +126,7 @@ func TestStop_AsksAndStopsOnce(t *testing.T) {
 		id := b.start(b.spec("stop", "sleep", "1h", "--print", "asleep"))
 		await(t, "its first line", func() bool { return b.output(id, broker.LogOptions{}) != "" })
 		for range 2 {
-			if err := b.Stop(t.Context(), id, 20*time.Second); err != nil {
+			if err := b.Stop(t.Context(), id, patience); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -262,7 +264,7 @@ func TestRelay_WritesFramesToTheFinalOne(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- b.Logs(t.Context(), id, broker.LogOptions{Follow: true}, &out, nil) }()
 		await(t, "the third frame", func() bool { return strings.Count(out.String(), "\n") >= 3 })
-		if err := b.Stop(t.Context(), id, 20*time.Second); err != nil {
+		if err := b.Stop(t.Context(), id, patience); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-ended; err != nil {
@@ -371,7 +373,7 @@ func TestSharedVolume_OutlivesItsContainers(t *testing.T) {
 
 func TestUnknownImage_IsPulledAndRunsUntilStopped(t *testing.T) {
 	c := mustCloud(t)
-	e := c.docker(c.boot(time.Minute, time.Hour, nil))
+	e := c.docker(c.boot(time.Hour, time.Hour, nil))
 	image, err := e.EnsureImage(t.Context(), "nginx:1.29", "")
 	if err != nil {
 		t.Fatal(err)

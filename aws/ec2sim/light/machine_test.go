@@ -83,7 +83,7 @@ func TestLease_StandsStillWhileTheMachineIsOff(t *testing.T) {
 }
 
 // renew renews a machine's lease as a broker does.
-func renew(t *testing.T, e *dockerctl.Engine, r boot.Renewal) {
+func renew(t *testing.T, e *dockerctl.Engine, r boot.Renewal) error {
 	t.Helper()
 	spec, err := boot.LeaseContainer("lease", nil, r)
 	if err != nil {
@@ -91,28 +91,32 @@ func renew(t *testing.T, e *dockerctl.Engine, r boot.Renewal) {
 	}
 	spec.Image, err = e.EnsureImage(t.Context(), "node:1", "")
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	id, err := e.Create(t.Context(), spec)
-	if err == nil {
-		err = e.PutFiles(t.Context(), id, spec.Files)
-	}
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
+	return e.PutFiles(t.Context(), id, spec.Files)
 }
 
 func TestLease_IsRenewedThroughDocker(t *testing.T) {
 	c := mustCloud(t)
 	m := c.boot(time.Hour, 2*time.Hour, nil)
 	e := c.docker(m)
-	renew(t, e, boot.Renewal{Seq: 2, Lease: time.Hour, End: time.Hour})
-	renew(t, e, boot.Renewal{Seq: 1, Lease: time.Second, End: time.Second}) // is older
-	renew(t, e, boot.Renewal{Seq: 2, Lease: time.Second, End: time.Second}) // was read
+	for _, r := range []boot.Renewal{
+		{Seq: 2, Lease: time.Hour, End: time.Hour},
+		{Seq: 1, Lease: time.Second, End: time.Second}, // is older
+		{Seq: 2, Lease: time.Second, End: time.Second}, // was read
+	} {
+		if err := renew(t, e, r); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := e.Info(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	renew(t, e, boot.Renewal{Seq: 3, Lease: time.Second, End: time.Hour})
+	_ = renew(t, e, boot.Renewal{Seq: 3, Lease: time.Second, End: time.Hour}) // it may be off before it has answered
 	await(t, "the end of the shorter lease", func() bool { return m.offs.Load() == 1 })
 	_, err := e.Info(t.Context())
 	wantCode(t, err, broker.EUnavailable)
@@ -120,7 +124,7 @@ func TestLease_IsRenewedThroughDocker(t *testing.T) {
 
 func TestDocker_AnswersOnlyMutualTLS(t *testing.T) {
 	c := mustCloud(t)
-	m := c.boot(time.Minute, time.Hour, nil)
+	m := c.boot(time.Hour, time.Hour, nil)
 	if _, err := c.docker(m).Info(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -171,14 +175,14 @@ func TestMachine_FaultsOfItsSpec(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			c := mustCloud(t)
-			row.check(t, c.docker(c.boot(time.Minute, time.Hour, row.edit)))
+			row.check(t, c.docker(c.boot(time.Hour, time.Hour, row.edit)))
 		})
 	}
 }
 
 func TestRules_AdmitToDocker(t *testing.T) {
 	c := mustCloud(t)
-	m := c.boot(time.Minute, time.Hour, nil)
+	m := c.boot(time.Hour, time.Hour, nil)
 	if err := m.SetRules([]ec2sim.Rule{{Protocol: "tcp", FromPort: 2376, ToPort: 2376, Peer: netip.MustParsePrefix("192.0.2.0/24")}}); err != nil {
 		t.Fatal(err)
 	}
@@ -206,28 +210,30 @@ func TestRules_AdmitToDocker(t *testing.T) {
 
 func TestCut_StopsTheStreamUntilItIsMended(t *testing.T) {
 	c := mustCloud(t)
-	m := c.boot(time.Minute, time.Hour, nil)
+	m := c.boot(time.Hour, time.Hour, nil)
 	b := mustBench(t, c.docker(m))
 	id := b.start(b.spec("relay", "relay"))
 	out := &waittest.Buffer{}
 	ended := make(chan error, 1)
 	go func() { ended <- b.Logs(t.Context(), id, broker.LogOptions{Follow: true}, out, nil) }()
-	await(t, "the first frame", func() bool { return out.String() != "" })
+	await(t, "the first frame", func() bool { return strings.Contains(out.String(), "\n") })
+	other := mustBench(t, c.docker(c.boot(time.Hour, time.Hour, nil)))
+	otherID := other.start(other.spec("relay", "relay"))
+	seconds := func() int { return strings.Count(other.output(otherID, broker.LogOptions{}), "\n") }
 	if err := m.Cut(true); err != nil {
 		t.Fatal(err)
 	}
-	before := strings.Count(out.String(), "\n")
+	cut, before := time.Now(), seconds()
 	called := make(chan error, 1)
 	go func() { _, err := b.Info(t.Context()); called <- err }()
-	// What was on its way may still come; more than that would be frames of
-	// later seconds, which another machine has.
-	other := mustBench(t, c.docker(c.boot(time.Minute, time.Hour, nil)))
-	otherID := other.start(other.spec("relay", "relay"))
-	await(t, "three seconds of another machine", func() bool {
-		return strings.Count(other.output(otherID, broker.LogOptions{}), "\n") > 3
-	})
-	if got := strings.Count(out.String(), "\n"); got > before+1 {
-		t.Errorf("got %d frames from a machine that is cut off", got-before)
+	// What was on its way may still come, but no frames of later seconds, which
+	// another machine has.
+	await(t, "three seconds of another machine", func() bool { return seconds() >= before+3 })
+	came := out.String()
+	for _, f := range decode(t, came[:strings.LastIndex(came, "\n")]) {
+		if f.Time > cut.UnixMilli() {
+			t.Errorf("got a frame of %v after the machine was cut off", time.UnixMilli(f.Time).Sub(cut))
+		}
 	}
 	select {
 	case err := <-called:
@@ -240,7 +246,7 @@ func TestCut_StopsTheStreamUntilItIsMended(t *testing.T) {
 	if err := <-called; err != nil {
 		t.Errorf("the call that waited: %v", err)
 	}
-	if err := b.Stop(t.Context(), id, time.Minute); err != nil {
+	if err := b.Stop(t.Context(), id, patience); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-ended; err != nil {
@@ -269,7 +275,7 @@ func TestStop_EndsContainersAndKeepsThem(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			c := mustCloud(t)
-			m := c.boot(time.Minute, time.Hour, nil)
+			m := c.boot(time.Hour, time.Hour, nil)
 			b := mustBench(t, c.docker(m))
 			id := b.start(b.spec("relay", "relay"))
 			ended := make(chan error, 1)
@@ -301,7 +307,7 @@ func TestClose_LeavesNoListener(t *testing.T) {
 	c := mustCloud(t)
 	var all []*machine
 	for range 20 {
-		m := c.boot(time.Minute, time.Hour, func(s *ec2sim.MachineSpec) { s.PublicIP = public(s.PrivateIP) })
+		m := c.boot(time.Hour, time.Hour, func(s *ec2sim.MachineSpec) { s.PublicIP = public(s.PrivateIP) })
 		if _, err := c.docker(m).Info(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -344,7 +350,7 @@ func TestHosts_HaveAddressesOfTheirOwn(t *testing.T) {
 		t.Errorf("got %v and %v, which overlap", a.Addresses(), b.Addresses())
 	}
 	for _, c := range []*cloud{a, b} {
-		if _, err := c.docker(c.boot(time.Minute, time.Hour, nil)).Info(t.Context()); err != nil {
+		if _, err := c.docker(c.boot(time.Hour, time.Hour, nil)).Info(t.Context()); err != nil {
 			t.Error(fmt.Errorf("%v: %w", c.Addresses(), err))
 		}
 	}

@@ -257,7 +257,7 @@ func mustBroker(t *testing.T, c *cloud, before func(at broker.Endpoint, call str
 		t.Fatal(err)
 	}
 	b := &brokerage{t: t, ec2: ec2.NewFromConfig(config), Broker: broker.New(broker.Config{
-		Store: store, Pools: []broker.Pool{pool}, Dial: faulty, Dir: t.TempDir(), Log: log, Version: "test", ReceiptWait: time.Minute, LostAfter: 20 * time.Second,
+		Store: store, Pools: []broker.Pool{pool}, Dial: faulty, Dir: t.TempDir(), Log: log, Version: "test", ReceiptWait: time.Minute, LostAfter: time.Minute,
 	})}
 	if err := b.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -277,7 +277,7 @@ func mustBroker(t *testing.T, c *cloud, before func(at broker.Endpoint, call str
 // run runs a plan to its end.
 func (b *brokerage) run(plan string) broker.Run {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(b.t.Context(), 2*patience)
 	defer cancel()
 	p, err := strategies.ParseFile("plan.yaml", []byte(plan))
 	if err != nil {

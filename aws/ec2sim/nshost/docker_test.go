@@ -213,10 +213,10 @@ inside() {
 	docker run --rm -v /usr:/usr:ro -v /usr/bin:/bin:ro -v /usr/lib:/lib:ro -v /usr/lib64:/lib64:ro "$@"
 }
 url=http://169.254.169.254/latest
-echo "v1: $(inside empty curl -s -m 10 -o /dev/null -w '%{http_code}' $url/meta-data/instance-id)"
+echo "v1: $(inside empty curl -s -m 120 -o /dev/null -w '%{http_code}' $url/meta-data/instance-id)"
 inside empty curl -s -m 2 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $url/api/token
 echo "token from a container: $?"
-inside --network host empty curl -s -m 10 -o /dev/null -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $url/api/token
+inside --network host empty curl -s -m 120 -o /dev/null -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $url/api/token
 echo "token on the host's network: $?"
 `))
 	for what, want := range map[string]string{

@@ -18,7 +18,7 @@ func TestMetadata_AnswersAsTheRealOne(t *testing.T) {
 	var spot atomic.Bool
 	script := `
 url=http://169.254.169.254/latest
-code() { curl -s -m 20 -o /dev/null -w '%{http_code}' "$@"; }
+code() { curl -s -m 120 -o /dev/null -w '%{http_code}' "$@"; }
 ttl='X-aws-ec2-metadata-token-ttl-seconds'
 echo "without a token: $(code $url/meta-data/instance-id)"
 echo "a token by GET: $(code -H "$ttl: 60" $url/api/token)"
@@ -30,7 +30,7 @@ token=$(curl -s -X PUT -H "$ttl: 1" $url/api/token)
 until [ "$(code -H "X-aws-ec2-metadata-token: $token" $url/meta-data/)" = 401 ]; do sleep 0.1; done
 echo "a token that is old: 401"
 token=$(curl -s -X PUT -H "$ttl: 600" $url/api/token)
-get() { curl -s -m 20 -H "X-aws-ec2-metadata-token: $token" "$url/$1"; }
+get() { curl -s -m 120 -H "X-aws-ec2-metadata-token: $token" "$url/$1"; }
 missing() { echo "$1: $(code -H "X-aws-ec2-metadata-token: $token" "$url/$1")"; }
 for path in instance-id instance-type ami-id ami-launch-index local-ipv4 public-ipv4 placement/region placement/availability-zone \
 	tags/instance/Project security-groups; do

@@ -53,7 +53,7 @@ func answer(addr, count, distribution string) error {
 	})}
 	go server.Serve(ln)
 	<-ctx.Done()
-	limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	limited, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return server.Shutdown(limited)
 }

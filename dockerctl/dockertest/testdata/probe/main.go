@@ -23,9 +23,9 @@ func main() {
 func run(verb string, args []string) error {
 	switch verb {
 	case "sleep": // until asked to stop
-		fmt.Println("asleep")
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM)
+		fmt.Println("asleep") // and from now on it listens
 		<-c
 		fmt.Println("awake")
 		return nil
