@@ -55,7 +55,7 @@ var mayImport = map[string][]string{
 
 	"e2e":                 {"api", "broker"},
 	"internal/brokertest": {},
-	"internal/influxtest": {},
+	"internal/influxtest": {"internal/waittest"},
 	"internal/source":     {},
 	"internal/unpack":     {},
 	"internal/waittest":   {},

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/internal/waittest"
 	"github.com/loads/loads/metrics"
 )
 
@@ -365,7 +366,7 @@ func TestClientErrors(t *testing.T) {
 		code broker.Code
 		part string
 	}{
-		{"A broker that is not there can't be reached.", "http://" + unusedAddress(t), broker.EUnavailable, "can't be reached; see that it runs and that the address is right: dial tcp"},
+		{"A broker that is not there can't be reached.", "http://" + waittest.FreeAddress(t), broker.EUnavailable, "can't be reached; see that it runs and that the address is right: dial tcp"},
 		{"An address without a scheme is refused.", "127.0.0.1:8080", broker.EInvalid, "is not the address of a broker"},
 		{"An empty address is refused.", "", broker.EInvalid, "is not the address of a broker"},
 		{"A web page is no broker.", page.URL + "/html", broker.EUnavailable, "is it a broker?"},
@@ -396,6 +397,7 @@ func TestServeEndsStreamsWhenStopped(t *testing.T) {
 	b.note(&run, "one")
 	s, err := NewServer(Config{Broker: b.broker})
 	ok(t, err)
+	s.grace = time.Hour
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	ok(t, err)
 	ctx, stop := context.WithCancel(t.Context())
@@ -422,7 +424,6 @@ func TestServeEndsStreamsWhenStopped(t *testing.T) {
 		waited <- err
 	}()
 	<-streaming
-	began := time.Now()
 	stop()
 	for what, done := range map[string]chan error{"server": served, "wait": waited} {
 		select {
@@ -430,14 +431,9 @@ func TestServeEndsStreamsWhenStopped(t *testing.T) {
 			if err != nil && (what == "server" || broker.CodeOf(err) != broker.EUnavailable) {
 				t.Errorf("%s: %v", what, err)
 			}
-		case <-time.After(time.Minute):
+		case <-time.After(5 * time.Minute): // and not as long as it may take
 			t.Fatalf("the %s did not end", what)
 		}
-	}
-	// Half of it would do, but for a connection whose request is still on its
-	// way: net/http gives that one five seconds.
-	if took := time.Since(began); took >= graceTimeout {
-		t.Errorf("stopping took %s", took)
 	}
 	if err := <-broke; broker.CodeOf(err) != broker.EUnavailable {
 		t.Errorf("the stream broke with %v, want EUnavailable", err)

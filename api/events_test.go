@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/loads/loads/broker"
+	"github.com/loads/loads/internal/waittest"
 	"github.com/loads/loads/metrics"
 )
 
@@ -55,7 +56,7 @@ func (b *bench) collect(c *Client, run string, after int64) (seen func() []strin
 		select {
 		case err := <-ended:
 			return err
-		case <-time.After(time.Minute):
+		case <-time.After(5 * time.Minute):
 			return errors.New("the stream did not end")
 		}
 	}
@@ -161,7 +162,7 @@ func TestEventsHaveMetricsEachSecond(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.frames(m, 3)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	enough := errors.New("enough")
 	err := b.client().Events(ctx, run.UUID, 0, func(e Event) error {
@@ -328,7 +329,7 @@ func TestClientEventsEnd(t *testing.T) {
 	t.Run("a broker that is away is waited for until the deadline", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
-		gone := &Client{BaseURL: "http://" + unusedAddress(t)}
+		gone := &Client{BaseURL: "http://" + waittest.FreeAddress(t)}
 		err := gone.Events(ctx, run.UUID, 0, func(Event) error { return nil })
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want DeadlineExceeded", err)
@@ -350,17 +351,6 @@ func TestClientEventsEnd(t *testing.T) {
 			t.Errorf("got %v, want ENotFound or the end", err)
 		}
 	})
-}
-
-// unusedAddress returns a loopback address where nobody listens.
-func unusedAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 func TestReadEvent(t *testing.T) {

@@ -71,6 +71,7 @@ type Server struct {
 	drain    context.CancelFunc
 
 	heartbeat time.Duration // of event streams; shorter in tests
+	grace     time.Duration // for calls under way when the server stops; longer in tests
 }
 
 // NewServer makes a server. It listens once Serve is called.
@@ -84,7 +85,7 @@ func NewServer(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		broker: cfg.Broker, elsewhere: cfg.Elsewhere, tokens: cfg.Tokens, log: log.With("component", "api"),
-		mux: http.NewServeMux(), heartbeat: heartbeat,
+		mux: http.NewServeMux(), heartbeat: heartbeat, grace: graceTimeout,
 		reports: cfg.Reports, comparisons: cfg.Comparisons,
 		pages: cfg.Pages, sessions: newSessions(),
 	}
@@ -173,7 +174,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	case <-ctx.Done():
 	}
 	s.drain()
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceTimeout)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.grace)
 	defer cancel()
 	err := srv.Shutdown(grace)
 	if err != nil {

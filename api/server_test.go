@@ -256,7 +256,7 @@ func (b *bench) complete(run *broker.Run) {
 // eventually waits until the condition holds.
 func (b *bench) eventually(what string, condition func() bool) {
 	b.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !condition() {

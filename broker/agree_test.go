@@ -171,7 +171,7 @@ func (p *parlor) frame(machine int, at int64, words ...metrics.Word) {
 func (p *parlor) told(machines []int, want ...metrics.Word) {
 	p.t.Helper()
 	for _, m := range machines {
-		waittest.Until(p.t, fmt.Sprintf("machine %d has been told", m), time.Minute, func() bool { return len(p.engines[m].words()) >= len(want) })
+		waittest.Until(p.t, fmt.Sprintf("machine %d has been told", m), 5*time.Minute, func() bool { return len(p.engines[m].words()) >= len(want) })
 		if diff := cmp.Diff(want, p.engines[m].words()); diff != "" {
 			p.t.Errorf("machine %d: %s", m, diff)
 		}

@@ -175,7 +175,7 @@ func (l *library) run(steps string) broker.Run {
 func (l *library) archived(run broker.Run) broker.Archive {
 	l.Helper()
 	var a broker.Archive
-	waittest.Until(l, "the run is archived", time.Minute, func() bool {
+	waittest.Until(l, "the run is archived", 5*time.Minute, func() bool {
 		var err error
 		if a, err = l.broker.Archive(l.Context(), run.UUID); err != nil {
 			l.Fatal(err)
@@ -221,7 +221,7 @@ func TestAnArchiveIsTriedUntilItIsStored(t *testing.T) {
 	if _, _, passed := l.shelf.state(); !slices.Equal(passed, []string{"", "upload-1", "upload-1", "upload-1"}) {
 		t.Errorf("gone on with %q, want with the upload that was noted", passed)
 	}
-	waittest.Until(t, "no file is left", time.Minute, func() bool {
+	waittest.Until(t, "no file is left", 5*time.Minute, func() bool {
 		files, err := filepath.Glob(filepath.Join(l.cfg.Dir, "runs", run.UUID, "*"))
 		return err == nil && len(files) == 0
 	})
@@ -254,7 +254,7 @@ func TestAnArchiveGoesOnAfterARestartAndEndsWithItsRun(t *testing.T) {
 		a, err := l.store.Archive(t.Context(), run.UUID)
 		return err == nil && a.Upload != ""
 	}
-	waittest.Until(t, "it is begun", time.Minute, begun)
+	waittest.Until(t, "it is begun", 5*time.Minute, begun)
 	if err := l.broker.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +269,7 @@ func TestAnArchiveGoesOnAfterARestartAndEndsWithItsRun(t *testing.T) {
 	l.shelf.held, l.shelf.passed = make(chan struct{}), nil
 	l.shelf.mu.Unlock()
 	run = l.run(aStep)
-	waittest.Until(t, "the second is begun", time.Minute, begun)
+	waittest.Until(t, "the second is begun", 5*time.Minute, begun)
 	if err := l.broker.DeleteRun(t.Context(), run.UUID); err != nil {
 		t.Fatal(err)
 	}
@@ -277,11 +277,11 @@ func TestAnArchiveGoesOnAfterARestartAndEndsWithItsRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.open()
-	waittest.Until(t, "the upload of a run that was deleted is ended", time.Minute, func() bool {
+	waittest.Until(t, "the upload of a run that was deleted is ended", 5*time.Minute, func() bool {
 		n, _, _ := l.shelf.state()
 		return n == 0
 	})
-	waittest.Until(t, "nothing is to be archived", time.Minute, func() bool {
+	waittest.Until(t, "nothing is to be archived", 5*time.Minute, func() bool {
 		list, err := l.store.Archives(t.Context())
 		return err == nil && len(list) == 0
 	})

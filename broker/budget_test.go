@@ -40,7 +40,7 @@ func TestRunsOfAProjectCostNoMoreThanItMay(t *testing.T) {
 	d.await(first)
 	second, err := d.startPlan(projectPlan)
 	ok(t, err)
-	waittest.Until(t, "the second run has machines", time.Minute, func() bool { return d.renewed() > 0 })
+	waittest.Until(t, "the second run has machines", 5*time.Minute, func() bool { return d.renewed() > 0 })
 
 	// A lower limit ends the run in time, and another keeps the next from starting.
 	_, err = d.SetMaxCost(t.Context(), first.ProjectUUID, 0.03)
@@ -77,10 +77,10 @@ func TestARunThatALowLimitHasShortenedEndsInTime(t *testing.T) {
 	d := openDesk(t, nil)
 	run, err := d.startPlan(projectPlan)
 	ok(t, err)
-	waittest.Until(t, "the run has machines", time.Minute, func() bool { return d.renewed() > 0 })
+	waittest.Until(t, "the run has machines", 5*time.Minute, func() bool { return d.renewed() > 0 })
 	_, err = d.SetMaxCost(t.Context(), run.ProjectUUID, 0.115) // some seconds, and what is kept for an end in order
 	ok(t, err)
-	waittest.Until(t, "the machines may live less long", time.Minute, func() (shorter bool) {
+	waittest.Until(t, "the machines may live less long", 5*time.Minute, func() (shorter bool) {
 		d.set(func() {
 			for _, lives := range d.renewals {
 				shorter = shorter || lives[len(lives)-1] < 5*time.Minute
@@ -115,11 +115,13 @@ steps:
 	d.await(d.run("100ms"))
 	after, err := d.EstimatePlan(t.Context(), uuid)
 	ok(t, err)
-	if took := after.Lines[1].PreparedSeconds; before.Lines[1].PreparedSeconds != 0 || took <= 0 || took > 60 {
+	took := after.Lines[1].PreparedSeconds
+	if before.Lines[1].PreparedSeconds != 0 || took <= 0 {
 		t.Errorf("machines took %v s before there was any, and %v s after", before.Lines[1].PreparedSeconds, took)
 	}
-	// Before, a late machine came 3 minutes ahead; now it costs less.
-	if was, is := before.Lines[1].LifeSeconds, after.Lines[1].LifeSeconds; is > was-60 {
-		t.Errorf("a late machine can live %v s, and %v s before it was known how long it takes", is, was)
+	// Before, a late machine came 3 minutes ahead; now by half more than that took, which costs less.
+	was, is := before.Lines[1].LifeSeconds, after.Lines[1].LifeSeconds
+	if want := was - 180 + max(30, 1.5*took); math.Abs(is-want) > 0.01 {
+		t.Errorf("a late machine that took %v s can live %v s, and %v s before that was known, want %v", took, is, was, want)
 	}
 }

@@ -105,7 +105,7 @@ func frames(from, to int) string {
 // state, and returns what is in the store then.
 func readAll(t *testing.T, state RunState, m Machine, store *frameStore, pieces ...string) *frameStore {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	b := New(Config{Store: store})
 	b.ctx = ctx

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -231,6 +228,7 @@ func (d *desk) open() {
 func (d *desk) start(length string, terms ...string) (broker.Run, error) {
 	d.t.Helper()
 	text := strings.Join(append(terms, fmt.Sprintf(`name: rented
+max_cpu_percent: 100 # this computer is all of the machines
 steps:
   - {name: load, container_name: loads/node, additional_command_args: sleep %s, run_max_time: 60, stop_timeout: 1, instance_count: 2}
 `, length)), "\n")
@@ -255,7 +253,7 @@ func (d *desk) run(length string, terms ...string) broker.Run {
 
 func (d *desk) await(run broker.Run) broker.Run {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(d.t.Context(), 5*time.Minute)
 	defer cancel()
 	run, err := d.Wait(ctx, run.UUID)
 	ok(d.t, err)
@@ -273,10 +271,38 @@ func (d *desk) story(run broker.Run) string {
 	return strings.Join(texts, "\n")
 }
 
+// endContainers ends those of the run in order, once they run.
+func (d *desk) endContainers(run broker.Run) {
+	d.t.Helper()
+	var machines []broker.Machine
+	waittest.Until(d.t, "the containers run", 5*time.Minute, func() bool {
+		var err error
+		machines, err = d.Machines(d.t.Context(), run.UUID)
+		ok(d.t, err)
+		return !slices.ContainsFunc(machines, func(m broker.Machine) bool { return m.StartedAt == nil })
+	})
+	for _, m := range machines {
+		engine, err := d.cfg.Dial(m.Endpoint)
+		ok(d.t, err)
+		ok(d.t, errors.Join(engine.Stop(d.t.Context(), m.ContainerID, time.Minute), engine.Close()))
+	}
+}
+
 func TestLeasesAreRenewedFromTheFirstMachineToItsRelease(t *testing.T) {
 	t.Parallel()
 	d := openDesk(t, nil)
-	run := d.await(d.run("2s"))
+	run := d.run("55s")
+	waittest.Until(t, "each lease is renewed again and again", 5*time.Minute, func() (often bool) {
+		d.set(func() {
+			often = len(d.renewals) == 2
+			for _, lives := range d.renewals {
+				often = often && len(lives) >= 3
+			}
+		})
+		return often
+	})
+	d.endContainers(run)
+	run = d.await(run)
 	if run.Verdict != broker.Pass || run.Cleanup != broker.CleanupDone {
 		t.Fatalf("verdict %s (%s), cleanup %s (%s); want PASS and done", run.Verdict, run.Reason, run.Cleanup, run.CleanupDetail)
 	}
@@ -287,7 +313,7 @@ func TestLeasesAreRenewedFromTheFirstMachineToItsRelease(t *testing.T) {
 	for _, m := range machines {
 		lives := d.renewals[m.ProviderID]
 		if len(lives) < 3 {
-			t.Errorf("machine %d: %d renewals in 2 s, want one every 200 ms", m.Index, len(lives))
+			t.Errorf("machine %d: %d renewals, want three at least", m.Index, len(lives))
 		}
 		for i, life := range lives {
 			if life > 47*time.Minute || life < 10*time.Minute || i > 0 && life > lives[i-1] {
@@ -317,12 +343,13 @@ func TestLeasesAreRenewedFromTheFirstMachineToItsRelease(t *testing.T) {
 func TestLeasesAreRenewedAgainAfterARestart(t *testing.T) {
 	t.Parallel()
 	d := openDesk(t, nil)
-	run := d.run("4s")
-	waittest.Until(t, "the run's leases are renewed", time.Minute, func() bool { return d.renewed() > 2 })
+	run := d.run("55s")
+	waittest.Until(t, "the run's leases are renewed", 5*time.Minute, func() bool { return d.renewed() > 2 })
 	ok(t, d.Close())
 	before := d.renewed()
 	d.open()
-	waittest.Until(t, "they are renewed by the next broker", time.Minute, func() bool { return d.renewed() > before+2 })
+	waittest.Until(t, "they are renewed by the next broker", 5*time.Minute, func() bool { return d.renewed() > before+2 })
+	d.endContainers(run)
 	if run = d.await(run); run.Verdict != broker.Pass {
 		t.Errorf("verdict %s (%s), want PASS", run.Verdict, run.Reason)
 	}
@@ -331,12 +358,12 @@ func TestLeasesAreRenewedAgainAfterARestart(t *testing.T) {
 func TestARenewalThatFailsIsToldOnceAndTriedAgain(t *testing.T) {
 	t.Parallel()
 	d := openDesk(t, func(_ *broker.Config, r *rental) { r.refuse = errors.New("no way in") })
-	run := d.run("30s")
-	waittest.Until(t, "it is told of both machines", time.Minute, func() bool {
+	run := d.run("55s")
+	waittest.Until(t, "it is told of both machines", 5*time.Minute, func() bool {
 		return strings.Count(d.story(run), "no way in") == 2
 	})
 	d.set(func() { d.refuse = nil })
-	waittest.Until(t, "it works again", time.Minute, func() bool {
+	waittest.Until(t, "it works again", 5*time.Minute, func() bool {
 		return strings.Count(d.story(run), "renewed again") == 2
 	})
 	_, err := d.Abort(t.Context(), run.UUID)
@@ -349,8 +376,8 @@ func TestARenewalThatFailsIsToldOnceAndTriedAgain(t *testing.T) {
 func TestAMachineThatDoesNotAnswerKeepsNoOtherFromBeingRenewed(t *testing.T) {
 	t.Parallel()
 	d := openDesk(t, func(_ *broker.Config, r *rental) { r.hang = true })
-	run := d.run("30s")
-	waittest.Until(t, "the other machine is renewed", time.Minute, func() bool { return d.renewed() > 5 })
+	run := d.run("55s")
+	waittest.Until(t, "the other machine is renewed", 5*time.Minute, func() bool { return d.renewed() > 5 })
 	_, err := d.Abort(t.Context(), run.UUID)
 	ok(t, err)
 	if run = d.await(run); run.Verdict != broker.Aborted {
@@ -363,17 +390,17 @@ func TestAMachineThatDoesNotAnswerKeepsNoOtherFromBeingRenewed(t *testing.T) {
 func TestMachinesThatDoNotAnswerAreToLetTheBrokerIn(t *testing.T) {
 	t.Parallel()
 	d := openDesk(t, nil)
-	run := d.run("30s")
+	run := d.run("55s")
 	admits := func() (n int) {
 		d.set(func() { n = len(d.admitted) })
 		return n
 	}
-	waittest.Until(t, "the leases are renewed", time.Minute, func() bool { return d.renewed() > 2 })
+	waittest.Until(t, "the leases are renewed", 5*time.Minute, func() bool { return d.renewed() > 2 })
 	if n := admits(); n != 1 || d.admitted[0] != 2 {
 		t.Errorf("admitted %v, want both machines, once", d.admitted)
 	}
 	d.set(func() { d.refuse = broker.Errorf(broker.EUnavailable, "nobody answers") })
-	waittest.Until(t, "they are to admit the broker", time.Minute, func() bool { return admits() > 1 })
+	waittest.Until(t, "they are to admit the broker", 5*time.Minute, func() bool { return admits() > 1 })
 	d.set(func() { d.refuse = nil })
 	_, err := d.Abort(t.Context(), run.UUID)
 	ok(t, err)
@@ -445,7 +472,7 @@ criteria:
   - count("req.count", "status:200") > 0
 steps:
   - {name: load, container_name: loads/node, additional_command_args: "gen --url http://late:8000/ --rate 20 --duration 40s", run_max_time: 120, stop_timeout: 1}
-  - {name: web, container_name: loads/node, additional_command_args: "serve --listen :8000", run_delay: 5, lead: 3, run_max_time: 8, stop_timeout: 1,
+  - {name: web, container_name: loads/node, additional_command_args: "serve --listen :8000", run_delay: 5, lead: 3, run_max_time: 32, stop_timeout: 1,
      port_mapping: "8000:8000", dns_name: late}
 `
 
@@ -454,7 +481,7 @@ func TestMachinesOfLateStepsComeLateAndAreFoundByTheirName(t *testing.T) {
 	d := openDesk(t, nil)
 	run, err := d.startPlan(latePlan)
 	ok(t, err)
-	waittest.Until(t, "the run has begun", time.Minute, func() bool {
+	waittest.Until(t, "the run has begun", 5*time.Minute, func() bool {
 		run, err = d.Run(t.Context(), run.UUID)
 		ok(t, err)
 		return run.StartedAt != nil
@@ -518,7 +545,7 @@ func TestLateMachinesComeAfterARestart(t *testing.T) {
 	d := openDesk(t, nil)
 	run, err := d.startPlan(strings.Replace(latePlan, "run_delay: 5", "run_delay: 7", 1))
 	ok(t, err)
-	waittest.Until(t, "the late machine is there", time.Minute, func() bool {
+	waittest.Until(t, "the late machine is there", 5*time.Minute, func() bool {
 		machines, err := d.Machines(t.Context(), run.UUID)
 		ok(t, err)
 		return len(machines) == 2 && machines[1].State != broker.MachineRequested
@@ -560,7 +587,7 @@ func TestTheReaperPassesOverWhatThePoolKeeps(t *testing.T) {
 	ok(t, d.Close())
 	d.set(func() { d.idle = false })
 	d.open()
-	waittest.Until(t, "what is not kept any more is ended", time.Minute, func() bool { return owned() == 0 })
+	waittest.Until(t, "what is not kept any more is ended", 5*time.Minute, func() bool { return owned() == 0 })
 }
 
 func TestWhatIsLeftMakesTheCleanupFailUntilItIsGone(t *testing.T) {
@@ -575,7 +602,7 @@ func TestWhatIsLeftMakesTheCleanupFailUntilItIsGone(t *testing.T) {
 	ok(t, d.Close())
 	d.set(func() { d.left = nil })
 	d.open() // clears away at once, and each minute
-	waittest.Until(t, "the run is clean", time.Minute, func() bool {
+	waittest.Until(t, "the run is clean", 5*time.Minute, func() bool {
 		var err error
 		run, err = d.Run(t.Context(), run.UUID)
 		ok(t, err)
@@ -584,47 +611,4 @@ func TestWhatIsLeftMakesTheCleanupFailUntilItIsGone(t *testing.T) {
 	if len(run.Receipts) != 1 || len(run.Receipts[0].Left) > 0 || run.CleanupDetail != "" {
 		t.Errorf("receipts %+v, detail %q; want one that has nothing left", run.Receipts, run.CleanupDetail)
 	}
-}
-
-// programs is the folder of the node program, which buildNode fills.
-var programs string
-
-var buildNode = sync.OnceValue(func() error {
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w",
-		"-o", filepath.Join(programs, "loads-node-linux-"+runtime.GOARCH), "../cmd/loads-node")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return nil
-})
-
-func nodeDir(t *testing.T) string {
-	t.Helper()
-	ok(t, buildNode())
-	return programs
-}
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "loads-broker-test-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	programs = dir
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-func ok(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// testLog writes to the test's log.
-func testLog(t *testing.T) *slog.Logger {
-	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }

@@ -204,7 +204,7 @@ func TestAMachineThatEndsBeforeTheOthersAreReadyIsReplaced(t *testing.T) {
 		return ctx.Err()
 	})
 	run := d.run("1s")
-	waittest.Until(t, "one machine is prepared", time.Minute, func() bool {
+	waittest.Until(t, "one machine is prepared", 5*time.Minute, func() bool {
 		machines, err := d.Machines(t.Context(), run.UUID)
 		ok(t, err)
 		i := slices.IndexFunc(machines, func(m broker.Machine) bool { return m.State == broker.MachinePrepared })
@@ -248,8 +248,8 @@ max_cpu_percent: 100 # this computer is all of the machines
 criteria:
   - count("req.count", "status:200") > 0
 steps:
-  - {name: web, container_name: loads/node, additional_command_args: "serve --listen :8000", run_max_time: 25, stop_timeout: 1, port_mapping: "8000:8000", dns_name: shop}
-  - {name: load, container_name: loads/node, additional_command_args: "gen --url http://shop:8000/ --rate 20 --duration 10s", run_delay: 1, run_max_time: 60, stop_timeout: 1}
+  - {name: web, container_name: loads/node, additional_command_args: "serve --listen :8000", run_max_time: 40, stop_timeout: 1, port_mapping: "8000:8000", dns_name: shop}
+  - {name: load, container_name: loads/node, additional_command_args: "gen --url http://shop:8000/ --rate 20 --duration 25s", run_delay: 1, run_max_time: 60, stop_timeout: 1}
 `)
 	ok(t, err)
 	if run = d.await(run); run.Verdict != broker.Pass || len(d.replacedMachines(run)) != 2 {
@@ -289,7 +289,7 @@ func TestAMachineIsReplacedAcrossARestart(t *testing.T) {
 			run := d.run("1s")
 			select {
 			case <-here:
-			case <-time.After(time.Minute):
+			case <-time.After(5 * time.Minute):
 				t.Fatal("it did not come so far")
 			}
 			ok(t, d.Close())

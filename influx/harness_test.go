@@ -113,13 +113,20 @@ func (b *bench) complete() {
 	ok(b, b.store.SaveRun(b.Context(), &b.run))
 }
 
-// send runs a sender until stop is called, at the latest at the test's end.
+// send runs a sender until stop is called, at the latest at the test's end. It waits
+// for answers longer than a busy computer makes it wait.
 func (b *bench) send(url, token, bucket string) (stop func()) {
+	b.Helper()
+	return b.sendWithin(5*time.Minute, url, token, bucket)
+}
+
+// sendWithin is send that waits for an answer no longer than the timeout.
+func (b *bench) sendWithin(timeout time.Duration, url, token, bucket string) (stop func()) {
 	b.Helper()
 	s, err := influx.New(influx.Config{
 		URL: url, Token: token, Org: "loads", Bucket: bucket, Store: b.store,
 		Log:   slog.New(slog.NewTextHandler(&b.log, nil)),
-		Every: 10 * time.Millisecond, Timeout: time.Second,
+		Every: 10 * time.Millisecond, Timeout: timeout,
 		RetryMin: 20 * time.Millisecond, RetryMax: 100 * time.Millisecond, RefusedEvery: 100 * time.Millisecond,
 	})
 	ok(b, err)
@@ -159,8 +166,8 @@ func (b *bench) notes() (texts []string) {
 // until polls until the condition holds.
 func (b *bench) until(what string, holds func() bool) {
 	b.Helper()
-	if !waittest.Holds(time.Minute, holds) {
-		b.Fatalf("not within 30 s: %s; export %+v; log:\n%s", what, b.export(), b.log.String())
+	if !waittest.Holds(5*time.Minute, holds) {
+		b.Fatalf("it did not come about: %s; export %+v; log:\n%s", what, b.export(), b.log.String())
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -322,7 +323,7 @@ func TestSlowAnswersHoldNobodyUp(t *testing.T) {
 	t.Cleanup(slow.Close)
 	t.Cleanup(func() { close(release) })
 	b := mustBench(t, 1)
-	stop := b.send(slow.URL, "token", "bucket")
+	stop := b.sendWithin(time.Second, slow.URL, "token", "bucket")
 	b.seconds(0, 3)
 	b.until("the trouble is told", func() bool { return b.export().Trouble == broker.TroubleUnreachable })
 	b.seconds(3, 6) // the store takes frames all the while

@@ -2,7 +2,6 @@ package loadgen_test
 
 import (
 	"bufio"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -10,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/loads/loads/agreement"
+	"github.com/loads/loads/internal/waittest"
 	"github.com/loads/loads/loadgen"
 	"github.com/loads/loads/metrics"
 )
@@ -29,51 +27,20 @@ func write(t *testing.T, file string, m agreement.Minutes) []byte {
 	return text
 }
 
-// refusing returns an address at which connections are refused until listen is
-// called.
-func refusing(t *testing.T) (address string, listen func() net.Listener) {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := os.NewFile(uintptr(fd), "socket")
-	t.Cleanup(func() { _ = file.Close() })
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port), func() net.Listener {
-		t.Helper()
-		if err := unix.Listen(fd, 8); err != nil {
-			t.Fatal(err)
-		}
-		listener, err := net.FileListener(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = listener.Close() })
-		return listener
-	}
-}
-
 // next waits for a decision, and for nothing else.
 func next(t *testing.T, a *loadgen.Accord) agreement.Decision {
 	t.Helper()
 	select {
 	case d := <-a.Heard():
 		return d
-	case <-time.After(time.Minute):
-		t.Fatal("nothing was heard for a minute")
+	case <-time.After(5 * time.Minute):
+		t.Fatal("nothing was heard for five minutes")
 		return agreement.Decision{}
 	}
 }
 
 func TestAccordSendsWordsInOrderOnceItCan(t *testing.T) {
-	address, listen := refusing(t)
+	address := waittest.FreeAddress(t)
 	file := filepath.Join(t.TempDir(), "agreed.json")
 	write(t, file, agreement.Minutes{Until: 5000})
 	a, err := loadgen.NewAccord(address, file)
@@ -87,7 +54,11 @@ func TestAccordSendsWordsInOrderOnceItCan(t *testing.T) {
 	for _, w := range words[:2] {
 		a.Tell(w)
 	}
-	listener := listen()
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
 	conn, err := listener.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -113,8 +84,12 @@ func TestAccordSendsWordsInOrderOnceItCan(t *testing.T) {
 }
 
 func TestAccordSaysWhatItCouldNotSend(t *testing.T) {
-	address, listen := refusing(t)
-	listen()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	address := listener.Addr().String()
 	ok, long := metrics.Word{Phase: "a", Is: metrics.WordFinished}, metrics.Word{Phase: strings.Repeat("a", metrics.MaxWordSize+1), Is: metrics.WordFinished}
 	for _, c := range []struct {
 		name, address string

@@ -36,7 +36,7 @@ func (s statsdSink) client(t *testing.T) *loadgen.Statsd {
 // packets receives until there are so many lines.
 func (s statsdSink) packets(t *testing.T, lines int) []string {
 	t.Helper()
-	if err := s.conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := s.conn.SetReadDeadline(time.Now().Add(5 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	var packets []string

@@ -180,7 +180,7 @@ func TestDNSGivesAsManyAddressesAsFit(t *testing.T) {
 
 func TestDNSForwardsAllOtherNames(t *testing.T) {
 	upstream := mustServe(t, relay.DNSConfig{Listen: "127.0.0.3:0", NamesFile: namesFile(t, `{"example.org": ["192.0.2.7"], "web": ["192.0.2.8"]}`), Upstreams: []string{}})
-	nobody := closedAddress(t)
+	nobody := closedAddress
 	address := mustServe(t, relay.DNSConfig{NamesFile: namesFile(t, `{"web": ["10.0.0.1"]}`), Upstreams: []string{nobody, upstream}})
 	for _, network := range []string{"udp", "tcp"} {
 		r := resolver(address, network)
@@ -193,7 +193,7 @@ func TestDNSForwardsAllOtherNames(t *testing.T) {
 }
 
 func TestDNSFailsWhenNoUpstreamAnswers(t *testing.T) {
-	for name, upstreams := range map[string][]string{"none": {}, "one that is closed": {closedAddress(t)}} {
+	for name, upstreams := range map[string][]string{"none": {}, "one that is closed": {closedAddress}} {
 		t.Run(name, func(t *testing.T) {
 			address := mustServe(t, relay.DNSConfig{Upstreams: upstreams})
 			for _, network := range []string{"udp", "tcp"} {
@@ -206,7 +206,7 @@ func TestDNSFailsWhenNoUpstreamAnswers(t *testing.T) {
 }
 
 func TestDNSDoesNotForwardToItself(t *testing.T) {
-	address := freeAddress(t)
+	address := waittest.FreeAddress(t)
 	mustServe(t, relay.DNSConfig{Listen: address, Upstreams: []string{address}})
 	atOnce := func() bool { // and not when it has given up waiting for itself, after 2 s
 		start := time.Now()
@@ -215,7 +215,7 @@ func TestDNSDoesNotForwardToItself(t *testing.T) {
 		}
 		return time.Since(start) < time.Second
 	}
-	waittest.Until(t, "the answer comes at once", time.Minute, atOnce)
+	waittest.Until(t, "the answer comes at once", 5*time.Minute, atOnce)
 }
 
 func TestDNSAnswersItsNamesWhileUpstreamsAreSlow(t *testing.T) {
@@ -236,11 +236,11 @@ func TestDNSAnswersItsNamesWhileUpstreamsAreSlow(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		start := time.Now()
-		exchange(t, address, "udp", query("web.", dnsmessage.TypeA, 0))
-		return time.Since(start) < time.Second
+		// Of so many at once some may be dropped; who asks does so again then.
+		_, err := ask(address, "udp", query("web.", dnsmessage.TypeA, 0), time.Second)
+		return err == nil
 	}
-	waittest.Until(t, "its own name is answered at once", time.Minute, atOnce)
+	waittest.Until(t, "its own name is answered at once", 5*time.Minute, atOnce)
 }
 
 func TestDNSLeavesGarbageUnanswered(t *testing.T) {
@@ -285,17 +285,7 @@ func TestDNSServesManyAtOnce(t *testing.T) {
 }
 
 // closedAddress is one on which nothing answers.
-func closedAddress(t *testing.T) string { return freeAddress(t) }
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.5:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
+const closedAddress = "127.0.0.5:1"
 
 func query(name string, kind dnsmessage.Type, edns int) []byte {
 	m := dnsmessage.Message{
@@ -318,19 +308,31 @@ func query(name string, kind dnsmessage.Type, edns int) []byte {
 // exchange asks the server and returns its answer.
 func exchange(t *testing.T, address, network string, query []byte) dnsmessage.Message {
 	t.Helper()
-	conn, err := net.Dial(network, address)
+	m, err := ask(address, network, query, 5*time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if m.ID != 4711 || !m.Response {
+		t.Fatalf("got id %d, response %v, want 4711, true", m.ID, m.Response)
+	}
+	return m
+}
+
+// ask is exchange that waits no longer than the limit.
+func ask(address, network string, query []byte, limit time.Duration) (m dnsmessage.Message, err error) {
+	conn, err := net.Dial(network, address)
+	if err != nil {
+		return m, err
+	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
+	if err := conn.SetDeadline(time.Now().Add(limit)); err != nil {
+		return m, err
 	}
 	if network == "tcp" {
 		query = append(binary.BigEndian.AppendUint16(nil, uint16(len(query))), query...)
 	}
 	if _, err := conn.Write(query); err != nil {
-		t.Fatal(err)
+		return m, err
 	}
 	buf := make([]byte, 64<<10)
 	n, err := conn.Read(buf)
@@ -340,16 +342,9 @@ func exchange(t *testing.T, address, network string, query []byte) dnsmessage.Me
 		buf, n = buf[2:], size
 	}
 	if err != nil {
-		t.Fatal(err)
+		return m, err
 	}
-	var m dnsmessage.Message
-	if err := m.Unpack(buf[:n]); err != nil {
-		t.Fatal(err)
-	}
-	if m.ID != 4711 || !m.Response {
-		t.Fatalf("got id %d, response %v, want 4711, true", m.ID, m.Response)
-	}
-	return m
+	return m, m.Unpack(buf[:n])
 }
 
 func addressesOf(t *testing.T, m dnsmessage.Message) []string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 )
 
 // DefaultReadBuffer is asked for each socket by default, in bytes: at 100,000
@@ -17,11 +18,12 @@ type intake struct {
 	address net.Addr // of UDP
 	sockets []*socket
 	stream  *net.TCPListener // nil without TCP
+	drain   time.Duration    // Config's
 }
 
 // listen opens all sockets that cfg names, or none.
 func listen(ctx context.Context, cfg Config) (*intake, error) {
-	in := &intake{}
+	in := &intake{drain: cfg.drain}
 	err := in.listenIP(ctx, cfg)
 	if err == nil && cfg.UnixSocket != "" {
 		err = in.listenUnix(ctx, cfg)
@@ -84,7 +86,7 @@ func (in *intake) receive(ctx context.Context, received *aggregate) error {
 	if in.stream != nil {
 		readers.Go(func() {
 			defer cancel()
-			s := &streams{received: received, conns: make(map[net.Conn]bool)}
+			s := &streams{received: received, drain: in.drain, conns: make(map[net.Conn]bool)}
 			errs[len(errs)-1] = s.serve(ctx, in.stream)
 		})
 	}

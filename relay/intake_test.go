@@ -86,7 +86,7 @@ func TestRelayReadsTCPToItsEndBeforeTheFinalFrame(t *testing.T) {
 // Who has connected, sent and gone has been heard, though the relay is told to
 // end before it comes to that.
 func TestRelayReadsConnectionsThatItHasNotAcceptedBeforeItsEnd(t *testing.T) {
-	r := mustRun(t, relay.Config{TCP: true, Interval: time.Hour})
+	r := mustRun(t, relay.Config{TCP: true, Interval: never})
 	const senders, lines = 100, 200
 	for range senders {
 		conn := mustDial(t, "tcp", r.address)
@@ -131,7 +131,7 @@ func TestRelayTakesDatagramsOnAUnixSocket(t *testing.T) {
 		if err := left.Close(); err != nil {
 			t.Fatal(err)
 		}
-		r := mustRun(t, relay.Config{UnixSocket: path, Interval: time.Hour})
+		r := mustRun(t, relay.Config{UnixSocket: path, Interval: never})
 		conn := mustDial(t, "unixgram", path)
 		for i := range 500 {
 			mustWrite(t, conn, fmt.Sprintf("lat:%d|ms\nhits:1|c", i))
@@ -164,7 +164,7 @@ func TestRelayLeavesAFileThatIsNoSocket(t *testing.T) {
 }
 
 func TestRelayCountsDistinctMembersOfSets(t *testing.T) {
-	r := mustRun(t, relay.Config{Interval: time.Hour})
+	r := mustRun(t, relay.Config{Interval: never})
 	send(t, r.address, "users:alice|s\nusers:bob|s\nusers:alice|s|@0.1", "users:alice|s|#a:b")
 	if got := summary(r.end(t))["users"].Count; got != 2 {
 		t.Errorf("got %v users, want 2", got)

@@ -116,7 +116,7 @@ func TestRelayCountsPointsBeyondItsLimit(t *testing.T) {
 // await waits until a frame tells of so many values.
 func (r *running) await(t *testing.T, values uint64) {
 	t.Helper()
-	waittest.Until(t, "the values are in a frame", time.Minute, func() bool {
+	waittest.Until(t, "the values are in a frame", 5*time.Minute, func() bool {
 		frames := r.frames(t)
 		return len(frames) > 0 && frames[len(frames)-1].Ledger.Values >= values
 	})

@@ -69,6 +69,11 @@ type Config struct {
 	Container func(id, name string) []metrics.HostPoint
 	// Ready, when not nil, is called once with the address that is listened on.
 	Ready func(net.Addr)
+
+	// drain bounds how long is read on after the end, while something keeps
+	// coming; 0 is a second. What has come until the end is read however long that
+	// takes.
+	drain time.Duration
 }
 
 // Run receives metrics and writes frames until ctx is done. Then it reads what
@@ -104,6 +109,9 @@ func Run(ctx context.Context, cfg Config) error {
 func (c Config) withDefaults() Config {
 	if c.Interval <= 0 {
 		c.Interval = time.Second
+	}
+	if c.drain <= 0 {
+		c.drain = time.Second
 	}
 	if c.MaxSeries <= 0 {
 		c.MaxSeries = DefaultMaxSeries

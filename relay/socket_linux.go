@@ -18,11 +18,11 @@ import (
 const (
 	// batchSize is how many packets one system call may read.
 	batchSize = 128
-	// drainMost bounds the last read, while packets keep coming.
-	drainMost = time.Second
 	// fillRate is taken for the fastest that a socket's buffer may fill, in
 	// bytes a second of kernel memory, of which the smallest packet takes 768.
 	fillRate = 1 << 30
+	// leastPacket is less than that, for kernels to come.
+	leastPacket = 256
 	// longestPause bounds how late a packet is read.
 	longestPause = time.Millisecond
 )
@@ -38,6 +38,7 @@ type socket struct {
 	// then reads many, and the thread wakes once for them. It is so short that
 	// they don't fill the buffer.
 	pause time.Duration
+	drain time.Duration // Config's
 
 	last  uint32 // the kernel's counter of dropped packets, which wraps around
 	drops uint64
@@ -49,7 +50,7 @@ func newSocket(conn interface {
 	io.Closer
 }, cfg Config,
 ) (*socket, error) {
-	s := &socket{fd: -1, wake: -1}
+	s := &socket{fd: -1, wake: -1, drain: cfg.drain}
 	raw, err := conn.SyscallConn()
 	if err == nil {
 		var dupErr error
@@ -131,10 +132,14 @@ func (s *socket) receive(ctx context.Context, take func([][]byte)) error {
 			s.gather()
 		}
 	}
-	for end := time.Now().Add(drainMost); time.Now().Before(end); {
-		if n, err := b.read(s.fd, take); n == 0 || err != nil {
+	info, _ := s.meminfo() // of a kernel that can't say there is the time alone
+	rest := int(info[usedAt]) / leastPacket
+	for end := time.Now().Add(s.drain); rest > 0 || time.Now().Before(end); {
+		n, err := b.read(s.fd, take)
+		if n == 0 || err != nil {
 			return err
 		}
+		rest -= n
 	}
 	return nil
 }
@@ -178,18 +183,25 @@ func (s *socket) dropped() uint64 {
 	return s.drops
 }
 
-// kernelDrops reads the socket's counter. SO_MEMINFO gives the values of enum
-// SK_MEMINFO_… of linux/sock_diag.h, in all Linux from 4.12 on.
+// Places in what SO_MEMINFO gives: SK_MEMINFO_RMEM_ALLOC and SK_MEMINFO_DROPS.
+const usedAt, dropsAt = 0, 8
+
+// kernelDrops reads the socket's counter.
 func (s *socket) kernelDrops() (uint32, error) {
-	const dropsAt = 8 // SK_MEMINFO_DROPS
-	var info [dropsAt + 1]uint32
+	info, err := s.meminfo()
+	return info[dropsAt], err
+}
+
+// meminfo asks for the values of enum SK_MEMINFO_… of linux/sock_diag.h, which all
+// Linux has from 4.12 on.
+func (s *socket) meminfo() (info [dropsAt + 1]uint32, err error) {
 	size := uint32(unsafe.Sizeof(info))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(s.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
 		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	if errno != 0 {
-		return 0, fmt.Errorf("read socket's drops: %w", errno)
+		return info, fmt.Errorf("read socket's drops: %w", errno)
 	}
-	return info[dropsAt], nil
+	return info, nil
 }
 
 func (s *socket) close() error {
@@ -281,4 +293,19 @@ func pollIn(fd uintptr) bool {
 			return err == nil && n > 0
 		}
 	}
+}
+
+// unread is how many bytes a connection has to read, as far as that is known.
+func unread(fd uintptr) int {
+	n, _ := unix.IoctlGetInt(int(fd), unix.SIOCINQ)
+	return n
+}
+
+// queued is how many connections wait to be accepted, as far as that is known.
+func queued(fd uintptr) int {
+	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return 0
+	}
+	return int(info.Unacked)
 }

@@ -19,6 +19,10 @@ const drainFor = 20 * time.Millisecond
 // ask here.
 func pollIn(uintptr) bool { return false }
 
+// unread and queued likewise.
+func unread(uintptr) int { return 0 }
+func queued(uintptr) int { return 0 }
+
 // socket is a datagram socket of a system whose own ways to read many packets
 // at once, and to count those it drops, we don't know.
 type socket struct {

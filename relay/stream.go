@@ -20,9 +20,6 @@ const (
 	// acceptPause is waited after an accept that failed, as for want of file
 	// descriptors.
 	acceptPause = 100 * time.Millisecond
-	// streamDrain bounds how long connections are still accepted and read after
-	// the end, while something keeps coming. What was sent before is there already.
-	streamDrain = time.Second
 )
 
 // errCut says that a connection ended within a line.
@@ -33,6 +30,7 @@ var errCut = errors.New("connection ended within the line")
 // is lost.
 type streams struct {
 	received *aggregate
+	drain    time.Duration // Config's
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
@@ -75,7 +73,8 @@ func (s *streams) serve(ctx context.Context, listener *net.TCPListener) error {
 	}
 	<-woken
 	_ = listener.SetDeadline(time.Time{})
-	for end := time.Now().Add(streamDrain); isReadable(listener) && time.Now().Before(end); {
+	waiting := askKernel(listener, queued)
+	for end := time.Now().Add(s.drain); isReadable(listener) && (waiting > 0 || time.Now().Before(end)); waiting-- {
 		conn, err := listener.Accept()
 		if err != nil {
 			break // who has connected is told so by the close
@@ -117,12 +116,15 @@ func (s *streams) read(conn net.Conn) {
 	held := 0         // bytes of an unfinished line
 	skipping := false // the rest of a line that was too long
 	var until time.Time
+	rest := 0 // of what had come until the end, bytes
 	for {
 		n, err := conn.Read(buffer[held:])
 		if errors.Is(err, os.ErrDeadlineExceeded) && until.IsZero() { // by end
-			until = time.Now().Add(streamDrain)
+			until, rest = time.Now().Add(s.drain), askKernel(conn, unread)
 			_ = conn.SetReadDeadline(time.Time{})
 			err = nil
+		} else if !until.IsZero() {
+			rest -= n
 		}
 		text := buffer[:held+n]
 		if end := bytes.LastIndexByte(text, '\n') + 1; end > 0 {
@@ -141,7 +143,7 @@ func (s *streams) read(conn net.Conn) {
 			skipping, text = true, nil
 		}
 		held = copy(buffer, text)
-		if err == nil && !until.IsZero() && (time.Now().After(until) || !isReadable(conn)) {
+		if err == nil && !until.IsZero() && (rest <= 0 && time.Now().After(until) || !isReadable(conn)) {
 			err = os.ErrDeadlineExceeded
 		}
 		if err != nil {
@@ -165,12 +167,13 @@ func (s *streams) last(text []byte, err error) {
 // isReadable reports whether a connection has something to read, or its end, or
 // a listener someone to accept. Deadlines can't say so: they are over before
 // anything is read when processors are scarce.
-func isReadable(c any) bool {
-	raw, err := c.(syscall.Conn).SyscallConn()
-	if err != nil {
-		return false
+func isReadable(c any) bool { return askKernel(c, pollIn) }
+
+// askKernel asks something about a connection or listener. What can't be
+// asked is answered by nothing.
+func askKernel[T any](c any, question func(fd uintptr) T) (answer T) {
+	if raw, err := c.(syscall.Conn).SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { answer = question(fd) }) // fails once it is closed
 	}
-	ready := false
-	err = raw.Control(func(fd uintptr) { ready = pollIn(fd) })
-	return err == nil && ready
+	return answer
 }

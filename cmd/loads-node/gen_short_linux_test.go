@@ -13,11 +13,14 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/loads/loads/internal/waittest"
 )
 
 // alone moves this test, with the processes that it starts, to a network of its
@@ -154,22 +157,19 @@ func one(list []string, part string) bool { return len(list) == 1 && strings.Con
 // TestGenIsInvalidWhenItGotNoProcessor stops the process for part of its time,
 // as a busy computer does.
 func TestGenIsInvalidWhenItGotNoProcessor(t *testing.T) {
-	asked := make(chan struct{})
-	var once sync.Once
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { once.Do(func() { close(asked) }) }))
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
 	defer server.Close()
 	gen := start(t, nil, "gen", writeFile(t, fmt.Sprintf("name: stopped\nhttp: {host: %s, sharedConnections: 10}\n"+
-		"usersPerSec: 100\nduration: 3s\nvariance: false\nscenario: [{s: [{httpRequest: {GET: /, sla: {blockedRatio: 1}}}]}]\n", server.URL)),
+		"usersPerSec: 100\nduration: 20s\nvariance: false\nscenario: [{s: [{httpRequest: {GET: /, sla: {blockedRatio: 1}}}]}]\n", server.URL)),
 		"--json", "--quiet", "--max-steal=-1")
-	select {
-	case <-asked:
-	case <-time.After(time.Minute):
-		t.Fatalf("no request came: %s", gen.stderr)
-	}
+	waittest.Until(t, "requests come", 5*time.Minute, func() bool { return asked.Load() > 0 })
 	stopProcess(t, gen)
 	<-time.After(500 * time.Millisecond) // is what it lacks
+	before := asked.Load()
 	sendSignal(t, gen, syscall.SIGCONT)
-	status := gen.end()
+	waittest.Until(t, "those come that were due", 5*time.Minute, func() bool { return asked.Load() > before+60 })
+	status := gen.terminate(t, syscall.SIGTERM)
 	var s summary
 	if err := json.Unmarshal([]byte(gen.stdout.String()), &s); err != nil {
 		t.Fatal(err)

@@ -103,7 +103,7 @@ func TestGenIsInvalidWhenItWasLate(t *testing.T) {
 func TestGenOfOneRequestKeepsItsUsersBusy(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
-	status, stdout, stderr := runMain("gen", "--url", server.URL+"/a?b=${c}", "--duration", "300ms", "--connections", "3", "--json")
+	status, stdout, stderr := runMain("gen", "--url", server.URL+"/a?b=${c}", "--duration", "300ms", "--connections", "3", "--timeout", "2m", "--json")
 	var s summary
 	if err := json.Unmarshal([]byte(stdout), &s); err != nil || status != 0 || len(s.Metrics) != 1 {
 		t.Fatalf("got exit status %d, error %v: %s%s", status, err, stdout, stderr)

@@ -90,7 +90,7 @@ func start(t *testing.T, env []string, args ...string) *process {
 
 // end waits for the process and returns its exit status.
 func (p *process) end() int {
-	killer := time.AfterFunc(2*time.Minute, func() { _ = p.cmd.Process.Kill() })
+	killer := time.AfterFunc(5*time.Minute, func() { _ = p.cmd.Process.Kill() })
 	defer killer.Stop()
 	_ = p.cmd.Wait() // its error is the status
 	return p.cmd.ProcessState.ExitCode()
@@ -109,7 +109,7 @@ func await(t *testing.T, out *text, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
 	var found []string
-	if !waittest.Holds(time.Minute, func() bool { found = re.FindStringSubmatch(out.String()); return found != nil }) {
+	if !waittest.Holds(5*time.Minute, func() bool { found = re.FindStringSubmatch(out.String()); return found != nil }) {
 		t.Fatalf("no %q in %q", pattern, out)
 	}
 	return found[1]
@@ -122,7 +122,7 @@ func startRelay(t *testing.T, args ...string) (p *process, statsd string) {
 		statsd = await(t, p.stderr, `statsd is received.* address=(\S+)`)
 		// A port that is free for UDP need not be so for TCP.
 		taken := func() bool { return strings.Contains(p.stderr.String(), "address already in use") }
-		waittest.Until(t, "a frame", time.Minute, func() bool { return p.stdout.String() != "" || taken() })
+		waittest.Until(t, "a frame", 5*time.Minute, func() bool { return p.stdout.String() != "" || taken() })
 		if !taken() {
 			return p, statsd
 		}
@@ -226,7 +226,7 @@ func reportToTheRelay(t *testing.T, more []string) {
 	address := await(t, web.stdout, `listening on (\S+)\n`)
 	startAt := time.Now().Add(500 * time.Millisecond)
 	gen := start(t, append(env, fmt.Sprint("LOADS_START_AT=", startAt.UnixMilli()), "RATE=100", "URL=http://"+address),
-		"gen", "--duration", "1s")
+		"gen", "--duration", "1s", "--timeout", "2m")
 	if status := gen.end(); status != 0 {
 		t.Errorf("gen: got exit status %d, want 0: %s", status, gen.stderr)
 	}
@@ -301,7 +301,7 @@ func TestGeneratorEndsEarlyWhenTold(t *testing.T) {
 	web := start(t, nil, "serve", "--listen", "127.0.0.1:0")
 	address := await(t, web.stdout, `listening on (\S+)\n`)
 	relay, statsd := startRelay(t)
-	gen := start(t, environment(statsd), "gen", "--url", "http://"+address, "--rate", "50", "--duration", "1h")
+	gen := start(t, environment(statsd), "gen", "--url", "http://"+address, "--rate", "50", "--duration", "1h", "--timeout", "2m")
 	await(t, relay.stdout, `(req\.count)`)
 	if status := gen.terminate(t, syscall.SIGTERM); status != 0 || !strings.Contains(gen.stdout.String(), "stopped early") {
 		t.Errorf("got exit status %d, %q, want 0 and stopped early", status, gen.stdout)

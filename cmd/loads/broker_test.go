@@ -33,7 +33,7 @@ func startBroker(t *testing.T, args ...string) (url string, i *invocation) {
 			t.Errorf("loads broker ended with %d, want 0; standard error:\n%s", code, i.stderr.String())
 		}
 	})
-	eventually(t, "the broker listens", time.Minute, func() bool {
+	eventually(t, "the broker listens", 5*time.Minute, func() bool {
 		_, rest, found := strings.Cut(i.stdout.String(), "loads broker listens on ")
 		url = strings.TrimSpace(rest)
 		return found && strings.HasSuffix(rest, "\n")

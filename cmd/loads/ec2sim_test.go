@@ -19,7 +19,7 @@ func TestEC2SimServesUntilItIsTold(t *testing.T) {
 		code <- i.run(t, "ec2sim", "--env", env, "--faults", drill, "--seed", "7", "--machines", "light")
 	}()
 	settings := map[string]string{}
-	eventually(t, "the settings are written", time.Minute, func() bool {
+	eventually(t, "the settings are written", 5*time.Minute, func() bool {
 		data, err := os.ReadFile(env)
 		for line := range strings.Lines(string(data)) {
 			name, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")

@@ -56,7 +56,7 @@ func (p *pty) shown(text string) int { return strings.Count(p.output.String(), t
 func (p *pty) waitFor(t *testing.T, text string) {
 	t.Helper()
 	before := 0
-	eventually(t, "the terminal shows "+text, time.Minute, func() bool { return p.shown(text) > before })
+	eventually(t, "the terminal shows "+text, 5*time.Minute, func() bool { return p.shown(text) > before })
 }
 
 func TestCtrlCAsksAndLeavesTheRunRunning(t *testing.T) {
@@ -66,16 +66,16 @@ func TestCtrlCAsksAndLeavesTheRunRunning(t *testing.T) {
 	if !p.echoes(t) {
 		t.Fatal("the terminal does not echo to begin with")
 	}
-	cmd := sit(t, p, w.args("run", writeFile(t, "plan.yaml", sleepers(8)))...)
-	p.waitFor(t, " of at most 28s")
+	cmd := sit(t, p, w.args("run", writeFile(t, "plan.yaml", sleepers(300)))...)
+	p.waitFor(t, " of at most 5m")
 	p.press(t, "typed in vain\n"+ctrlC)
 	p.waitFor(t, "Leave it running, or stop it? [l/s]")
 	p.press(t, "\n")
 	drawn := p.shown("Leave it running")
-	going := p.shown(" of at most 28s")
-	eventually(t, "the run goes on", time.Minute, func() bool { return p.shown(" of at most 28s") > going+5 })
+	going := p.shown(" of at most 5m")
+	eventually(t, "the run goes on", 5*time.Minute, func() bool { return p.shown(" of at most 5m") > going+5 })
 	p.press(t, ctrlC)
-	eventually(t, "it asks again", time.Minute, func() bool { return p.shown("Leave it running") > drawn+2 })
+	eventually(t, "it asks again", 5*time.Minute, func() bool { return p.shown("Leave it running") > drawn+2 })
 	p.press(t, "l")
 	if code := exitCodeOf(t, cmd); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
@@ -88,6 +88,7 @@ func TestCtrlCAsksAndLeavesTheRunRunning(t *testing.T) {
 	if hint == nil {
 		t.Fatalf("the last line does not say how to follow: %q", out[max(0, len(out)-300):])
 	}
+	endSleepers(t, hint[2])
 	i := newInvocation(t)
 	if code := i.run(t, "wait", hint[1], "--broker", hint[2]); code != 0 || !strings.Contains(i.stdout.String(), "\nPASS\n") {
 		t.Errorf("wait exits with %d, want 0 and PASS:\n%s%s", code, i.stdout.String(), i.stderr.String())
@@ -141,17 +142,18 @@ func TestAHangUpLeavesTheRunRunning(t *testing.T) {
 	t.Parallel()
 	w := openWorkshop(t)
 	url, _ := startBroker(t, "--db", w.db, "--node-dir", w.node)
-	id := strings.TrimSpace(ask(t, url, "run", writeFile(t, "plan.yaml", sleepers(4)), "--detach"))
+	id := strings.TrimSpace(ask(t, url, "run", writeFile(t, "plan.yaml", sleepers(300)), "--detach"))
 	i := newInvocation(t)
 	i.env["LOADS_BROKER"] = url
 	var waiting sync.WaitGroup
 	code := -1
 	waiting.Go(func() { code = i.run(t, "wait", id) })
-	eventually(t, "the run is watched", time.Minute, func() bool { return i.stdout.String() != "" })
+	eventually(t, "the run is watched", 5*time.Minute, func() bool { return i.stdout.String() != "" })
 	i.signals <- syscall.SIGHUP
 	if waiting.Wait(); code != 0 || !strings.Contains(i.stdout.String(), "goes on; follow it by: loads wait "+id) {
 		t.Errorf("exit code %d, want 0 and how to follow: %s", code, i.stdout.String())
 	}
+	endSleepers(t, url)
 	if out := ask(t, url, "wait", id); !strings.Contains(out, "\nPASS\n") {
 		t.Errorf("wait says %q, want PASS", out)
 	}

@@ -141,7 +141,7 @@ func TestTheLiveDisplayKeepsWhatWentWrong(t *testing.T) {
 	}
 	d.close()
 	for _, text := range []string{"fast: failed", "it was asleep"} {
-		eventually(t, text+" is shown", time.Minute, func() bool { return strings.Contains(pty.output.String(), text) })
+		eventually(t, text+" is shown", 5*time.Minute, func() bool { return strings.Contains(pty.output.String(), text) })
 	}
 	if n := strings.Count(pty.output.String(), "fast: failed"); n != 1 {
 		t.Errorf("the failed criterion is told %d times, want once", n)
@@ -168,7 +168,7 @@ func TestTheLiveDisplayFitsItsTerminal(t *testing.T) {
 	}
 	d.event(liveEvent(zero, metrics.MetricSummary{Name: strings.Repeat("long", 20), Kind: metrics.Counter, Rate: 5}))
 	d.ask(question)
-	eventually(t, "the question is shown", time.Minute, func() bool { return strings.Contains(pty.output.String(), "Leave it") })
+	eventually(t, "the question is shown", 5*time.Minute, func() bool { return strings.Contains(pty.output.String(), "Leave it") })
 	for _, s := range run.Plan.Steps {
 		d.event(stepEvent(zero, s.Name, broker.StepEnded))
 	}
@@ -182,7 +182,7 @@ func TestTheLiveDisplayFitsItsTerminal(t *testing.T) {
 	if _, err := pty.tty.WriteString("the end\n"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "all is written", time.Minute, func() bool { return strings.Contains(pty.output.String(), "the end") })
+	eventually(t, "all is written", 5*time.Minute, func() bool { return strings.Contains(pty.output.String(), "the end") })
 	if !strings.HasSuffix(withoutEscapes(pty.output.String()), "\nthe end\r\n") {
 		t.Errorf("the last words don't begin a line of their own: %q", pty.output.String()[max(0, len(pty.output.String())-200):])
 	}

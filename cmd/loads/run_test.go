@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/loads/loads/api"
 	"github.com/loads/loads/broker"
 	"github.com/loads/loads/db"
 	"github.com/loads/loads/dockerctl"
@@ -25,6 +27,7 @@ import (
 // interrupted, or short enough to be waited for.
 func sleepers(seconds int) string {
 	return fmt.Sprintf(`name: sleepers
+max_cpu_percent: 100 # this computer is all of the machines
 steps:
   - name: sleeper
     container_name: loads/node
@@ -32,7 +35,7 @@ steps:
     instance_count: 2
     run_max_time: %d
     stop_timeout: 2
-`, seconds, seconds+20)
+`, seconds, seconds+50)
 }
 
 // A workshop is a database and node programs for runs of their own brokers.
@@ -95,7 +98,7 @@ func (w workshop) waitForTheBroker(t *testing.T) {
 	if err != nil || pid == 0 || pid == os.Getpid() {
 		return
 	}
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for syscall.Kill(pid, 0) == nil {
@@ -105,6 +108,35 @@ func (w workshop) waitForTheBroker(t *testing.T) {
 			return
 		}
 		<-tick.C
+	}
+}
+
+// endSleepers tells the containers of the broker's run to end, once both run. They
+// do with code 0, as if they had slept to the end.
+func endSleepers(t *testing.T, url string) {
+	t.Helper()
+	var info api.Info
+	if err := json.Unmarshal([]byte(ask(t, url, "info", "--json")), &info); err != nil {
+		t.Fatal(err)
+	}
+	engine, err := dockerctl.Open(broker.Endpoint{Host: defaultDocker}, dockerctl.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	var containers []broker.Container
+	eventually(t, "both containers run", 5*time.Minute, func() bool {
+		var err error
+		containers, err = engine.List(t.Context(), map[string]string{broker.LabelBroker: info.BrokerID, broker.LabelRole: broker.RolePlan})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(containers) == 2 && !slices.ContainsFunc(containers, func(c broker.Container) bool { return c.State != "running" })
+	})
+	for _, c := range containers {
+		if err := engine.Stop(t.Context(), c.ID, time.Minute); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -156,13 +188,13 @@ func TestRunWithoutABrokerStartsOneInside(t *testing.T) {
 
 	t.Run("a pipe gets plain lines and the summary", func(t *testing.T) {
 		i := newInvocation(t)
-		code := i.run(t, w.args("run", plan, "--set", "steps.sleeper.run_max_time=4")...)
+		code := i.run(t, w.args("run", plan, "--set", "steps.sleeper.run_max_time=60")...)
 		out := i.stdout.String()
 		if code != 0 {
 			t.Fatalf("exit code %d, want 0:\n%s%s", code, out, i.stderr.String())
 		}
 		for _, want := range []string{
-			"No broker was there, so this run has one inside", "sleeper/1: ", "sleep.ticks", "of sleepers (steps.sleeper.run_max_time=4)",
+			"No broker was there, so this run has one inside", "sleeper/1: ", "sleep.ticks", "of sleepers (steps.sleeper.run_max_time=60)",
 			"start skew", "; balanced\n", "\nPASS\nCleanup: done",
 		} {
 			if !strings.Contains(out, want) {
@@ -229,7 +261,7 @@ func TestAnInterruptWithoutATerminalStopsTheRun(t *testing.T) {
 	var running sync.WaitGroup
 	code := -1
 	running.Go(func() { code = i.run(t, w.args("run", plan)...) })
-	eventually(t, "both containers were started", time.Minute, func() bool {
+	eventually(t, "both containers were started", 5*time.Minute, func() bool {
 		return strings.Count(i.stdout.String(), "The container was started.") == 2
 	})
 	i.signals <- syscall.SIGTERM
@@ -242,7 +274,7 @@ func TestAnInterruptWithoutATerminalStopsTheRun(t *testing.T) {
 func TestADetachedRunIsWaitedForLater(t *testing.T) {
 	t.Parallel()
 	w := openWorkshop(t)
-	plan := writeFile(t, "plan.yaml", sleepers(4))
+	plan := writeFile(t, "plan.yaml", sleepers(300))
 	i := newInvocation(t)
 	if code := i.run(t, w.args("run", plan, "--detach")...); code != 0 {
 		t.Fatalf("exit code %d, want 0: %s", code, i.stderr.String())
@@ -259,6 +291,7 @@ func TestADetachedRunIsWaitedForLater(t *testing.T) {
 	if code := early.run(t, "wait", "last", "--timeout", "1ms", "--broker", url); code != 1 || !strings.Contains(early.stderr.String(), "is not over after 1ms; it goes on.") {
 		t.Errorf("wait with a short timeout: exit code %d, %q; want 1 and why", code, early.stderr.String())
 	}
+	endSleepers(t, url)
 	if out := ask(t, url, "wait", id[:8]); !strings.Contains(out, "\nPASS\n") {
 		t.Errorf("wait says %q, want PASS", out)
 	}

@@ -104,7 +104,7 @@ func TestADetachedRunTellsItsBrokerOfInfluxDB(t *testing.T) {
 	if code := i.run(t, args...); code != 0 {
 		t.Fatalf("exit code %d, want 0: %s", code, i.stderr.String())
 	}
-	eventually(t, "InfluxDB has the run's ticks", time.Minute, func() bool {
+	eventually(t, "InfluxDB has the run's ticks", 5*time.Minute, func() bool {
 		rows := server.Query(t, "runs", `SELECT sum(value) FROM sleep_ticks_merged`)
 		return len(rows) == 1 && fmt.Sprint(rows[0].Values[0][1]) == "4"
 	})

@@ -24,6 +24,8 @@ import (
 	"testing"
 	"text/template"
 	"time"
+
+	"github.com/loads/loads/internal/waittest"
 )
 
 const (
@@ -45,7 +47,7 @@ type Server struct {
 	stop func() // nil while the server is stopped
 }
 
-// Start starts a server on a free port, with its data in a temporary folder,
+// Start starts a server on a free port of an address of its own, with its data in a temporary folder,
 // and stops it when the test ends. It fails the test when influxd is not there.
 func Start(t testing.TB) *Server {
 	t.Helper()
@@ -56,7 +58,7 @@ func Start(t testing.TB) *Server {
 func StartIn(t testing.TB, dir string) *Server {
 	t.Helper()
 	s := &Server{Token: user + ":" + password, dir: dir}
-	s.start(t, "127.0.0.1:0")
+	s.start(t, waittest.FreeAddress(t))
 	s.Query(t, "", fmt.Sprintf(`CREATE USER %q WITH PASSWORD '%s' WITH ALL PRIVILEGES`, user, password))
 	return s
 }
@@ -65,7 +67,7 @@ func StartIn(t testing.TB, dir string) *Server {
 func StartFresh(t testing.TB) *Server {
 	t.Helper()
 	s := &Server{dir: t.TempDir()}
-	s.start(t, "127.0.0.1:0")
+	s.start(t, waittest.FreeAddress(t))
 	return s
 }
 

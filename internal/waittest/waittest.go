@@ -1,5 +1,6 @@
 // Package waittest is for tests of what happens in its own time: it waits for
-// conditions, and keeps what others write.
+// conditions, keeps what others write, and finds addresses for servers that come
+// later.
 package waittest
 
 import (

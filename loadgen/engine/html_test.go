@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/loads/loads/loadgen/engine"
-	"github.com/loads/loads/loadgen/stats"
 )
 
 // site is a server that takes down what it is asked for.
@@ -237,9 +236,24 @@ func TestPagesThatSendElsewhere(t *testing.T) {
 
 // A user who waits to be sent elsewhere ends with the phase.
 func TestPausesEndWithThePhase(t *testing.T) {
-	s := newSite(t, nil, map[string]http.HandlerFunc{"/": plainly(`<meta http-equiv=refresh content="1000; url=/never">`)})
-	r := mustRun(t, t.Context(), config(t, s.URL, "name: b\nhttp: {host: HOST}\nphases:\n- main: {atOnce: {users: 1, maxDuration: 1s, scenario: [{s: [{httpRequest: {GET: /, handler: {followRedirect: ALWAYS}}}]}]}}\n"))
-	if users := r.Totals.Users("main"); users.Ended != 1 || !slices.Equal(s.asked(), []string{"GET /"}) || r.Totals.Find(stats.Key{Phase: "main", Metric: "s"}).Responses != 1 {
-		t.Errorf("got %+v, %q, want one user who has ended", users, s.asked())
+	first := make(chan bool, 1)
+	first <- true
+	s := newSite(t, nil, map[string]http.HandlerFunc{"/": func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-first:
+			fmt.Fprint(w, `<meta http-equiv=refresh content="1000; url=/never">`)
+		default:
+			fmt.Fprint(w, "end")
+		}
+	}})
+	// The second user has the connection once the first one waits, and ends the phase.
+	r := mustRun(t, t.Context(), config(t, s.URL, "name: b\nhttp: {host: HOST, sharedConnections: 1, requestTimeout: 2m}\nphases:\n- main: {atOnce: {users: 2, scenario: [{s: ["+
+		"{httpRequest: {GET: /, sla: {blockedRatio: 1}, handler: {followRedirect: ALWAYS, body: {store: b}}}}, "+
+		"{conditional: {stringCondition: {fromVar: b, equalTo: end}, actions: [{fail: it is over}]}}]}]}}\n"))
+	if users := r.Totals.Users("main"); users.Ended != 2 || !slices.Equal(s.asked(), []string{"GET /", "GET /"}) || mainCell(r, "s").Responses != 2 {
+		t.Errorf("got %+v, %q, want two users who have ended", users, s.asked())
+	}
+	if why := strings.Join(r.Phases[0].Reasons, ""); !strings.Contains(why, "it is over") {
+		t.Errorf("the phase ended for %q", why)
 	}
 }

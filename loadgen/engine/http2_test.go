@@ -115,20 +115,25 @@ func TestStreamsOfAConnection(t *testing.T) {
 }
 
 func TestFailuresOfHTTP2AreToldApart(t *testing.T) {
-	var n atomic.Int64
 	server := secureServer(t, func(w http.ResponseWriter, r *http.Request) {
-		switch n.Add(1) % 5 {
-		case 0:
+		switch r.URL.Path {
+		case "/unavailable":
 			w.WriteHeader(http.StatusServiceUnavailable)
-		case 1:
+		case "/reset":
 			panic(http.ErrAbortHandler) // the stream is reset
-		case 2:
+		case "/silent":
 			<-r.Context().Done() // until it is given up
-		case 3:
+		case "/close":
 			w.Header().Set("Connection", "close") // GOAWAY
 		}
 	}, two)
-	r := mustRun(t, t.Context(), config(t, server.URL, strings.NewReplacer("EXTRA", ", requestTimeout: 4s", ", allowHttp2: false", "", "users: 10", "users: 50").Replace(secure)))
+	var sequences []string // of each user, at once
+	for _, path := range []string{"fine", "unavailable", "reset", "silent, timeout: 1s", "close"} {
+		name, _, _ := strings.Cut(path, ",")
+		sequences = append(sequences, "{"+name+": [{httpRequest: {GET: /"+path+", metric: s, sla: {blockedRatio: 1}}}]}")
+	}
+	r := mustRun(t, t.Context(), config(t, server.URL, "name: b\nhttp: {host: HOST, sharedConnections: 4, requestTimeout: 2m}\nergonomics: {stopOnInvalid: false}\nphases:\n"+
+		"- main: {atOnce: {users: 10, scenario: {initialSequences: ["+strings.Join(sequences, ", ")+"]}}}\n"))
 	cell := mainCell(r, "s")
 	want := stats.Counts{Requests: 50, Responses: 30, Invalid: 10, Timeouts: 10, Connections: 10, BytesIn: cell.BytesIn, BytesOut: cell.BytesOut}
 	if cell.Counts != want || cell.Class(5) != 10 || cell.Class(2) != 20 {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/loads/loads/internal/waittest"
 	"github.com/loads/loads/loadgen/engine"
 	"github.com/loads/loads/loadgen/stats"
 )
@@ -114,20 +115,49 @@ func TestAnswersThatBreakOffCountOnce(t *testing.T) {
 	}
 }
 
-func TestClosedPhasesKeepTheirUsersBusy(t *testing.T) {
-	var busy, most atomic.Int64
-	r, cell := run(t, phase("always", "users: 4, duration: 500ms"), func(http.ResponseWriter, *http.Request) {
+// atOnce has the first requests wait until as many are there.
+func atOnce(users int64) (f http.HandlerFunc, most *atomic.Int64) {
+	busy, all := atomic.Int64{}, make(chan struct{})
+	most = &atomic.Int64{}
+	return func(_ http.ResponseWriter, r *http.Request) {
 		n := busy.Add(1)
-		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+		defer busy.Add(-1)
+		for old := most.Load(); n > old; old = most.Load() {
+			if most.CompareAndSwap(old, n) && n == users {
+				close(all)
+			}
 		}
-		<-time.After(5 * time.Millisecond)
-		busy.Add(-1)
-	})
-	if most.Load() != 4 || cell.Responses < 8 || r.Failed() {
-		t.Errorf("got %d requests, %d at once, want many, four at once", cell.Responses, most.Load())
+		select {
+		case <-all:
+		case <-r.Context().Done():
+		}
+	}, most
+}
+
+func TestClosedPhasesKeepTheirUsersBusy(t *testing.T) {
+	f, most := atOnce(4)
+	r, cell := run(t, phase("always", "users: 4, duration: 500ms"), f)
+	if most.Load() != 4 || cell.Responses < 4 || r.Failed() {
+		t.Errorf("got %d requests, %d at once, want four at once", cell.Responses, most.Load())
 	}
 	if r.Elapsed < 500*time.Millisecond {
 		t.Errorf("it took %v, want 500 ms", r.Elapsed)
+	}
+	// Each begins anew, as often as they can.
+	f, most = atOnce(4)
+	server := httptest.NewServer(f)
+	defer server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cfg := config(t, server.URL, phase("always", "users: 4, duration: 10m"))
+	cfg.Benchmark.Period = 50
+	cfg.Live = func(p *engine.Progress) {
+		if cell := p.Totals.Find(stats.Key{Phase: "main", Metric: "s"}); cell != nil && cell.Responses >= 20 {
+			cancel()
+		}
+	}
+	if r = mustRun(t, ctx, cfg); most.Load() != 4 || mainCell(r, "s").Responses < 20 {
+		t.Errorf("got %d requests, %d at once, want many, four at once", mainCell(r, "s").Responses, most.Load())
 	}
 }
 
@@ -172,8 +202,10 @@ func TestLimitsFailAPhase(t *testing.T) {
 		{"{window: 100ms, meanResponseTime: 5ms, blockedRatio: 1}", "within 100ms"},
 	} {
 		t.Run(c.sla, func(t *testing.T) {
-			file := strings.Replace(phase("constantRate", "usersPerSec: 50, duration: 600ms"), "sla: {blockedRatio: 1}", "sla: "+c.sla, 1)
-			file += "- after: {atOnce: {users: 1, startAfterStrict: main, scenario: [{s: [{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}}}]}]}}\nstatisticsCollectionPeriod: 100\n"
+			// The answers, one after the other, take more than two periods.
+			file := strings.NewReplacer("[{httpRequest:", "[{loop: {counterVar: i, repeats: 15, steps: [{httpRequest:", "}}}]}]}}", "}}}]}}]}]}}").Replace(phase("atOnce", "users: 2"))
+			file = strings.Replace(file, "sla: {blockedRatio: 1}", "sla: "+c.sla, 1)
+			file += "- after: {atOnce: {users: 1, startAfterStrict: main, scenario: [{s: [{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}}}]}]}}\nstatisticsCollectionPeriod: 100\nergonomics: {stopOnInvalid: false}\n"
 			r, _ := run(t, file, func(w http.ResponseWriter, _ *http.Request) {
 				<-time.After(20 * time.Millisecond)
 				w.WriteHeader(http.StatusNotFound)
@@ -213,7 +245,7 @@ phases:
 	cfg.Start = time.Now().Add(200 * time.Millisecond)
 	r := mustRun(t, t.Context(), cfg)
 	for path, want := range map[string]time.Duration{"/a": 50 * time.Millisecond, "/b": 300 * time.Millisecond, "/x": 500 * time.Millisecond, "/d": 400 * time.Millisecond} {
-		if got := at[path].Sub(cfg.Start); got < want || got > want+time.Minute {
+		if got := at[path].Sub(cfg.Start); got < want-engine.DefaultGrain || got > want+time.Minute {
 			t.Errorf("%s came after %v, want %v", path, got, want)
 		}
 	}
@@ -231,7 +263,11 @@ func TestRunEndsEarly(t *testing.T) {
 	defer server.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	cfg := config(t, server.URL, phase("always", "users: 5, duration: 1h"))
-	cfg.Live = func(*engine.Progress) { cancel() }
+	cfg.Live = func(p *engine.Progress) {
+		if len(p.Report.Phases) > 0 && p.Report.Phases[0].Busy == 5 {
+			cancel()
+		}
+	}
 	cfg.Benchmark.Period = 50
 	r := mustRun(t, ctx, cfg)
 	cell := r.Totals.Find(stats.Key{Phase: "main", Metric: "s"})
@@ -313,9 +349,7 @@ func TestWhatCannotBeRunIsRefused(t *testing.T) {
 }
 
 func TestServerThatIsNotThereEndsTheRun(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(ok))
-	server.Close()
-	_, err := engine.Run(t.Context(), config(t, server.URL, phase("atOnce", "users: 1")))
+	_, err := engine.Run(t.Context(), config(t, "http://127.0.0.1:1", phase("atOnce", "users: 1")))
 	if err == nil || !strings.Contains(err.Error(), "refused") || strings.Count(err.Error(), "connect to ") != 1 {
 		t.Errorf("got error %v, want that the connection was refused", err)
 	}
@@ -349,13 +383,8 @@ func TestALateGeneratorIsInvalid(t *testing.T) {
 
 // A patient run begins with a server that is not there yet.
 func TestServerMayComeLater(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
-	cfg := config(t, "http://"+address, phase("constantRate", "usersPerSec: 50, duration: 1m"))
+	address := waittest.FreeAddress(t)
+	cfg := config(t, "http://"+address, phase("constantRate", "usersPerSec: 50, duration: 10m"))
 	cfg.Patient, cfg.Benchmark.Period = true, 50
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -395,10 +424,25 @@ func TestCompensationCountsFromTheRhythm(t *testing.T) {
 		t.Fatalf("got %d requests, %+v compensated, want about 40 of each", cell.Requests, compensated)
 	}
 	// Answers of 300 ms make each turn later than the one before: by 200 ms.
-	r, cell = run(t, file, slow(300*time.Millisecond))
-	compensated = r.Totals.Find(stats.Key{Phase: "main", Metric: "compensated-s"})
-	if compensated == nil || cell.Requests > 4 && compensated.Latency.Max() < cell.Latency.Max()+150 {
-		t.Errorf("got latencies up to %v ms, compensated %+v, want these to be longer", cell.Latency.Max(), compensated)
+	server := httptest.NewServer(slow(300 * time.Millisecond))
+	defer server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cfg := config(t, server.URL, strings.Replace(file, "duration: 1s", "duration: 10m", 1))
+	cfg.Benchmark.Period = 50
+	cfg.Live = func(p *engine.Progress) {
+		if cell := p.Totals.Find(stats.Key{Phase: "main", Metric: "s"}); cell != nil && cell.Responses >= 8 {
+			cancel()
+		}
+	}
+	r = mustRun(t, ctx, cfg)
+	cell, compensated = mainCell(r, "s"), r.Totals.Find(stats.Key{Phase: "main", Metric: "compensated-s"})
+	if compensated == nil || compensated.Responses != cell.Responses || cell.Responses < 8 {
+		t.Fatalf("got %+v, %+v compensated, want as many of each", cell.Counts, compensated)
+	}
+	// Four answers are to first turns, and all others to later ones.
+	if more, want := compensated.Latency.Sum()-cell.Latency.Sum(), 200*float64(cell.Responses-4); more < want-10 {
+		t.Errorf("compensated latencies are longer by %v ms in all, want %v at least", more, want)
 	}
 }
 
@@ -425,10 +469,19 @@ func TestConnectionsAreClosedWhenAskedTo(t *testing.T) {
 // What a handler starts is due since the answer, not since the request before.
 func TestSequencesOfHandlersAreDueSinceTheAnswer(t *testing.T) {
 	file := strings.Replace(phase("atOnce", "users: 1"), "[{s: [{httpRequest: {GET: /,", "{initialSequences: [{a: [{httpRequest: {GET: /, handler: {onCompletion: [{newSequence: s}]},", 1)
-	file = strings.Replace(file, "}}}]}]}}", "}}}]}], sequences: [{s: [{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}}}]}]}}}", 1)
-	_, cell := run(t, file, slow(2*time.Second))
-	if before := cell.Latency.Min() - cell.Service.Min(); cell.Responses != 1 || before > 1900 {
-		t.Errorf("the second request counts from %v ms before it was sent, want from the first answer", before)
+	file = strings.Replace(file, "}}}]}]}}", "}}}]}], sequences: [{s: [{httpRequest: {GET: /, timeout: 2m, sla: {blockedRatio: 1}}}, {httpRequest: {GET: /, metric: last, timeout: 2m}}]}]}}}", 1)
+	var came, left []time.Time // the user does one after the other
+	_, cell := run(t, file, func(http.ResponseWriter, *http.Request) {
+		came = append(came, time.Now())
+		<-time.After(200 * time.Millisecond)
+		left = append(left, time.Now())
+	})
+	if len(came) != 3 || cell.Responses != 1 {
+		t.Fatalf("the server has seen %d requests, and %d are counted, want 3 and 1", len(came), cell.Responses)
+	}
+	// The first answer had not left before, and the second had come.
+	if most := inMs(came[2].Sub(left[0])); cell.Latency.Max() > most+1 {
+		t.Errorf("the second request took %v ms, want %v at most since the first answer", cell.Latency.Max(), most)
 	}
 }
 

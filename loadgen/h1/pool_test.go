@@ -108,12 +108,7 @@ func TestConnectionThatIsClosedWhileIdleIsNotUsed(t *testing.T) {
 }
 
 func TestNobodyListens(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := netip.MustParseAddrPort(listener.Addr().String())
-	_ = listener.Close()
+	address := netip.MustParseAddrPort(waittest.FreeAddress(t))
 	b := mustPool(t, to(address, 3))
 	for range 2 {
 		all := make([]*record, 20)
@@ -304,12 +299,7 @@ func TestOpenMakesAndKeepsConnections(t *testing.T) {
 }
 
 func TestOpenTellsThatNobodyListens(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	_ = listener.Close()
+	address := waittest.FreeAddress(t)
 	b := mustPool(t, h1.Config{Addresses: []netip.AddrPort{netip.MustParseAddrPort(address)}, Min: 2, Max: 2})
 	ready := make(chan error, 2)
 	b.on(func() { b.pool.Open(func(err error) { ready <- err }) })

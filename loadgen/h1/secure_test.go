@@ -30,7 +30,7 @@ func secureServer(t *testing.T, f http.HandlerFunc) h1.Config {
 	t.Cleanup(server.Close)
 	return h1.Config{
 		Addresses: []netip.AddrPort{netip.MustParseAddrPort(server.Listener.Addr().String())}, Max: 4,
-		TLS: &tls.Config{InsecureSkipVerify: true, ServerName: "server.test"},
+		TLS: &tls.Config{InsecureSkipVerify: true, ServerName: "server.test"}, ConnectTimeout: patience, HandshakeTimeout: patience,
 	}
 }
 

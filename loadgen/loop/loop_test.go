@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long a test waits for what is certain to come.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // mustRun returns a loop that runs until the test ends.
 func mustRun(t *testing.T) *loop.Loop {
