@@ -42,11 +42,13 @@ build: ## build bin/loads, with its pages, and the bin/loads-node programs
 demo: build ## run examples/quickstart.yaml to its end on this computer's Docker engine
 	@scripts/demo.sh
 
+# The tests of everything together come last and one package after the other:
+# they start engines, machines and brokers, and have enough of each other.
 .PHONY: test
 test: build ## run every test, with the race detector
 	@scripts/test-deps.sh
 	go test -race -count=1 -timeout $(TESTTIME) $$(go list ./... | grep -v '/e2e')
-	go test -race -count=1 -timeout $(TESTTIME) ./e2e/...
+	go test -race -count=1 -timeout $(TESTTIME) -p 1 ./e2e/...
 
 .PHONY: lint
 lint: ## check format, vet, staticcheck, import directions, sizes and known vulnerabilities

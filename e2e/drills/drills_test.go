@@ -104,7 +104,7 @@ func TestDrills_LightMachines(t *testing.T) {
 	t.Parallel()
 	seed, drills := setting(t, "SEED", rand.Uint64()), int(setting(t, "DRILLS", 200))
 	run(t, course{
-		seed: seed, drills: drills, atOnce: 40, from: scenarios, host: lightHost, node: emptyNode(t), cloud: roughCloud(seed), boots: lightBoots,
+		seed: seed, drills: drills, atOnce: 80, from: scenarios, host: lightHost, node: emptyNode(t), cloud: roughCloud(seed), boots: lightBoots,
 		kills: [2]time.Duration{time.Second, 8 * time.Second}, calm: 40 * time.Second, mostKills: max(drills/12, 1),
 	})
 }

@@ -95,8 +95,8 @@ var scenarios = []scenario{
 	{name: "one dies, two are a quorum", share: 4, machines: 3, quorum: 2, faults: sometime(ec2sim.Dies)},
 	{name: "one dies, none may", share: 2, machines: 2, fields: "prune_running: false", faults: sometime(ec2sim.Dies)},
 	{name: "a spot machine is taken", share: 4, machines: 2, quorum: 1, fields: "spot: only", faults: sometime(ec2sim.SpotTaken)},
-	{name: "one is cut off", share: 3, machines: 2, faults: sometime(ec2sim.NetworkCut)},
-	{name: "one is cut off, two are a quorum", share: 3, machines: 3, quorum: 2, faults: sometime(ec2sim.NetworkCut)},
+	{name: "one is cut off", share: 3, machines: 2, long: true, faults: sometime(ec2sim.NetworkCut)},
+	{name: "one is cut off, two are a quorum", share: 3, machines: 3, quorum: 2, long: true, faults: sometime(ec2sim.NetworkCut)},
 	{
 		name: "one is cut off for a moment", share: 4, short: true,
 		faults: func(r *rand.Rand) []ec2sim.Fault {
