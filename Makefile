@@ -47,7 +47,7 @@ demo: build ## run examples/quickstart.yaml to its end on this computer's Docker
 .PHONY: test
 test: build ## run every test, with the race detector
 	@scripts/test-deps.sh
-	go test -race -count=1 -timeout $(TESTTIME) $$(go list ./... | grep -v '/e2e')
+	packages=$$(go list ./... | grep -v '/e2e'); go test -race -count=1 -timeout $(TESTTIME) $$packages
 	go test -race -count=1 -timeout $(TESTTIME) -p 1 ./e2e/...
 
 .PHONY: lint

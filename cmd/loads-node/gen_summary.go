@@ -205,7 +205,7 @@ func (s *summary) print(w io.Writer, r *engine.Result) error {
 // writeDistributions writes a file for each metric.
 func writeDistributions(prefix string, r *engine.Result) error {
 	for _, m := range r.Totals.Metrics {
-		name := prefix + strings.NewReplacer("/", "_", string(os.PathSeparator), "_").Replace(m.Phase+"."+m.Metric) + ".hgrm"
+		name := prefix + strings.NewReplacer("/", "_", string(os.PathSeparator), "_").Replace(m.Key.String()) + ".hgrm"
 		file, err := os.Create(name)
 		if err != nil {
 			return fmt.Errorf("make a file for a distribution: %w", err)

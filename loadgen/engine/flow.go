@@ -192,7 +192,7 @@ func (c *compiler) stopwatch(list []step, s *benchmark.Stopwatch) []step {
 	list = c.steps(list, s.Steps)
 	return append(list, func(in *instance) verdict {
 		began, now := in.watches[number], in.at
-		in.s.phase.cell(metric, name).Add(&stats.Request{Intended: int64(began), Sent: int64(began), End: int64(now)})
+		in.s.phase.measured(metric, name).Add(&stats.Request{Intended: int64(began), Sent: int64(began), End: int64(now)})
 		return next
 	})
 }
@@ -201,6 +201,14 @@ func (c *compiler) stopwatch(list []step, s *benchmark.Stopwatch) []step {
 func (p *phaseRun) cell(step int, name []byte) *stats.Cell {
 	if p.metrics[step] < 0 {
 		p.metrics[step] = p.w.rec.Metric(p.number, name)
+	}
+	return p.w.rec.Cell(p.metrics[step])
+}
+
+// measured returns where a step counts what it measures beside requests.
+func (p *phaseRun) measured(step int, name []byte) *stats.Cell {
+	if p.metrics[step] < 0 {
+		p.metrics[step] = p.w.rec.Measured(p.number, name)
 	}
 	return p.w.rec.Cell(p.metrics[step])
 }

@@ -55,7 +55,7 @@ func (c *compiler) sizes(s *benchmark.SizeRecorder) action {
 	c.prog.metrics++
 	return func(in *instance) {
 		q := in.s.current
-		cell := in.s.phase.cell(metric, name)
+		cell := in.s.phase.measured(metric, name)
 		cell.BytesIn += q.counts.BytesIn
 		cell.BytesOut += q.counts.BytesOut
 	}
@@ -215,7 +215,7 @@ func (c *compiler) headerTime(s *benchmark.HeaderTime) headerHandler {
 			q.invalidate("its header " + header + " is not a number")
 			return
 		}
-		in.s.phase.cell(metric, name).Add(&stats.Request{End: int64(n * float64(unit))})
+		in.s.phase.measured(metric, name).Add(&stats.Request{End: int64(n * float64(unit))})
 	}
 }
 

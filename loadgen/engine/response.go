@@ -143,7 +143,7 @@ func (q *request) OnEnd(end h1.End) {
 	c.Invalid = q.invalid != ""
 	s.w.rec.Cell(q.metric).Add(c)
 	if r.compensated >= 0 && s.pace != nil {
-		s.phase.cell(r.compensated, r.compensatedName).Add(&stats.Request{Intended: int64(s.pace.due), End: c.End, Status: c.Status, Failure: c.Failure, Invalid: c.Invalid})
+		s.phase.measured(r.compensated, r.compensatedName).Add(&stats.Request{Intended: int64(s.pace.due), End: c.End, Status: c.Status, Failure: c.Failure, Invalid: c.Invalid})
 	}
 	q.leave(to, end.At)
 }

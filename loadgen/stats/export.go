@@ -69,7 +69,7 @@ func (l *HDRLog) Report(r *Report) error {
 			continue
 		}
 		h := toHDR(&m.Latency)
-		h.SetTag(tagName(m.Phase + "." + m.Metric))
+		h.SetTag(tagName(m.Key.String()))
 		h.SetStartTimeMs(r.Start)
 		h.SetEndTimeMs(r.End)
 		if err := l.log.OutputIntervalHistogram(h); err != nil {

@@ -22,6 +22,11 @@ const (
 	nameInvalid = "req.invalid" // counter of answers that were not as they should be
 	nameBytesIn = "req.bytes.in"
 	nameBytes   = "req.bytes.out"
+	// What is measured beside requests is in no other metric.
+	nameMeasured         = "req.measured"           // timer, ms
+	nameMeasuredBytesIn  = "req.measured.bytes.in"  // counter
+	nameMeasuredBytesOut = "req.measured.bytes.out" // counter
+
 	nameCached  = "req.cached"  // counter of requests that a session's cache has answered
 	nameNamed   = "req.counter" // counter of what the scenario counts itself, with the tag counter, its name
 	nameUsers   = "gen.users"   // gauge of busy users
@@ -51,6 +56,14 @@ func eachPoint(m *MetricCell, add func(metrics.Point)) {
 		add(metrics.Point{Kind: metrics.Counter, Name: nameNamed, Tags: tags, Value: float64(n.Count)})
 	}
 	if m.hasNoRequests() {
+		return
+	}
+	if m.Measured {
+		timer(nameMeasured, &m.Latency, base, add)
+		if m.BytesIn+m.BytesOut > 0 {
+			counter(nameMeasuredBytesIn, m.BytesIn, "")
+			counter(nameMeasuredBytesOut, m.BytesOut, "")
+		}
 		return
 	}
 	if m.CacheHits > 0 {

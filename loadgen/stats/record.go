@@ -221,6 +221,20 @@ func (u *Users) isEmpty() bool {
 type Key struct {
 	Phase  string `json:"phase"`
 	Metric string `json:"metric"`
+	// Measured is what a scenario measures itself, beside its requests: the time
+	// between two steps, one that a header tells, or one from a rhythm. Its Requests
+	// are measurements.
+	Measured bool `json:"measured,omitempty"`
+}
+
+// String returns the key as files name it.
+func (k Key) String() string { return k.Phase + "." + k.name(".measured") }
+
+func (k Key) name(ifMeasured string) string {
+	if k.Measured {
+		return k.Metric + ifMeasured
+	}
+	return k.Metric
 }
 
 // maxMetrics is how many metrics a phase has at most; names that come later,
@@ -236,7 +250,8 @@ const Others = "others"
 type Recorder struct {
 	phases []string
 	keys   []Key
-	index  []map[string]int // of keys, by phase and metric
+	index  []map[string]int // of keys of requests, by phase and metric
+	timed  []map[string]int // of keys of what is measured
 	batch  *Batch
 	free   chan *Batch
 }
@@ -257,9 +272,9 @@ const batches = 4
 
 // NewRecorder returns the recorder of a loop, for phases of these names.
 func NewRecorder(phases []string) *Recorder {
-	r := &Recorder{phases: phases, index: make([]map[string]int, len(phases)), free: make(chan *Batch, batches)}
-	for i := range r.index {
-		r.index[i] = map[string]int{}
+	r := &Recorder{phases: phases, free: make(chan *Batch, batches)}
+	for range phases {
+		r.index, r.timed = append(r.index, map[string]int{}), append(r.timed, map[string]int{})
 	}
 	for range batches {
 		r.free <- &Batch{Users: make([]Users, len(phases)), free: r.free}
@@ -268,21 +283,31 @@ func NewRecorder(phases []string) *Recorder {
 	return r
 }
 
-// Metric returns the number of a metric in a phase. A new one allocates.
+// Metric returns the number of a metric of requests in a phase. A new one allocates.
 func (r *Recorder) Metric(phase int, name []byte) int {
-	if i, ok := r.index[phase][string(name)]; ok {
+	return r.number(r.index[phase], Key{Phase: r.phases[phase]}, name)
+}
+
+// Measured returns the number of what a scenario measures itself in a phase. A
+// new one allocates.
+func (r *Recorder) Measured(phase int, name []byte) int {
+	return r.number(r.timed[phase], Key{Phase: r.phases[phase], Measured: true}, name)
+}
+
+func (r *Recorder) number(index map[string]int, key Key, name []byte) int {
+	if i, ok := index[string(name)]; ok {
 		return i
 	}
-	text := string(name)
-	if len(r.index[phase]) >= maxMetrics {
-		text = Others
-		if i, ok := r.index[phase][text]; ok {
+	key.Metric = string(name)
+	if len(index) >= maxMetrics {
+		key.Metric = Others
+		if i, ok := index[Others]; ok {
 			return i
 		}
 	}
 	i := len(r.keys)
-	r.keys = append(r.keys, Key{r.phases[phase], text})
-	r.index[phase][text] = i
+	r.keys = append(r.keys, key)
+	index[key.Metric] = i
 	return i
 }
 

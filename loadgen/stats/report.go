@@ -176,7 +176,7 @@ func (r *Report) Sort(phases []string) {
 		if d := place[a.Phase] - place[b.Phase]; d != 0 {
 			return d
 		}
-		return strings.Compare(a.Metric, b.Metric)
+		return strings.Compare(a.name("\x00"), b.name("\x00"))
 	})
 	slices.SortFunc(r.Phases, func(a, b PhaseUsers) int { return place[a.Phase] - place[b.Phase] })
 	for i := range r.Phases { // the sort has moved them

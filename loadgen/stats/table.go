@@ -36,7 +36,7 @@ func WriteTable(w io.Writer, r *Report, elapsed func(phase string) time.Duration
 			rate = float64(m.Requests) / d.Seconds()
 		}
 		fmt.Fprintf(t, "%s\t%s\t%d\t%.5g\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t",
-			m.Phase, m.Metric, m.Requests, rate, Ms(m.Latency.Mean()), Ms(q[0]), Ms(q[1]), Ms(q[2]), Ms(q[3]), Ms(m.Latency.Max()),
+			m.Phase, m.name(" (measured)"), m.Requests, rate, Ms(m.Latency.Mean()), Ms(q[0]), Ms(q[1]), Ms(q[2]), Ms(q[3]), Ms(m.Latency.Max()),
 			m.Class(2), m.Class(3), m.Class(4), m.Class(5), m.Invalid, m.Timeouts, m.Connections+m.Internal, Ms(m.Blocked.Mean()))
 		if cancelled {
 			fmt.Fprintf(t, "%d\t", m.Cancelled)
