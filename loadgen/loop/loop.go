@@ -21,6 +21,8 @@ import (
 const (
 	// maxEvents is how many events one wait may bring.
 	maxEvents = 256
+	// standstill is how late a timer is that tells that the loop has stood still.
+	standstill = 50 * time.Millisecond
 	// yieldEvery is how often the loop lets other goroutines have its processor,
 	// if there are any. The runtime would take it away after 10 ms, by means of a
 	// signal and in the middle of something.
@@ -155,7 +157,32 @@ func (l *Loop) Run(ctx context.Context) error {
 		l.Tick()
 		l.runPosts()
 		l.runReady(n)
+		if err := l.catchUp(); err != nil {
+			return fmt.Errorf("look for events: %w", err)
+		}
 		l.timers.run(l.Now())
+	}
+	return nil
+}
+
+// catchUp takes all events that there are, when timers are long overdue: the loop,
+// or the whole computer, has stood still, and answers that came meanwhile must
+// not be taken for missing by the timers that are there for those. It looks at
+// each file once, so that timers get their turn whatever comes.
+func (l *Loop) catchUp() error {
+	for range len(l.watches)/maxEvents + 1 {
+		if at, ok := l.timers.next(); !ok || l.Now().Sub(at) < standstill {
+			return nil
+		}
+		n, err := l.poll()
+		if err != nil {
+			return err
+		}
+		l.Tick()
+		l.runEvents(n)
+		if n < maxEvents {
+			return nil
+		}
 	}
 	return nil
 }
@@ -256,15 +283,19 @@ func (l *Loop) runPosts() {
 // runReady calls the sources of n events, and those that asked for it.
 func (l *Loop) runReady(n int) {
 	l.again, l.then = l.then[:0], l.again
+	l.runEvents(n)
+	for _, w := range l.then {
+		l.call(w, Readable)
+	}
+}
+
+func (l *Loop) runEvents(n int) {
 	for i := range n {
 		e := &l.events[i]
 		if e.Fd < 0 {
 			continue // the eventfd: it has ended the wait, which is all
 		}
 		l.call(watched{int(e.Fd), uint32(e.Pad)}, Events(e.Events))
-	}
-	for _, w := range l.then {
-		l.call(w, Readable)
 	}
 }
 
