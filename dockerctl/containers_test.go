@@ -71,19 +71,36 @@ func TestCreate_SetsTheKernelOfTheContainersNetwork(t *testing.T) {
 	}
 }
 
-// TestCreate_SeesToTheEndWhatItAskedFor is about a run that is aborted while the
-// engine creates its container: what is cleaned up afterwards must be there by then.
-func TestCreate_SeesToTheEndWhatItAskedFor(t *testing.T) {
-	b := mustBench(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
+// openBehind returns an engine whose calls come to serve first.
+func openBehind(t *testing.T, serve func(engine http.Handler, w http.ResponseWriter, r *http.Request)) *dockerctl.Engine {
+	t.Helper()
 	to := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "engine" },
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(dockertest.Endpoint().Host, "unix://"))
 		}},
 	}
-	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(to, w, r) }))
+	t.Cleanup(front.Close)
+	e, err := dockerctl.Open(broker.Endpoint{Host: "tcp://" + front.Listener.Addr().String()}, dockerctl.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// TestCreate_SeesToTheEndWhatItAskedFor is about a run that is aborted while the
+// engine creates its container: what is cleaned up afterwards must be there by then.
+func TestCreate_SeesToTheEndWhatItAskedFor(t *testing.T) {
+	b := mustBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	e := openBehind(t, func(engine http.Handler, w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/containers/create") {
 			cancel()
 			select { // an engine does not care whether anybody waits
@@ -92,17 +109,7 @@ func TestCreate_SeesToTheEndWhatItAskedFor(t *testing.T) {
 			}
 			r = r.WithContext(context.WithoutCancel(r.Context()))
 		}
-		to.ServeHTTP(w, r)
-	}))
-	t.Cleanup(slow.Close)
-	e, err := dockerctl.Open(broker.Endpoint{Host: "tcp://" + slow.Listener.Addr().String()}, dockerctl.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
+		engine.ServeHTTP(w, r)
 	})
 	spec := b.spec("seen", "exit", "0")
 	if _, err := e.Create(ctx, spec); !errors.Is(err, context.Canceled) {
@@ -283,6 +290,40 @@ func TestPutFiles_ReplacesThoseOfARunningContainer(t *testing.T) {
 	}
 	wantCode(t, b.PutFiles(t.Context(), id, map[string][]byte{"etc/file": nil}), broker.EInvalid)
 	wantCode(t, b.PutFiles(t.Context(), b.name+"-none", map[string][]byte{"/etc/file": nil}), broker.ENotFound)
+}
+
+// What is brought in a hurry takes one call, once its folder is there.
+func TestPutFiles_MakesNoDetours(t *testing.T) {
+	t.Parallel()
+	b := mustBench(t)
+	id := b.start(b.spec("hurry", "until", "/new/folder/one", "2"))
+	var calls []string
+	e := openBehind(t, func(engine http.Handler, w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/archive") {
+			calls = append(calls, r.Method+" "+r.URL.Query().Get("path"))
+		}
+		engine.ServeHTTP(w, r)
+	})
+	one, two, both := []byte("1"), []byte("2"), []string{"/new/folder/one", "/new/folder/two"}
+	for _, tt := range []struct {
+		files map[string][]byte
+		want  []string
+	}{
+		{map[string][]byte{both[0]: one}, []string{"PUT /new/folder", "HEAD /new", "HEAD /new/folder", "PUT /"}},
+		{map[string][]byte{both[0]: two, both[1]: two}, []string{"PUT /new/folder"}},
+		{map[string][]byte{"/elsewhere": one, both[1]: one}, []string{"HEAD /new", "HEAD /new/folder", "PUT /"}},
+		{map[string][]byte{"/elsewhere": two}, []string{"PUT /"}},
+	} {
+		calls = nil
+		if err := e.PutFiles(t.Context(), id, tt.files); err != nil || !slices.Equal(calls, tt.want) {
+			t.Errorf("%d files: calls %q, error %v; want %q", len(tt.files), calls, err, tt.want)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := b.Wait(ctx, id); err != nil {
+		t.Errorf("the container did not see the second content: %v", err)
+	}
 }
 
 func TestCreate_BindsWhatTheKernelSays(t *testing.T) {

@@ -35,6 +35,9 @@ func (e *Engine) putFiles(ctx context.Context, id string, files map[string][]byt
 			return broker.Errorf(broker.EInvalid, "%q is not the clean absolute path of a file", p)
 		}
 	}
+	if done, err := e.putInFolder(ctx, id, files); done {
+		return err
+	}
 	folders, err := e.missingFolders(ctx, id, files)
 	if err != nil {
 		return err
@@ -45,6 +48,29 @@ func (e *Engine) putFiles(ctx context.Context, id string, files map[string][]byt
 	}
 	_, err = e.cli.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: content})
 	return e.fail(ctx, err, "put files into container %s", short(id))
+}
+
+// putInFolder puts files that belong into one folder there, by a single call:
+// some are brought in a hurry, from far away. It reports false if they don't, or
+// there is no such folder.
+func (e *Engine) putInFolder(ctx context.Context, id string, files map[string][]byte) (done bool, err error) {
+	var folder string
+	within := make(map[string][]byte, len(files))
+	for p, content := range files {
+		if folder != "" && folder != path.Dir(p) {
+			return false, nil
+		}
+		folder, within[path.Base(p)] = path.Dir(p), content
+	}
+	content, err := filesTar(nil, within)
+	if err != nil {
+		return true, fmt.Errorf("pack files for a container: %w", err)
+	}
+	_, err = e.cli.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: folder, Content: content})
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	return true, e.fail(ctx, err, "put files into container %s", short(id))
 }
 
 // missingFolders returns the folders that the files need and the container
